@@ -1,0 +1,181 @@
+"""Cards: what a baseline file says of its methods, read without importing the file.
+
+A baseline file holds one assignment `CARD = {...}`, a pure literal whose last line is `}`.
+"""
+
+import ast
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from suite.errors import UserError, did_you_mean
+
+Value = bool | int | float | str | None | list[Any]
+
+
+class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One parameter of a method.
+
+    `default` fixes the type; `low`/`high` are inclusive bounds; `choices` lists the values allowed.
+    `neutral` belongs to a parameter added after results existed: the value that reproduces the old
+    behaviour, left out of the run's identity.
+    """
+
+    default: Value
+    help: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: list[Value] | None = None
+    neutral: Value | msgspec.UnsetType = msgspec.UNSET
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named method of the file: its own parameter values over the card's defaults."""
+
+    summary: str
+    params: dict[str, Value] = {}
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a method needs beyond the protocol.
+
+    `experts` and `passes` (forward-backward passes per step) are costs; `inputs` maps a role to the
+    method whose run fills it; `unlabelled` (test inputs) and `prior` (test class prior) make flags.
+    """
+
+    experts: int = 1
+    passes: float = 1.0
+    inputs: dict[str, str] = {}
+    unlabelled: bool = False
+    prior: bool = False
+    extra_budget: bool = False
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A baseline file's CARD. `protocol_defaults` and `search` are keyed by protocol name or by the
+    part before its `:`; the longer key wins."""
+
+    title: str
+    tasks: list[str]
+    names: dict[str, Preset]
+    params: dict[str, Param] = {}
+    paper: str = ""
+    venue: str = ""
+    arxiv: str = ""
+    bibtex: str = ""
+    notes: str = ""
+    protocol_defaults: dict[str, dict[str, Value]] = {}
+    search: dict[str, Any] = {}
+    needs: Needs = Needs()
+
+    @property
+    def flags(self) -> list[str]:
+        """Fairness flags that follow from what the method needs."""
+        needs = self.needs
+        flags = {
+            "transductive": needs.unlabelled,
+            "test-prior": needs.prior,
+            "extra-budget": needs.extra_budget,
+        }
+        return [flag for flag, raised in flags.items() if raised]
+
+
+_CARD = re.compile(r"^CARD(?:\s*:[^=\n]*)?\s*=\s*(\{.*?^\})", re.MULTILINE | re.DOTALL)
+_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
+
+
+def read_card(path: Path) -> Card | None:
+    """The card of a baseline file; None if the file has none. Raises UserError if it is malformed."""
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    match = _CARD.search(source)
+    if match is None:
+        return None
+    try:
+        card = msgspec.convert(ast.literal_eval(match.group(1)), Card)
+    except (ValueError, SyntaxError, TypeError, msgspec.ValidationError, RecursionError) as error:
+        line = source.count("\n", 0, match.start()) + 1
+        raise UserError(f"{path}:{line}: CARD is not a valid literal card: {error}") from None
+    _check(card, path)
+    return card
+
+
+def _check(card: Card, path: Path) -> None:
+    for name, preset in card.names.items():
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{path}: method name {name!r}: use a-z, 0-9, '.', '+' and '-'")
+        for key, value in preset.params.items():
+            check_value(card, f"{path}: {name}", key, value)
+    for scope, defaults in card.protocol_defaults.items():
+        for key, value in defaults.items():
+            check_value(card, f"{path}: protocol_defaults[{scope!r}]", key, value)
+    for key, param in card.params.items():
+        check_value(card, f"{path}: default", key, param.default)
+
+
+def check_value(card: Card, where: str, key: str, value: Any) -> Value:
+    """`value` in the parameter's type, or UserError. An integer is taken where a float is meant."""
+    if key not in card.params:
+        raise UserError(f"{where}: unknown parameter {key!r}{did_you_mean(key, card.params)}")
+    param = card.params[key]
+    kind = type(param.default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if param.choices is not None:
+        if value not in param.choices:
+            raise UserError(f"{where}: {key}={value!r} is none of {param.choices}")
+    elif param.default is not None and type(value) is not kind:
+        raise UserError(f"{where}: {key}={value!r} is not of type {kind.__name__}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise UserError(f"{where}: {key}={value!r} is not finite")
+        if param.low is not None and value < param.low:
+            raise UserError(f"{where}: {key}={value!r} is below {param.low}")
+        if param.high is not None and value > param.high:
+            raise UserError(f"{where}: {key}={value!r} is above {param.high}")
+    return value  # type: ignore[no-any-return]
+
+
+def resolve(card: Card, name: str, protocol: str, overrides: Mapping[str, Any]) -> dict[str, Value]:
+    """Every parameter of method `name` under `protocol`.
+
+    Later wins: default, protocol's default, preset, override. (A preset is what a method *is*, so a
+    protocol's default does not undo it.)
+    """
+    values = {key: param.default for key, param in card.params.items()}
+    for scope in (protocol.split(":")[0], protocol):
+        values |= card.protocol_defaults.get(scope, {})
+    values |= card.names[name].params
+    for key, value in overrides.items():
+        values[key] = check_value(card, f"--set {name}.{key}", key, value)
+    # one type per parameter, so that 1 and 1.0 are one identity
+    return {key: check_value(card, name, key, value) for key, value in values.items()}
+
+
+def identity(card: Card, params: Mapping[str, Value]) -> dict[str, Value]:
+    """The parameters that belong to the run's identity: those not at their neutral value."""
+    return {key: value for key, value in params.items() if card.params[key].neutral != value}
+
+
+def parse_setting(text: str) -> tuple[str, str, Any]:
+    """`METHOD.key=value` -> (method, key, value); value is a Python literal or else a string."""
+    target, equals, raw = text.partition("=")
+    method, dot, key = target.rpartition(".")
+    if not (equals and dot and method and key):
+        raise UserError(f"--set {text!r}: write METHOD.key=value, such as --set focal.gamma=1.0")
+    try:
+        value: Any = {"true": True, "false": False, "none": None}[raw.lower()]
+    except KeyError:
+        try:
+            value = ast.literal_eval(raw)
+        except (ValueError, SyntaxError):
+            value = raw
+    return method, key, value
+
+

@@ -1,0 +1,239 @@
+"""What is left to do: wanted specs minus finished records. Needs no data and no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from suite.card import parse_setting
+from suite.catalog import Catalog
+from suite.errors import UserError
+from suite.protocol import Protocol
+from suite.record import INFRASTRUCTURE, SCHEMA, Attempt, Status, alive, attempts
+from suite.spec import RunSpec
+from suite.task import Task
+
+Todo = Literal["done", "evaluate", "new", "resume", "retry", "running", "failed", "stale"]
+
+EXPLAIN: dict[Todo, str] = {
+    "done": "finished",
+    "evaluate": "finished; to be evaluated",
+    "new": "to be trained",
+    "resume": "interrupted; goes on from its checkpoint",
+    "retry": "failed for a reason another try may mend",
+    "running": "running in another process",
+    "failed": "failed by the method's own doing; --fresh trains it again",
+    "stale": "trained with other code of the method; --stale trains it again",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One wanted run: what is to be done with it and in which attempt."""
+
+    spec: RunSpec
+    todo: Todo
+    attempt: Attempt
+    digest: str
+    status: Status | None = None
+
+    @property
+    def work(self) -> bool:
+        """Whether a worker has to look at it."""
+        return self.todo in ("new", "resume", "retry", "running", "evaluate")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Wanted runs in the order they will be started."""
+
+    task: Task
+    protocol: Protocol
+    items: list[Item]
+
+    def count(self, todo: Todo) -> int:
+        return sum(item.todo == todo for item in self.items)
+
+
+def make_plan(
+    root: Path,
+    catalog: Catalog,
+    task: Task,
+    protocol: Protocol,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    settings: Sequence[str] = (),
+    fresh: bool = False,
+    stale: bool = False,
+) -> Plan:
+    """Plan `methods` (default: all whose card names the task) for every seed.
+
+    `settings` are `METHOD.key=value` texts. `fresh` trains finished and failed runs again, `stale`
+    those whose code has changed. Raises UserError for unknown names and values.
+    """
+    overrides = _overrides(catalog, settings)
+    for method in methods:
+        if task.name not in catalog.card(method).tasks:
+            raise UserError(
+                f"method {method!r} is not for task {task.name!r} but for "
+                f"{', '.join(catalog.card(method).tasks)}"
+            )
+    chosen = list(dict.fromkeys(methods)) or catalog.methods(task.name)
+    for method in overrides:
+        if method not in chosen:
+            raise UserError(f"--set {method}.…: {method!r} is not among the methods of this run")
+    evaluation_hash = task.evaluation_hash(protocol)
+    items = []
+    for seed in dict.fromkeys(seeds):
+        for method in chosen:
+            spec = catalog.spec(method, protocol, seed, overrides.get(method))
+            items.append(
+                _item(root, spec, catalog.digest(method), task.name, evaluation_hash, fresh, stale)
+            )
+    return Plan(task, protocol, items)
+
+
+def _overrides(catalog: Catalog, settings: Sequence[str]) -> Mapping[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for text in settings:
+        method, key, value = parse_setting(text)
+        catalog.source(method)
+        found.setdefault(method, {})[key] = value
+    return found
+
+
+class _Head(msgspec.Struct):
+    # what a plan needs of a record: decoding the rest for 10,000 runs would take seconds
+    schema: int
+    run_id: str
+    digest: str
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def finished_digest(attempt: Attempt) -> str | None:
+    """Code digest of a finished attempt; None if it has no readable record."""
+    try:
+        head = _decode_head((attempt.path / "record.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return head.digest if (head.schema, head.run_id) == (SCHEMA, attempt.run_id) else None
+
+
+def _item(
+    root: Path, spec: RunSpec, digest: str, task: str, evaluation_hash: str, fresh: bool, stale: bool
+) -> Item:
+    known = attempts(root, spec.run_id)
+    newest = known[-1] if known else None
+    if newest is None:
+        return Item(spec, "new", Attempt(root, spec.run_id, 1), digest)
+
+    status = newest.status()
+    # nothing was begun in an attempt that has only its folder: it is not used up
+    unused = status is None and not newest.finished and not newest.checkpoint_dir.exists()
+    following = newest if unused else Attempt(root, spec.run_id, newest.number + 1)
+    digests = {attempt.number: finished_digest(attempt) for attempt in known}
+    current = [a for a in known if digests[a.number] == digest]
+    resumable = (
+        not newest.finished
+        and status is not None
+        and status.digest == digest
+        and not (status.failure and status.failure.kind not in INFRASTRUCTURE)
+    )
+    # an attempt once begun is finished first, also where an older one is finished
+    if resumable and (not fresh or _running(status)):
+        assert status is not None
+        todo: Todo = "retry" if status.failure else "running" if _running(status) else "resume"
+        return Item(spec, todo, newest, digest, status)
+    if fresh:
+        return Item(spec, "new", following, digest)
+    if current:
+        attempt = current[-1]
+        evaluated = attempt.evaluation_path(task, evaluation_hash).exists()
+        return Item(spec, "done" if evaluated else "evaluate", attempt, digest)
+    if any(digests.values()):
+        return Item(spec, "new" if stale else "stale", following if stale else newest, digest)
+    if status is not None and status.failure and status.digest == digest:
+        return Item(spec, "failed", newest, digest, status)
+    return Item(spec, "new", following, digest)
+
+
+def _running(status: Status | None) -> bool:
+    if status is None or not alive(status):
+        return False
+    if status.host != platform.node():
+        return True
+    try:
+        os.kill(status.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def measured_seconds(root: Path, protocol: Protocol) -> dict[str, float]:
+    """Mean wall seconds of finished runs under the protocol, by method, from the store's snapshot."""
+    from suite.store import connect, seconds_by_method
+
+    try:
+        with connect(root) as store:
+            return seconds_by_method(store, protocol.hash)
+    except UserError:
+        return {}
+
+
+def describe(plan: Plan, root: Path, workers: int, data_root: Path | None) -> dict[str, Any]:
+    """The plan as plain data: one entry a run, counts, estimated seconds, and what is missing.
+
+    `estimated_seconds` takes earlier runs of the method, else the protocol's own figure; null where
+    neither is known. A missing data set is reported in `data_problem`, it is not an error.
+    """
+    left = [item for item in plan.items if item.todo in ("new", "resume", "retry", "running")]
+    measured = measured_seconds(root, plan.protocol) if left else {}
+    each = [measured.get(item.spec.method, plan.protocol.seconds) for item in left]
+    known = [seconds for seconds in each if seconds is not None]
+    estimate = sum(known) / max(workers, 1) if len(known) == len(each) else None
+    return {
+        "task": plan.task.name,
+        "protocol": plan.protocol.name,
+        "protocol_hash": plan.protocol.hash,
+        "evaluation_hash": plan.task.evaluation_hash(plan.protocol),
+        "counts": {todo: plan.count(todo) for todo in EXPLAIN if plan.count(todo)},
+        "estimated_seconds": estimate if left else 0.0,
+        "workers": workers,
+        "data_problem": _data_problem(plan.protocol, data_root) if left else None,
+        "runs": [
+            {
+                "run": item.spec.run_id,
+                "method": item.spec.method,
+                "seed": item.spec.seed,
+                "params": item.spec.params,
+                "inputs": item.spec.inputs,
+                "todo": item.todo,
+                "attempt": item.attempt.number,
+                "digest": item.digest,
+                "step": item.status.step if item.status else 0,
+                "failure": msgspec.to_builtins(item.status.failure) if item.status else None,
+            }
+            for item in plan.items
+        ],
+    }
+
+
+def _data_problem(protocol: Protocol, data_root: Path | None) -> str | None:
+    from suite.settings import find_data
+
+    try:
+        find_data(protocol, data_root)
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,127 @@
+"""Which code, on which machine, made a number."""
+
+import ast
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from suite.jsonio import canonical
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmsegmentation",
+    "scikit-learn",
+    "longtail-suite",
+)
+"""Distributions whose versions a record names."""
+
+
+@cache
+def method_files(path: Path) -> dict[str, str]:
+    """The method's file and the files of its own package that it imports, directly or not.
+
+    Returns name -> SHA-256 of the content (line ends normalised); the name is `package/file.py`, the
+    same on every machine. Imports are read from the syntax tree: nothing is run. What lies outside
+    the file's package (torch, `suite`, `tasks`) is covered by the protocol's revision instead.
+    """
+    package = path.parent if (path.parent / "__init__.py").exists() else None
+    files: dict[str, str] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        name = f"{file.parent.name}/{file.name}" if package else file.name
+        if name in files:
+            continue
+        source = file.read_bytes().replace(b"\r\n", b"\n")
+        files[name] = hashlib.sha256(source).hexdigest()
+        if package:
+            waiting += _imported(source, package)
+    return dict(sorted(files.items()))
+
+
+def _imported(source: bytes, package: Path) -> list[Path]:
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = f"{package.name}.{node.module or ''}".rstrip(".") if node.level else node.module
+            modules.add(base or "")
+            modules.update(f"{base}.{alias.name}" for alias in node.names)
+    files = []
+    for module in modules:
+        parts = module.split(".")
+        if parts[0] == package.name and len(parts) > 1:
+            file = package.joinpath(*parts[1:]).with_suffix(".py")
+            if file.exists():
+                files.append(file)
+    return sorted(files)
+
+
+def method_digest(path: Path) -> str:
+    """Twelve hex digits over `method_files`."""
+    return hashlib.sha256(canonical(method_files(path))).hexdigest()[:12]
+
+
+def environment(device: str, threads: int, seed: int) -> dict[str, Any]:
+    """Versions, code state, hardware and settings of this process, for the record."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "packages": packages,
+        "git": git_state(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "host": platform.node(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "threads": threads,
+        "seed": seed,
+        "argv": sys.argv[:1],
+    }
+
+
+@lru_cache(maxsize=1)
+def git_state() -> dict[str, str] | None:
+    """Commit of the suite's checkout and digest of its uncommitted changes; None outside of one."""
+    here = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> bytes:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, check=True, timeout=20).stdout
+
+    try:
+        commit = git("rev-parse", "HEAD").decode().strip()
+        dirty = git("diff", "HEAD", "--", "*.py")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    state = {"commit": commit}
+    if dirty:
+        state["dirty"] = hashlib.sha256(dirty).hexdigest()[:12]
+    return state
+
+
+@lru_cache(maxsize=1)
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

@@ -1,0 +1,315 @@
+"""What a run leaves behind: the schemas of its files, and the only code that reads and writes them.
+
+    <root>/runs/<run_id>/<k>/          k = attempt, 1, 2, ...
+        spec.json                      RunSpec
+        status.json                    Status: state, heartbeat, restarts, failure
+        record.json                    Record: training facts; its presence means the run is finished
+        predictions.npz                arrays per prediction set, named `<set>/<array>`
+        weights.safetensors            final weights
+        samples/*.png                  a few rendered test samples
+        evaluations/<task>-<hash>.json Evaluation: metric rows made from the stored predictions
+        log.txt                        what the training printed
+        checkpoint/                    resume state; removed once the record is written
+
+Every file but log.txt is written once and atomically. A record may come from a stranger: it is
+validated on reading and nothing in it is unpickled.
+"""
+
+import io
+import os
+import re
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+from suite.errors import RecordError
+from suite.jsonio import atomic_path, canonical, write_atomic
+from suite.spec import RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = 1
+"""Version of record.json, status.json and evaluation files. Raised when a reader must change."""
+
+FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "bad-data", "code"]
+INFRASTRUCTURE: frozenset[str] = frozenset({"oom", "timeout", "killed", "disk", "bad-data"})
+"""Kinds that another try may mend; `nan` and `code` are the method's own and stay rows."""
+
+State = Literal["running", "stopped", "failed", "done"]
+HEARTBEAT_SECONDS = 2.0
+STALE_HEARTBEAT_SECONDS = 60.0
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt failed. `step` is the iteration it failed at, null before training."""
+
+    kind: FailureKind
+    message: str
+    step: int | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Live state of one attempt, rewritten at every heartbeat.
+
+    `heartbeat` and `started` are Unix seconds; `step` and `total` are iterations; `restarts` counts
+    how often this attempt was taken up again after an interruption; `elapsed` is the wall time in
+    seconds over all its sittings; `digest` is the method's code
+    digest the attempt runs with.
+    """
+
+    schema: int = SCHEMA
+    state: State
+    digest: str
+    started: float
+    heartbeat: float
+    step: int = 0
+    total: int | None = None
+    restarts: int = 0
+    elapsed: float = 0.0
+    failure: Failure | None = None
+    host: str = ""
+    pid: int = 0
+
+
+class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One value. `subset` is canonical `key=value,...`; `value` is null where undefined.
+
+    Fractions are in [0, 1]; `step` is an iteration, null for the final model; `source` is `arrays`
+    (recomputable from the stored predictions) or `hook` (made during training).
+    """
+
+    metric: str
+    subset: str = ""
+    class_: str | None = msgspec.field(default=None, name="class")
+    step: int | None = None
+    value: float | None
+    source: Literal["arrays", "hook"] = "arrays"
+
+    @property
+    def key(self) -> str:
+        """`mIoU[group=tail]`, or `mIoU` for the whole set."""
+        return f"{self.metric}[{self.subset}]" if self.subset else self.metric
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run costs. Seconds are wall time summed over restarts; memory in bytes."""
+
+    parameters: int
+    passes_per_step: float = 1.0
+    iterations: int = 0
+    samples_seen: int = 0
+    train_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    gpu_hours: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Training facts of a finished attempt.
+
+    Attributes:
+        digest: code digest of the method (`suite.provenance.method_digest`).
+        files: path (relative to its package's parent) -> sha256 of each file behind `digest`.
+        dataset: name of the training data set.
+        flags: fairness flags (`data-variant`, `extra-budget`, `transductive`, `test-prior`, ...).
+        class_counts: training count per class, in the unit the task counts (pixels, images).
+        classes: class names, same order.
+        curves: name -> [(iteration, value), ...], value null where not finite.
+        rows: metric rows made during training (`source` = `hook`); evaluations repeat them.
+        environment: package versions, git commit and dirty-diff digest, hardware, threads, seed.
+        data: observed digests of the user's copy of the data.
+        finished: Unix seconds.
+    """
+
+    schema: int = SCHEMA
+    run_id: str
+    attempt: int
+    spec: RunSpec
+    digest: str
+    files: dict[str, str] = {}
+    dataset: str
+    flags: list[str] = []
+    class_counts: list[int] = []
+    classes: list[str] = []
+    cost: Cost
+    curves: dict[str, list[tuple[int, float | None]]] = {}
+    rows: list[MetricRow] = []
+    environment: dict[str, Any] = {}
+    data: dict[str, str] = {}
+    finished: float
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Metric rows of one run under one task's evaluation (`evaluation_hash` covers `evaluation`)."""
+
+    schema: int = SCHEMA
+    run_id: str
+    attempt: int
+    task: str
+    evaluation_hash: str
+    evaluation: dict[str, Any] = {}
+    metrics: list[MetricRow]
+    made: float
+
+
+def subset(**keys: Any) -> str:
+    """Canonical subset string: keys sorted, `subset(group="tail")` -> `group=tail`."""
+    return ",".join(f"{key}={value}" for key, value in sorted(keys.items()))
+
+
+T = TypeVar("T", RunSpec, Status, Record, Evaluation)
+
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (RunSpec, Status, Record, Evaluation)
+}
+
+
+def decode(kind: type[T], content: bytes, path: Path) -> T:
+    """Decode and validate one of the JSON files. Raises RecordError naming the file."""
+    try:
+        value: T = _decoders[kind].decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordError(f"{path}: {_schema_problem(content) or error}") from None
+    schema = getattr(value, "schema", SCHEMA)
+    if schema != SCHEMA:
+        raise RecordError(f"{path}: {_schema_problem(content)}")
+    return value
+
+
+def _schema_problem(content: bytes) -> str | None:
+    # a newer schema may well fail validation: say "newer" rather than the field that is missing
+    try:
+        schema = msgspec.json.decode(content).get("schema", SCHEMA)
+    except (msgspec.DecodeError, AttributeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(schema, int) and schema > SCHEMA:
+        return f"schema {schema} is newer than this suite's {SCHEMA}; update longtail-suite"
+    return None if schema == SCHEMA else f"schema {schema!r} is not supported"
+
+
+def read(kind: type[T], path: Path) -> T:
+    """Read one of the JSON files. Raises RecordError (FileNotFoundError if there is none)."""
+    return decode(kind, path.read_bytes(), path)
+
+
+class Attempt:
+    """The folder `<root>/runs/<run_id>/<k>/` and the files in it."""
+
+    def __init__(self, root: Path, run_id: str, number: int) -> None:
+        self.root, self.run_id, self.number = root, run_id, number
+        self.path = root / "runs" / run_id / str(number)
+
+    def __repr__(self) -> str:
+        return f"Attempt({self.path})"
+
+    def create(self, spec: RunSpec) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "spec.json").exists():
+            write_atomic(self.path / "spec.json", canonical(spec))
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed process left. Only for the holder of the run's lock."""
+        for leftover in self.path.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "record.json").exists()
+
+    def status(self) -> Status | None:
+        """None where there is none or it cannot be read: a status is a hint, the record is truth."""
+        try:
+            return read(Status, self.path / "status.json")
+        except (FileNotFoundError, RecordError):
+            return None
+
+    def write_status(self, status: Status) -> None:
+        durable = status.state != "running"
+        write_atomic(self.path / "status.json", msgspec.json.encode(status), durable=durable)
+
+    def record(self) -> Record:
+        return read(Record, self.path / "record.json")
+
+    def write_record(self, record: Record) -> None:
+        """The last file of a run: once it stands, the run is finished."""
+        write_atomic(self.path / "record.json", msgspec.json.encode(record))
+
+    def evaluation_path(self, task: str, evaluation_hash: str) -> Path:
+        return self.path / "evaluations" / f"{task}-{evaluation_hash}.json"
+
+    def write_evaluation(self, evaluation: Evaluation) -> Path:
+        path = self.evaluation_path(evaluation.task, evaluation.evaluation_hash)
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, msgspec.json.encode(evaluation))
+        return path
+
+    def write_predictions(self, sets: Mapping[str, Mapping[str, "np.ndarray"]]) -> None:
+        """Store the arrays of each prediction set, compressed."""
+        import numpy as np
+
+        arrays = {f"{name}/{key}": array for name, s in sets.items() for key, array in s.items()}
+        with atomic_path(self.path / "predictions.npz") as temporary:
+            with open(temporary, "wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    def write_weights(self, save: Callable[[Path], None]) -> None:
+        """Store the final weights; `save` writes a safetensors file to the path it is given."""
+        with atomic_path(self.path / "weights.safetensors") as temporary:
+            save(temporary)
+
+    def write_sample(self, name: str, png: bytes) -> None:
+        """Store a rendered sample as `samples/<name>`."""
+        folder = self.path / "samples"
+        folder.mkdir(exist_ok=True)
+        write_atomic(folder / name, png)
+
+    def predictions(self) -> dict[str, dict[str, "np.ndarray"]]:
+        """set -> array name -> array. Raises RecordError if missing or damaged; never unpickles."""
+        import numpy as np
+
+        path = self.path / "predictions.npz"
+        sets: dict[str, dict[str, np.ndarray]] = {}
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                for name in file.files:
+                    set_name, _, key = name.partition("/")
+                    sets.setdefault(set_name, {})[key] = file[name]
+        except FileNotFoundError:
+            raise RecordError(f"{path}: no stored predictions") from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+            raise RecordError(f"{path}: damaged or not plain arrays ({error})") from None
+        return sets
+
+
+def attempts(root: Path, run_id: str) -> list[Attempt]:
+    """Attempts of a run, oldest first."""
+    try:
+        names = os.listdir(root / "runs" / run_id)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [Attempt(root, run_id, k) for k in sorted(int(n) for n in names if n.isdecimal())]
+
+
+def all_attempts(root: Path) -> Iterator[Attempt]:
+    """Every attempt below `root`, runs in the order of their ids."""
+    try:
+        names = os.listdir(root / "runs")
+    except FileNotFoundError:
+        return
+    for run_id in sorted(name for name in names if re.fullmatch(r"[0-9a-f]{12}", name)):
+        yield from attempts(root, run_id)
+
+
+def alive(status: Status, now: float | None = None) -> bool:
+    """Whether a `running` status still beats (its process may be on another machine)."""
+    age = (time.time() if now is None else now) - status.heartbeat
+    return status.state == "running" and age < STALE_HEARTBEAT_SECONDS

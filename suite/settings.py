@@ -1,0 +1,76 @@
+"""Where things are: results root, data root, cache, config file. Command line beats environment beats
+`~/.config/longtail-suite/config.toml` (keys `root`, `data_root`, `protocol.<task>`)."""
+
+import os
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from suite.errors import DataError, UserError, did_you_mean
+from suite.protocol import Protocol
+
+KEYS = ("root", "data_root", "protocol")
+
+
+def config_path() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "longtail-suite" / "config.toml"
+
+
+def cache_dir() -> Path:
+    """Folder for what the suite makes itself (embedded data); safe to delete."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "longtail-suite"
+
+
+@lru_cache(maxsize=1)
+def config() -> dict[str, Any]:
+    """The config file, {} if there is none. Raises UserError for bad TOML or unknown keys."""
+    path = config_path()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
+    for key in values:
+        if key not in KEYS:
+            raise UserError(f"{path}: unknown key {key!r}{did_you_mean(key, KEYS)}")
+    return values
+
+
+def results_root(given: Path | None) -> Path:
+    """Results root; not created here."""
+    root = Path(given or config().get("root") or "results").expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--root {root}: is a file, not a folder")
+    return root
+
+
+def data_root(given: Path | None) -> Path | None:
+    """Data root, None if none is named anywhere; need not exist (the reader of the data says)."""
+    chosen = given or os.environ.get("LONGTAIL_DATA") or config().get("data_root")
+    return Path(chosen).expanduser().absolute() if chosen else None
+
+
+def default_protocol(task: str) -> str | None:
+    """The config file's protocol for a task, None if it names none."""
+    chosen = config().get("protocol", {}).get(task)
+    return str(chosen) if chosen else None
+
+
+def find_data(protocol: Protocol, data_root: Path | None) -> Path:
+    """Folder of the protocol's data set below `data_root` (embedded sets: in the cache).
+
+    Raises DataError: no data root, or the data set is missing, empty or half-copied.
+    """
+    dataset = protocol.dataset
+    if dataset.embedded:
+        return dataset.find(cache_dir())
+    if data_root is None:
+        raise DataError(
+            f"data set {dataset.name!r} needs a data root: give --data-root DIR, set $LONGTAIL_DATA, "
+            f"or put data_root in {config_path()}; layout: {dataset.layout}"
+        )
+    return dataset.find(data_root)

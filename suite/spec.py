@@ -1,0 +1,51 @@
+"""What is to be trained: a frozen `RunSpec` and its identity, the run id.
+
+A run is identified by its training alone. Task, machine, path, date, device and the number of
+workers are not part of it: tasks are evaluations of a run's stored predictions.
+"""
+
+from typing import Any
+
+import msgspec
+
+from suite.jsonio import canonical, short_hash
+
+RUN_ID_LENGTH = 12
+
+
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One training.
+
+    Attributes:
+        protocol: name of the protocol, for people; the identity is `protocol_hash`.
+        protocol_hash: hash of what the protocol fixes (`Protocol.hash`).
+        method: name of the method (a preset of a card).
+        params: the method's resolved parameters, those at their neutral value left out.
+        seed: replicate number, >= 0.
+        inputs: role -> run_id of another run that this one needs (stage 1, teachers).
+    """
+
+    protocol: str
+    protocol_hash: str
+    method: str
+    params: dict[str, Any] = {}
+    seed: int = 0
+    inputs: dict[str, str] = {}
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hex digits; equal exactly for equal trainings."""
+        identity = msgspec.to_builtins(self)
+        # a protocol may be renamed without changing what it fixes
+        del identity["protocol"]
+        return short_hash(identity, RUN_ID_LENGTH)
+
+    @property
+    def row_key(self) -> tuple[str, str, str, str]:
+        """(protocol_hash, method, params, input roles): replicates of one row differ only in seed."""
+        return (
+            self.protocol_hash,
+            self.method,
+            canonical(self.params).decode(),
+            canonical(sorted(self.inputs)).decode(),
+        )

@@ -1,0 +1,63 @@
+"""Tasks: a question asked of stored predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from suite.jsonio import short_hash
+from suite.protocol import Protocol
+from suite.record import MetricRow
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Predictions = Mapping[str, Mapping[str, "np.ndarray"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric's name, whether higher is better, its unit and one line on what it is."""
+
+    name: str
+    higher_is_better: bool = True
+    unit: str = "fraction"
+    summary: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A question: accepted protocols, metrics, and how stored predictions are scored.
+
+    Attributes:
+        name: such as `longtail-seg`.
+        question: one line.
+        protocols: accepted protocols; one object may be shared by several tasks.
+        default_protocol: used when the command names none.
+        metrics: every metric `evaluate` may emit.
+        primary: metric keys (`mIoU[group=tail]`) in order; the first one ranks.
+        columns: metric keys shown by default.
+        version: version of the metrics' code; part of the evaluation hash.
+        settings: protocol -> what the evaluation depends on besides the predictions (groups, test
+            distributions, draws and their seed), JSON-able.
+        evaluate: (predictions, settings) -> metric rows. Pure.
+    """
+
+    name: str
+    question: str
+    protocols: tuple[Protocol, ...]
+    default_protocol: str
+    metrics: tuple[Metric, ...]
+    primary: tuple[str, ...]
+    columns: tuple[str, ...]
+    version: int
+    settings: Callable[[Protocol], dict[str, Any]]
+    evaluate: Callable[[Predictions, Mapping[str, Any]], list[MetricRow]]
+
+    def evaluation(self, protocol: Protocol) -> dict[str, Any]:
+        """What the evaluation hash covers."""
+        return {"task": self.name, "version": self.version, **self.settings(protocol)}
+
+    def evaluation_hash(self, protocol: Protocol) -> str:
+        return short_hash(self.evaluation(protocol))
