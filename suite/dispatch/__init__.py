@@ -1,0 +1,1 @@
+"""Where runs are carried out: worker processes on this machine (`local`)."""

@@ -1,0 +1,276 @@
+"""Runs on this machine: worker processes with a device slot and a thread count each."""
+
+from __future__ import annotations
+
+import glob
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from suite.errors import UserError
+from suite.record import Attempt, Failure
+from suite.worker import Assignment, Report
+
+MAX_DEATHS = 3
+"""A run whose worker process died this often is failed(killed); before, it is resumed."""
+
+BUSY_POLL_SECONDS = 1.0
+STOP_GRACE_SECONDS = 60.0
+HANG_GRACE_SECONDS = 60.0
+
+_decode = msgspec.json.Decoder(Report).decode
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Room for one run at a time: `device` as torch names it, CUDA_VISIBLE_DEVICES, CPU threads."""
+
+    device: str
+    visible: str
+    threads: int
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def gpus() -> list[str]:
+    """Ids of the NVIDIA GPUs this process may use, found without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    found = glob.glob("/dev/nvidia[0-9]*")
+    if found:
+        return sorted((path.removeprefix("/dev/nvidia") for path in found), key=int)
+    if shutil.which("nvidia-smi"):
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+        return [str(i) for i, line in enumerate(listing.splitlines()) if line.startswith("GPU ")]
+    return []
+
+
+def make_slots(device: str, workers: int | None, threads: int) -> list[Slot]:
+    """Slots for `--device auto|cpu|cuda|cuda:0,1` and `--workers N`.
+
+    Default number: one a GPU, or on the CPU usable cores divided by `threads`. More workers than
+    GPUs share them in turn. Raises UserError.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: at least 1")
+    kind, _, chosen = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (chosen and kind != "cuda"):
+        raise UserError(f"--device {device!r}: use auto, cpu, cuda or cuda:0,1")
+    available = gpus() if kind != "cpu" else []
+    if kind == "cuda":
+        if not available:
+            raise UserError(f"--device {device}: no GPU here; use --device cpu")
+        if chosen:
+            picked = [part.strip() for part in chosen.split(",")]
+            missing = [part for part in picked if part not in available]
+            if missing:
+                raise UserError(f"--device {device}: no GPU {missing[0]}; there is {available}")
+            available = picked
+    if not available:
+        count = workers or max(1, usable_cores() // threads)
+        return [Slot("cpu", "", threads)] * count
+    count = workers or len(available)
+    return [Slot("cuda:0", available[i % len(available)], threads) for i in range(count)]
+
+
+@dataclass
+class _Process:
+    slot: Slot
+    process: subprocess.Popen[bytes]
+    current: Assignment | None = None
+    since: float = 0.0
+    killed_for: Failure | None = None
+
+
+@dataclass
+class LocalDispatch:
+    """Carries out assignments on `slots`; never more at a time than there are slots.
+
+    One run's failure never stops the others. A run whose process dies is taken up again from its
+    checkpoint. A run that another process holds is looked at again until that one is through.
+    """
+
+    slots: Sequence[Slot]
+    plugins: Sequence[Path] = ()
+    on_report: Callable[[Report], None] = lambda _: None
+    _events: queue.SimpleQueue[tuple[_Process, Report | None]] = field(
+        default_factory=queue.SimpleQueue
+    )
+
+    def run(self, assignments: Sequence[Assignment]) -> dict[str, Report]:
+        """Final report per run id. On KeyboardInterrupt the workers checkpoint and stop, and what
+        was not reached is missing from the result; `interrupted` is then True."""
+        self.interrupted = False
+        waiting = deque(assignments)
+        busy: deque[tuple[float, Assignment]] = deque()
+        deaths: dict[str, int] = {}
+        final: dict[str, Report] = {}
+        idle = list(reversed(self.slots[: max(1, len(waiting))]))
+        free: list[_Process] = []
+        working: list[_Process] = []
+        try:
+            while waiting or busy or working:
+                while busy and busy[0][0] <= time.monotonic():
+                    waiting.append(busy.popleft()[1])
+                while waiting and (free or idle):
+                    worker = free.pop() if free else self._start(idle.pop())
+                    worker.current, worker.since = waiting.popleft(), time.monotonic()
+                    working.append(worker)
+                    self._send(worker, worker.current)
+                self._end_hung(working)
+                try:
+                    worker, report = self._events.get(timeout=0.5)
+                except queue.Empty:
+                    continue
+                if report is not None and report.state == "running":
+                    self.on_report(report)
+                    continue
+                if worker not in working:
+                    # died, or was stopped, while it had nothing in hand
+                    if worker in free:
+                        free.remove(worker)
+                        idle.append(worker.slot)
+                    continue
+                working.remove(worker)
+                assignment = worker.current
+                assert assignment is not None
+                if report is None:
+                    idle.append(worker.slot)
+                    report = self._died(worker, assignment, deaths)
+                    if report is None:
+                        waiting.append(assignment)
+                        continue
+                else:
+                    worker.current = None
+                    free.append(worker)
+                if report.state == "busy":
+                    busy.append((time.monotonic() + BUSY_POLL_SECONDS, assignment))
+                    continue
+                final[report.run_id] = report
+                self.on_report(report)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self._stop(working, final)
+        finally:
+            for worker in [*free, *working]:
+                if worker.process.stdin:
+                    worker.process.stdin.close()
+            for worker in [*free, *working]:
+                try:
+                    worker.process.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    worker.process.kill()
+                    worker.process.wait()
+        return final
+
+    def _start(self, slot: Slot) -> _Process:
+        threads = str(slot.threads)
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "CUDA_VISIBLE_DEVICES": slot.visible,
+        }
+        command = [sys.executable, "-m", "suite.dispatch.slot", *map(str, self.plugins)]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            # Ctrl-C goes to this process alone, which then stops the workers in order
+            start_new_session=True,
+        )
+        worker = _Process(slot, process)
+        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        return worker
+
+    def _listen(self, worker: _Process) -> None:
+        assert worker.process.stdout is not None
+        for line in worker.process.stdout:
+            self._events.put((worker, _decode(line)))
+        worker.process.wait()
+        self._events.put((worker, None))
+
+    def _send(self, worker: _Process, assignment: Assignment) -> None:
+        message = msgspec.structs.replace(assignment, device=worker.slot.device)
+        assert worker.process.stdin is not None
+        try:
+            worker.process.stdin.write(msgspec.json.encode(message) + b"\n")
+            worker.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died; the listener says so
+
+    def _died(
+        self, worker: _Process, assignment: Assignment, deaths: dict[str, int]
+    ) -> Report | None:
+        """Final report of a run whose process died, None if it is to be resumed."""
+        run_id = assignment.spec.run_id
+        deaths[run_id] = deaths.get(run_id, 0) + 1
+        failure = worker.killed_for
+        if failure is None:
+            if deaths[run_id] < MAX_DEATHS:
+                return None
+            code = worker.process.returncode
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            failure = Failure(
+                kind="killed", message=f"worker process died {MAX_DEATHS} times, last by {how}"
+            )
+        attempt = Attempt(Path(assignment.root), run_id, assignment.attempt)
+        status = attempt.status()
+        if status is not None and not attempt.finished:
+            failure = msgspec.structs.replace(failure, step=status.step)
+            attempt.write_status(
+                msgspec.structs.replace(status, state="failed", failure=failure)
+            )
+        return Report(run_id=run_id, state="failed", failure=failure)
+
+    def _end_hung(self, working: Sequence[_Process]) -> None:
+        """Kill runs that are over their time limit and do not notice it themselves."""
+        now = time.monotonic()
+        for worker in working:
+            limit = worker.current.time_limit if worker.current else None
+            if limit is not None and now - worker.since > limit + HANG_GRACE_SECONDS:
+                worker.killed_for = Failure(
+                    kind="timeout", message=f"no progress; ended {HANG_GRACE_SECONDS:g} s after "
+                    f"its time limit of {limit:g} s"
+                )
+                worker.process.kill()
+
+    def _stop(self, working: list[_Process], final: dict[str, Report]) -> None:
+        """Let the workers checkpoint; a second Ctrl-C, or the grace period's end, kills them."""
+        for worker in working:
+            worker.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        try:
+            while working and time.monotonic() < deadline:
+                try:
+                    worker, report = self._events.get(timeout=0.5)
+                except queue.Empty:
+                    continue
+                if report is not None and report.state == "running":
+                    continue
+                if worker in working:
+                    working.remove(worker)
+                if report is not None:
+                    final[report.run_id] = report
+                    self.on_report(report)
+        except KeyboardInterrupt:
+            pass
+        for worker in working:
+            worker.process.kill()

@@ -1,0 +1,199 @@
+"""Resume that equals an undisturbed run, bit for bit on the CPU.
+
+mmengine's checkpoint holds no random-generator states and none of a method's own state; its hook
+deletes the old file before the new one is written. `ResumeHook` saves everything that has a
+`state_dict`, keeps two files, each written whole or not at all, and falls back to the older.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from suite.engine.weights import load
+from suite.errors import UserError
+from suite.jsonio import atomic_path
+
+_VERSION = 1
+_PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.device, torch.dtype)
+
+
+def components(runner: Runner) -> Iterator[tuple[str, Any]]:
+    """(key, object) of everything with state, in the order in which it has to be restored.
+
+    The loop comes first: it may rebuild optimisers and schedulers, which are looked up after it.
+    """
+    yield "loop", runner.train_loop
+    yield "model", _bare_model(runner)
+    yield "optim_wrapper", runner.optim_wrapper
+    schedulers = runner.param_schedulers or []
+    if isinstance(schedulers, dict):
+        schedulers = [item for name in sorted(schedulers) for item in schedulers[name]]
+    for i, scheduler in enumerate(schedulers):
+        yield f"scheduler/{i}", scheduler
+    names: dict[str, int] = {}
+    for hook in runner.hooks:
+        name = type(hook).__name__
+        names[name] = names.get(name, -1) + 1
+        yield f"hook/{name}/{names[name]}", hook
+    yield "sampler", runner.train_dataloader.sampler
+
+
+def capture(runner: Runner) -> dict[str, Any]:
+    """State of `runner` after a finished iteration. Raises TypeError for what is not plain data."""
+    loop = runner.train_loop
+    state: dict[str, Any] = {
+        "version": _VERSION,
+        # the hooks of an iteration run before the loop counts it
+        "iter": loop._iter + 1,
+        "epoch": getattr(loop, "_epoch", 0),
+        "rng": _capture_rng(),
+    }
+    # left over in the middle of gradient accumulation, or in parameters another stage trains
+    state["gradients"] = {
+        name: parameter.grad.clone()
+        for name, parameter in _bare_model(runner).named_parameters()
+        if parameter.grad is not None
+    }
+    for key, component in components(runner):
+        if hasattr(component, "state_dict"):
+            part = component.state_dict()
+            _require_plain(part, f"{key} ({type(component).__name__})")
+            state[key] = part
+    return state
+
+
+def restore(runner: Runner, state: dict[str, Any]) -> None:
+    """Put `state` back into a freshly built runner. The generators are left to `ResumeHook`."""
+    loop = runner.train_loop
+    loop._iter = state["iter"]
+    if hasattr(loop, "_epoch"):
+        loop._epoch = state["epoch"]
+    for key, component in components(runner):
+        if hasattr(component, "load_state_dict") and key in state:
+            component.load_state_dict(state[key])
+    for name, parameter in _bare_model(runner).named_parameters():
+        gradient = state["gradients"].get(name)
+        parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+
+def _bare_model(runner: Runner) -> torch.nn.Module:
+    model: torch.nn.Module = runner.model
+    return model.module if is_model_wrapper(model) else model
+
+
+class ResumeHook(Hook):
+    """Saves checkpoints into `folder` and restores the newest sound one.
+
+    Args:
+        folder: where checkpoints lie, as `<iteration>.pth`.
+        seconds: least wall time between two of them; 0 saves after every iteration.
+    """
+
+    priority = "VERY_LOW"  # every other hook has finished the iteration
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+        self._saved = time.monotonic()
+        self._saved_iter: int | None = None
+        self._rng: dict[str, Any] | None = None
+
+    def load(self, runner: Runner) -> bool:
+        """Restore the newest checkpoint that can be read; False if there is none."""
+        for path in sorted(self.folder.glob("*.pth"), key=lambda p: int(p.stem), reverse=True):
+            try:
+                state = load(path)
+            except UserError as error:
+                runner.logger.warning(f"checkpoint skipped: {error}")
+                continue
+            if state.get("version") != _VERSION:
+                continue
+            restore(runner, state)
+            self._rng = state["rng"]
+            self._saved_iter = state["iter"]
+            return True
+        return False
+
+    def restore_rng(self) -> None:
+        """Put the generators back, once, when the first iteration after a resume begins.
+
+        Not before: building the DataLoader's iterator draws from torch's generator.
+        """
+        if self._rng is not None:
+            _restore_rng(self._rng)
+            self._rng = None
+
+    def save(self, runner: Runner) -> None:
+        """Write a checkpoint and drop all but the newest two. Raises OSError (disk full)."""
+        iteration = runner.train_loop._iter + 1
+        if self._saved_iter == iteration:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.folder / f"{iteration}.pth") as temporary:
+            torch.save(capture(runner), temporary)
+        self._saved, self._saved_iter = time.monotonic(), iteration
+        for path in sorted(self.folder.glob("*.pth"), key=lambda p: int(p.stem))[:-2]:
+            path.unlink(missing_ok=True)
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        last = runner.train_loop._iter + 1 >= runner.train_loop.max_iters
+        # the last one saves the training from a kill while the model is tested
+        if last or time.monotonic() - self._saved >= self.seconds:
+            self.save(runner)
+
+
+class RestoreGeneratorsHook(Hook):
+    """Calls `ResumeHook.restore_rng` before any other hook may draw a random number."""
+
+    priority = "HIGHEST"
+
+    def __init__(self, resume: ResumeHook) -> None:
+        self._resume = resume
+
+    def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self._resume.restore_rng()
+
+
+def _capture_rng() -> dict[str, Any]:
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        # weights_only loading knows tensors, not arrays
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "python": [version, list(internal), gauss_next],
+    }
+
+
+def _restore_rng(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+def _require_plain(value: Any, where: str) -> None:
+    """Refuse at the first save what could not be loaded at the resume."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _require_plain(key, where)
+            _require_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            _require_plain(item, where)
+    elif not isinstance(value, _PLAIN):
+        raise TypeError(
+            f"state of {where} is a {type(value).__name__}; a state_dict may hold tensors, numbers, "
+            "strings, lists, tuples and dicts, so that it loads without unpickling"
+        )

@@ -1,0 +1,198 @@
+"""One run with mmengine: config, training or resume, test, outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+from mmengine.visualization import Visualizer
+
+from suite.engine import weights
+from suite.engine.hooks import JobHook, MonitorHook
+from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
+from suite.errors import RecordError, UserError
+from suite.protocol import Facts
+from suite.record import Cost, MetricRow
+from suite.worker import Job, Outcome
+
+ENGINE_IMPORTS = ("suite.engine.data",)
+"""Modules whose components a resolved config names."""
+
+Build = Callable[[Path], tuple[dict[str, Any], Facts]]
+Configure = Callable[..., Config]
+
+
+class SuiteRunner(Runner):
+    """mmengine's Runner with the suite's resume, without the environment dump (ours is the record's)."""
+
+    resume_hook: ResumeHook | None = None
+
+    def load_or_resume(self) -> None:
+        # called after the initial weights are drawn and before the loop starts
+        if self.resume_hook is not None and not self._has_loaded:
+            self._has_loaded = self.resume_hook.load(self)
+
+    def _log_env(self, env_cfg: Any) -> None:
+        pass
+
+
+def resolve_config(
+    build: Build,
+    data: Path,
+    configure: Configure,
+    params: Mapping[str, Any],
+    seed: int,
+    imports: Sequence[str] = (),
+) -> tuple[Config, Facts]:
+    """The config of a run: the protocol's, changed by the method, with the suite's data seeding.
+
+    mmengine's own tools accept it. `imports` are modules to be imported before it is built, besides
+    the base config's own.
+    """
+    warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
+    base, facts = build(data)
+    named = base.get("custom_imports", {}).get("imports", [])
+    modules = list(dict.fromkeys([*named, *ENGINE_IMPORTS, *imports]))
+    with contextlib.redirect_stdout(io.StringIO()):  # mmseg announces what it lacks
+        import_modules_from_strings(modules)
+    cfg = Config(base)
+    cfg.custom_imports = dict(imports=modules, allow_failed_imports=False)
+    cfg.randomness = dict(seed=seed)
+    cfg = configure(cfg, facts, **params)
+    if not isinstance(cfg, Config):
+        raise UserError(f"configure() returned a {type(cfg).__name__}; return the cfg it was given")
+    loader = cfg.train_dataloader
+    loader.sampler = dict(type="PositionSampler", sampler=loader.sampler)
+    loader.dataset = dict(type="SeededDataset", dataset=loader.dataset, seed=seed)
+    return cfg, facts
+
+
+def train(job: Job) -> Outcome:
+    """Train (or resume) the job's run, test the last weights and hand back what is to be stored."""
+    threads = job.protocol.threads
+    torch.set_num_threads(threads)
+    cfg, facts = _config(job)
+    on_gpu = job.device.startswith("cuda")
+    _reset_peak_memory(on_gpu)
+    with _runner(job, cfg) as runner:
+        resume = ResumeHook(job.attempt.checkpoint_dir, job.checkpoint_seconds)
+        monitor = MonitorHook()
+        runner.resume_hook = resume
+        for hook in (monitor, RestoreGeneratorsHook(resume), resume, JobHook(job, resume)):
+            runner.register_hook(hook)
+        begun = job.elapsed
+        job.write("running", step=job.status.step, total=facts.iterations)
+        runner.train()
+        train_seconds = job.elapsed - begun
+        arrays, samples, rows = _test(runner)
+        model = runner.model
+        return Outcome(
+            facts=facts,
+            cost=Cost(
+                parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+                passes_per_step=job.source.card.needs.passes,
+                iterations=runner.max_iters,
+                samples_seen=facts.batch * runner.max_iters,
+                train_seconds=round(job.status.elapsed + train_seconds, 3),
+                gpu_hours=round(job.elapsed / 3600, 5) if on_gpu else 0.0,
+                peak_memory_bytes=_peak_memory(on_gpu),
+            ),
+            predictions={"test": arrays},
+            curves=monitor.curves,
+            save_weights=lambda path: weights.save(weights.model_weights(model), path),
+            samples=samples,
+            rows=rows,
+            environment={"gpu": torch.cuda.get_device_name()} if on_gpu else {},
+        )
+
+
+def predict(job: Job, name: str) -> Mapping[str, Any]:
+    """Arrays of the prediction set `name`, from the run's kept weights."""
+    torch.set_num_threads(job.protocol.threads)
+    path = job.attempt.path / "weights.safetensors"
+    if not path.exists():
+        raise RecordError(f"{path}: no kept weights; train the run again with --fresh")
+    cfg, _ = _config(job)
+    if name != "test":
+        cfg.test_dataloader = cfg.prediction_dataloaders[name]
+    with _runner(job, cfg) as runner:
+        weights.restore(runner.model, path)
+        arrays, _, _ = _test(runner)
+    return arrays
+
+
+def _config(job: Job) -> tuple[Config, Facts]:
+    module = job.source.load()
+    imports = [job.source.module] if job.source.module else []
+    return resolve_config(
+        job.protocol.build, job.data(), module.configure, job.params, job.spec.seed, imports
+    )
+
+
+@contextlib.contextmanager
+def _runner(job: Job, cfg: Config) -> Iterator[SuiteRunner]:
+    """A quiet runner whose files lie in the checkpoint folder; global instances are dropped after."""
+    name = f"{job.spec.run_id}-{job.attempt.number}-{time.monotonic_ns()}"
+    cfg.work_dir = str(job.attempt.checkpoint_dir / "mmengine")
+    cfg.experiment_name = name
+    cfg.log_level = "WARNING"
+    cfg.visualizer = dict(type="Visualizer", vis_backends=[], name=name)
+    cfg.default_hooks = dict(
+        runtime_info=None,
+        timer=None,
+        logger=None,
+        checkpoint=None,
+        param_scheduler=dict(type="ParamSchedulerHook"),
+        sampler_seed=dict(type="DistSamplerSeedHook"),
+    )
+    try:
+        yield SuiteRunner.from_cfg(cfg)
+    finally:
+        # mmengine keeps these for ever; a worker runs hundreds of runs
+        for kind in (MMLogger, MessageHub, Visualizer, DefaultScope):
+            for key in [key for key in kind._instance_dict if str(key).startswith(name)]:
+                kind._instance_dict.pop(key)
+
+
+def _test(
+    runner: SuiteRunner,
+) -> tuple[dict[str, Any], dict[str, bytes], list[MetricRow]]:
+    """Run the test loop; arrays, rendered samples and hook rows of the evaluator's sinks."""
+    runner.test()
+    arrays: dict[str, Any] = {}
+    samples: dict[str, bytes] = {}
+    for metric in runner.test_evaluator.metrics:
+        arrays.update(metric.arrays())
+        samples.update(metric.samples())
+    rows = [row for hook in runner.hooks for row in getattr(hook, "metric_rows", list)()]
+    return arrays, samples, rows
+
+
+def _reset_peak_memory(on_gpu: bool) -> None:
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        return
+    # a worker runs many runs: the kernel's high-water mark has to start anew (man 5 proc)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory(on_gpu: bool) -> int:
+    """Bytes: allocated on the GPU, or resident in this process on the CPU."""
+    if on_gpu:
+        return int(torch.cuda.max_memory_allocated())
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,79 @@
+"""The one way weights and checkpoints come in: safetensors, or torch.load(weights_only=True)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from suite.errors import UserError
+
+# what mmengine's own checkpoints hold beside tensors and plain containers; nothing is added at run
+# time, and there is no fallback to unpickling
+_ALLOWED = [
+    HistoryBuffer,
+    np.ndarray,
+    np.dtype,
+    np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.int64)),
+]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Content of a `.safetensors` or torch file, on the CPU. Raises UserError; never unpickles."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        with torch.serialization.safe_globals(_ALLOWED):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such weights file") from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged weights file ({_line(error)})") from None
+    except Exception as error:  # UnpicklingError: something that is not plain data
+        raise UserError(f"{path}: holds more than tensors and is not loaded ({_line(error)})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not a dict of tensors")
+    return content
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def model_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights worth keeping: tensors of the model without its data preprocessor's (banks)."""
+    return {
+        key: value.detach().cpu().contiguous()
+        for key, value in model.state_dict().items()
+        if isinstance(value, torch.Tensor) and not key.startswith("data_preprocessor.")
+    }
+
+
+def save(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file."""
+    from safetensors.torch import save_file
+
+    # shared storage (tied weights) is refused by safetensors: give each its own
+    seen: set[int] = set()
+    for key, value in weights.items():
+        if value.data_ptr() in seen:
+            weights[key] = value.clone()
+        seen.add(value.data_ptr())
+    save_file(weights, path)
+
+
+def restore(model: torch.nn.Module, path: Path) -> None:
+    """Load kept weights into a model of the same shape. Raises UserError where they do not fit."""
+    weights = load(path)
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    missing = [key for key in missing if not key.startswith("data_preprocessor.")]
+    if missing or unexpected:
+        odd = (missing or unexpected)[0]
+        raise UserError(f"{path}: does not fit the network ({odd!r} and {len(missing) - 1} more)")

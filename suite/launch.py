@@ -1,0 +1,91 @@
+"""Carry out a plan on this machine, and bring the store up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.catalog import Catalog
+from suite.dispatch.local import LocalDispatch, Slot
+from suite.plan import Item, Plan
+from suite.record import Failure
+from suite.worker import Assignment, Report
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command's runs came to.
+
+    `reports` are of the runs worked on in this command; `interrupted` is True after Ctrl-C.
+    """
+
+    plan: Plan
+    reports: dict[str, Report]
+    interrupted: bool
+
+    def state(self, item: Item) -> str:
+        """done, failed, stopped or stale."""
+        report = self.reports.get(item.spec.run_id)
+        if report is not None:
+            return report.state
+        return item.todo if item.todo in ("done", "failed", "stale") else "stopped"
+
+    @property
+    def failures(self) -> list[tuple[Item, Failure]]:
+        """Runs that failed, now or earlier and left as they are."""
+        found = []
+        for item in self.plan.items:
+            report = self.reports.get(item.spec.run_id)
+            failure = report.failure if report else item.status.failure if item.status else None
+            if failure is not None and self.state(item) == "failed":
+                found.append((item, failure))
+        return found
+
+
+def assignments(
+    plan: Plan,
+    root: Path,
+    data_root: Path | None,
+    *,
+    checkpoint_seconds: float = 60.0,
+    time_limit: float | None = None,
+) -> list[Assignment]:
+    """What the workers are to be told, in plan order."""
+    return [
+        Assignment(
+            spec=item.spec,
+            attempt=item.attempt.number,
+            digest=item.digest,
+            root=str(root),
+            data_root=str(data_root) if data_root else None,
+            checkpoint_seconds=checkpoint_seconds,
+            time_limit=time_limit,
+            evaluate_only=item.todo == "evaluate",
+        )
+        for item in plan.items
+        if item.work
+    ]
+
+
+def launch(
+    plan: Plan,
+    work: Sequence[Assignment],
+    slots: Sequence[Slot],
+    *,
+    plugins: Sequence[Path] = (),
+    on_report: Callable[[Report], None] = lambda _: None,
+) -> Result:
+    """Run the work; returns when all of it is through or Ctrl-C has stopped it in order."""
+    if not work:
+        return Result(plan, {}, False)
+    dispatch = LocalDispatch(slots, plugins, on_report)
+    reports = dispatch.run(work)
+    return Result(plan, reports, dispatch.interrupted)
+
+
+def update_store(root: Path, catalog: Catalog) -> None:
+    """Ingest what is new."""
+    from suite.store import ingest
+
+    ingest(root, catalog.tasks(), catalog.digests())

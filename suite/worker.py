@@ -1,0 +1,376 @@
+"""The one function that carries out a run, the same on this machine and on a cluster.
+
+`execute(assignment, catalog, ...)` takes the run's lock, trains (or resumes), stores predictions and
+weights, writes the record, evaluates. A kill at any instant leaves either the record or what is
+needed to resume.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import platform
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from suite.catalog import Catalog, Source
+from suite.errors import DataError, UserError
+from suite.evaluate import evaluate_attempt
+from suite.plan import finished_digest
+from suite.protocol import Facts, Protocol
+from suite.provenance import environment, method_digest, method_files
+from suite.record import (
+    HEARTBEAT_SECONDS,
+    Attempt,
+    Cost,
+    Failure,
+    FailureKind,
+    MetricRow,
+    Record,
+    State,
+    Status,
+)
+from suite.settings import find_data
+from suite.spec import RunSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as it is handed to a worker. `evaluate_only`: the record stands, only metrics are due.
+
+    `checkpoint_seconds` is the least wall time between two resume checkpoints; `time_limit` is in
+    seconds of wall time over all sittings, null for none.
+    """
+
+    spec: RunSpec
+    attempt: int
+    digest: str
+    root: str
+    data_root: str | None = None
+    device: str = "cpu"
+    checkpoint_seconds: float = 60.0
+    time_limit: float | None = None
+    evaluate_only: bool = False
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of a run. `state` is a run's state, or `busy`: another process has it.
+
+    `seconds` is the wall time of this sitting; `harness_seconds` is what of it was neither reading
+    data, building, training nor predicting.
+    """
+
+    run_id: str
+    state: str
+    step: int = 0
+    total: int | None = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+    harness_seconds: float = 0.0
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved what it needs to resume."""
+
+
+class TimeLimit(Exception):
+    """The run used up its time limit."""
+
+
+class NonFiniteLoss(Exception):
+    """The training loss became NaN or infinite at iteration `step`."""
+
+    def __init__(self, step: int, name: str = "loss") -> None:
+        super().__init__(f"{name} is not finite at iteration {step}")
+        self.step = step
+
+
+@dataclass
+class Outcome:
+    """What training hands back.
+
+    Attributes:
+        facts: of the training data.
+        cost: wall_seconds is filled in by the worker.
+        predictions: prediction set -> array name -> array.
+        curves: name -> [(iteration, value)].
+        save_weights: writes the final weights to the given path; None without weights.
+        samples: file name -> PNG bytes.
+        rows: metric rows made during training.
+        flags: fairness flags beyond those of the card.
+        environment: added to the record's environment.
+    """
+
+    facts: Facts
+    cost: Cost
+    predictions: Mapping[str, Mapping[str, np.ndarray]]
+    curves: Mapping[str, list[tuple[int, float | None]]] = field(default_factory=dict)
+    save_weights: Callable[[Path], None] | None = None
+    samples: Mapping[str, bytes] = field(default_factory=dict)
+    rows: list[MetricRow] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """What an engine gets: the run, where to put things, and how to say it is alive."""
+
+    spec: RunSpec
+    params: dict[str, Any]
+    protocol: Protocol
+    source: Source
+    attempt: Attempt
+    device: str
+    data_root: Path | None
+    checkpoint_seconds: float
+    time_limit: float | None
+    status: Status
+    report: Callable[[Report], None]
+    stopping: Callable[[], bool]
+    _sitting: float = field(default_factory=time.monotonic)
+    _reported: float = 0.0
+    _written: float = 0.0
+
+    def data(self) -> Path:
+        """Folder of the protocol's data set. Raises DataError."""
+        return find_data(self.protocol, self.data_root)
+
+    @property
+    def elapsed(self) -> float:
+        """Wall seconds of the attempt over all its sittings."""
+        return self.status.elapsed + time.monotonic() - self._sitting
+
+    def beat(self, step: int, total: int | None) -> None:
+        """Say that iteration `step` of `total` is reached. Cheap; call it at every iteration.
+
+        Raises TimeLimit when the run's time is used up.
+        """
+        now = time.monotonic()
+        if now - self._reported > 0.5:
+            self._reported = now
+            self.report(Report(run_id=self.spec.run_id, state="running", step=step, total=total))
+            if self.time_limit is not None and self.elapsed > self.time_limit:
+                raise TimeLimit(f"time limit of {self.time_limit:g} s reached at iteration {step}")
+        if now - self._written > HEARTBEAT_SECONDS:
+            self._written = now
+            self.write("running", step=step, total=total)
+
+    def write(self, state: State, *, failure: Failure | None = None, **progress: Any) -> None:
+        """Rewrite status.json."""
+        # the sitting's own start stays the base of `elapsed`; only the file gets the sum
+        self.attempt.write_status(
+            msgspec.structs.replace(
+                self.status,
+                state=state,
+                failure=failure,
+                heartbeat=time.time(),
+                elapsed=self.elapsed,
+                **progress,
+            )
+        )
+        if progress:
+            self.status = msgspec.structs.replace(self.status, **progress)
+
+
+@contextlib.contextmanager
+def run_lock(root: Path, run_id: str) -> Iterator[bool]:
+    """Hold the run's lock for the block; yields False if another process holds it."""
+    folder = root / "runs" / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def execute(
+    assignment: Assignment,
+    catalog: Catalog,
+    *,
+    report: Callable[[Report], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Carry out one run. Never raises for what happens inside the run: the report says it."""
+    root = Path(assignment.root)
+    spec = assignment.spec
+    started = time.monotonic()
+    attempt = Attempt(root, spec.run_id, assignment.attempt)
+    try:
+        with run_lock(root, spec.run_id) as mine:
+            if not mine:
+                return Report(run_id=spec.run_id, state="busy")
+            attempt.sweep()
+            final = _execute(assignment, catalog, attempt, report, stopping)
+    except (OSError, UserError) as error:
+        # not even a status could be written (disk full, folder gone), or the stored predictions of a
+        # finished run are damaged: say it all the same
+        final = Report(run_id=spec.run_id, state="failed", failure=classify(error))
+    return msgspec.structs.replace(final, seconds=time.monotonic() - started)
+
+
+def _execute(
+    assignment: Assignment,
+    catalog: Catalog,
+    attempt: Attempt,
+    report: Callable[[Report], None],
+    stopping: Callable[[], bool],
+) -> Report:
+    spec = assignment.spec
+    protocol = catalog.protocols[spec.protocol_hash]
+    finished = finished_digest(attempt) == assignment.digest
+    if finished:
+        _tidy(attempt)
+    if finished or assignment.evaluate_only:
+        evaluate_all(attempt, catalog, protocol)
+        return Report(run_id=spec.run_id, state="done")
+
+    source = catalog.source(spec.method)
+    attempt.create(spec)
+    before = attempt.status()
+    now = time.time()
+    status = Status(
+        state="running",
+        digest=assignment.digest,
+        started=before.started if before else now,
+        heartbeat=now,
+        step=before.step if before else 0,
+        total=before.total if before else None,
+        restarts=before.restarts + 1 if before else 0,
+        elapsed=before.elapsed if before else 0.0,
+        host=platform.node(),
+        pid=os.getpid(),
+    )
+    job = Job(
+        spec=spec,
+        params=catalog.full_params(spec),
+        protocol=protocol,
+        source=source,
+        attempt=attempt,
+        device=assignment.device,
+        data_root=Path(assignment.data_root) if assignment.data_root else None,
+        checkpoint_seconds=assignment.checkpoint_seconds,
+        time_limit=assignment.time_limit,
+        status=status,
+        report=report,
+        stopping=stopping,
+    )
+    job.write("running")
+    try:
+        if method_digest(source.path) != assignment.digest:
+            raise UserError(f"{source.path} changed after the run was planned; run again")
+        outcome = protocol.train(job)
+        trained = time.monotonic()
+        _store(job, outcome, assignment.digest)
+        evaluate_all(attempt, catalog, protocol)
+    except Stopped:
+        job.write("stopped")
+        return Report(run_id=spec.run_id, state="stopped", step=job.status.step)
+    except Exception as error:
+        failure = classify(error)
+        # goes to the run's log.txt: the worker redirects its output there
+        traceback.print_exc()
+        job.write("failed", failure=failure)
+        return Report(run_id=spec.run_id, state="failed", failure=failure)
+    job.write("done", step=outcome.cost.iterations)
+    _tidy(attempt)
+    return Report(
+        run_id=spec.run_id,
+        state="done",
+        step=outcome.cost.iterations,
+        harness_seconds=time.monotonic() - trained,
+    )
+
+
+def _store(job: Job, outcome: Outcome, digest: str) -> None:
+    attempt, facts = job.attempt, outcome.facts
+    attempt.write_predictions(outcome.predictions)
+    if outcome.save_weights is not None:
+        attempt.write_weights(outcome.save_weights)
+    for name, content in outcome.samples.items():
+        attempt.write_sample(name, content)
+    flags = {*job.source.card.flags, *outcome.flags}
+    if facts.variant:
+        flags.add("data-variant")
+    attempt.write_record(
+        Record(
+            run_id=attempt.run_id,
+            attempt=attempt.number,
+            spec=job.spec,
+            digest=digest,
+            files=method_files(job.source.path),
+            dataset=job.protocol.dataset.name,
+            flags=sorted(flags),
+            class_counts=list(facts.class_counts),
+            classes=list(facts.classes),
+            cost=msgspec.structs.replace(outcome.cost, wall_seconds=round(job.elapsed, 3)),
+            curves=dict(outcome.curves),
+            rows=outcome.rows,
+            environment={
+                **environment(job.device, job.protocol.threads, job.spec.seed),
+                **outcome.environment,
+            },
+            data=dict(facts.observed),
+            finished=time.time(),
+        )
+    )
+
+
+def evaluate_all(attempt: Attempt, catalog: Catalog, protocol: Protocol) -> None:
+    """Evaluate a finished attempt under every task that accepts its protocol, where still due."""
+    for task in catalog.tasks().values():
+        if protocol in task.protocols:
+            evaluate_attempt(attempt, task, protocol)
+
+
+def _tidy(attempt: Attempt) -> None:
+    # only once the record stands: until then the checkpoint is all there is
+    shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
+
+
+def classify(error: BaseException) -> Failure:
+    """The failure kind of an exception out of a run."""
+    step = getattr(error, "step", None)
+    return Failure(
+        kind=_kind(error), message=_message(error), step=step if isinstance(step, int) else None
+    )
+
+
+def _kind(error: BaseException) -> FailureKind:
+    text = str(error)
+    if isinstance(error, NonFiniteLoss):
+        return "nan"
+    if isinstance(error, TimeLimit):
+        return "timeout"
+    if isinstance(error, DataError):
+        return "bad-data"
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "oom"
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # torch.save and safetensors report a full disk as their own error, with the system's text
+    if (isinstance(error, OSError) and error.errno in full) or "No space left on device" in text:
+        return "disk"
+    return "code"
+
+
+def _message(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, NonFiniteLoss | TimeLimit | UserError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text[:500]}{where}"
