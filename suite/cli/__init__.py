@@ -1,0 +1,58 @@
+"""The command line: one file a verb, each thin."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from suite.cli import (
+    baselines,
+    config,
+    data,
+    evaluate,
+    ingest,
+    leaderboard,
+    plan,
+    predict,
+    run,
+    show,
+    tasks,
+)
+from suite.errors import UserError
+
+app = typer.Typer(
+    name="longtail-suite",
+    help="Train every method of a long-tailed vision task under one protocol, and rank them.",
+    epilog="Start with: python -m suite run --task longtail-seg",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(plan.plan)
+app.command()(leaderboard.leaderboard)
+app.command()(show.show)
+app.command()(tasks.tasks)
+app.command()(baselines.baselines)
+app.command()(evaluate.evaluate)
+app.command()(predict.predict)
+app.command()(config.config)
+app.command()(ingest.ingest)
+app.add_typer(data.app, name="data")
+
+
+def main() -> Any:
+    """Console script. Exit codes: 0 all done, 1 some run failed, 2 wrong use or bad input."""
+    try:
+        return app()
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # the reader of a pipe has gone (| head)
+        sys.stderr.close()
+        sys.exit(0)

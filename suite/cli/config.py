@@ -1,0 +1,59 @@
+"""`config`: the resolved OpenMMLab config of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from suite.cli.options import DataRoot, Plugins, ProtocolName, Settings, TaskName
+
+
+def config(
+    task: TaskName,
+    method: Annotated[str, typer.Option("--method", help="Method, see `baselines`.")],
+    protocol: ProtocolName = None,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    set_: Settings = [],  # noqa: B006 - typer copies defaults
+    data_root: DataRoot = None,
+    plugin: Plugins = [],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; default: print.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the resolved config of a run as a file that mmengine's own tools accept.
+
+    **Examples**
+
+        python -m suite config --task longtail-seg --method aucseg -o aucseg.py
+
+        python -c "from mmengine.config import Config; from mmengine.runner import Runner;
+        Runner.from_cfg(Config.fromfile('aucseg.py')).train()"
+    """
+    from suite import settings
+    from suite.card import parse_setting
+    from suite.catalog import Catalog
+    from suite.engine.export import config_text
+    from suite.errors import UserError
+
+    catalog = Catalog.load(plugin)
+    chosen = catalog.task(task)
+    under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
+    overrides = {}
+    for text in set_:
+        name, key, value = parse_setting(text)
+        if name != method:
+            raise UserError(f"--set {text!r}: the config is of {method!r}")
+        overrides[key] = value
+    params = catalog.resolve(method, under, overrides)
+    data = settings.find_data(under, settings.data_root(data_root))
+    text = config_text(catalog.source(method), under, params, seed, data)
+    if output is None:
+        print(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}") from None
+    print(f"{output}: {method} under {under.name}, seed {seed}")

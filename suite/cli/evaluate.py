@@ -1,0 +1,69 @@
+"""`evaluate`: scores from stored predictions, without training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from suite.cli.options import Plugins, Root
+
+
+def evaluate(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run ids. Default: every finished run.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Task. Default: every task of the protocol.", show_default=False),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also where the evaluation exists already.")
+    ] = False,
+    root: Root = None,
+    plugin: Plugins = [],  # noqa: B006 - typer copies defaults
+) -> None:
+    """Evaluate stored predictions; nothing is trained.
+
+    **Examples**
+
+        python -m suite evaluate
+
+        python -m suite evaluate 3f2a9c --task longtail-seg --again
+    """
+    import sys
+
+    from suite import settings
+    from suite.catalog import Catalog
+    from suite.errors import RecordError
+    from suite.evaluate import evaluate_attempt
+    from suite.launch import update_store
+    from suite.record import all_attempts
+    from suite.showing import find_run, newest_finished
+
+    results = settings.results_root(root)
+    catalog = Catalog.load(plugin)
+    tasks = [catalog.task(task)] if task else list(catalog.tasks().values())
+    if runs:
+        chosen = [newest_finished(results, find_run(results, run)) for run in runs]
+    else:
+        chosen = [attempt for attempt in all_attempts(results) if attempt.finished]
+    made = refused = other = 0
+    for attempt in chosen:
+        try:
+            protocol = catalog.protocols.get(attempt.record().spec.protocol_hash)
+            if protocol is None:
+                other += 1
+                continue
+            for one in tasks:
+                if protocol in one.protocols:
+                    made += evaluate_attempt(attempt, one, protocol, again=again) is not None
+        except RecordError as error:
+            refused += 1
+            print(f"refused: {error}", file=sys.stderr)
+    update_store(results, catalog)
+    print(f"{made} evaluation(s) made from {len(chosen)} finished run(s)")
+    if other:
+        print(f"{other} run(s) belong to protocols that no task here accepts: left as they are")
+    if refused:
+        sys.exit(1)

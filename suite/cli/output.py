@@ -1,0 +1,78 @@
+"""Tables and JSON that several verbs print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from suite.cli.progress import duration
+
+
+def console() -> Console:
+    """Console on stdout; without a terminal as wide as the table needs."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=int(os.environ.get("COLUMNS", "160")))
+
+
+def print_json(value: Any) -> None:
+    """Print as JSON, indented. Only numbers that JSON has."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def clean(text: object) -> str:
+    """`text` without control characters and Rich markup: it may come from a stranger's record."""
+    return escape("".join(c if c.isprintable() else "�" for c in str(text)))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> Table:
+    """A plain table; numbers are right-aligned, texts cleaned."""
+    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for i, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], int | float) for row in rows)
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(clean(cell) for cell in row))
+    return made
+
+
+def plan_table(plan: Mapping[str, Any]) -> None:
+    """A described plan: one line a run, then what it comes to."""
+    from suite.plan import EXPLAIN
+
+    out = console()
+    rows = [
+        (
+            run["run"],
+            run["method"],
+            run["seed"],
+            run["attempt"],
+            run["todo"] + (f" ({run['failure']['kind']})" if run["failure"] else ""),
+            params(run["params"]),
+        )
+        for run in plan["runs"]
+    ]
+    title = f"{plan['task']} under {plan['protocol']}"
+    out.print(table(("run", "method", "seed", "attempt", "todo", "parameters"), rows, title))
+    out.print()
+    for todo, count in plan["counts"].items():
+        out.print(f"{count:>5} {todo:<9} {EXPLAIN[todo]}")
+    seconds = plan["estimated_seconds"]
+    if seconds:
+        out.print(f"about {duration(seconds)} with {plan['workers']} worker(s)")
+    elif seconds is None:
+        out.print("duration unknown: no run of this protocol has been measured yet")
+    if plan["data_problem"]:
+        out.print(f"[yellow]data:[/] {clean(plan['data_problem'])}", soft_wrap=True)
+
+
+def params(values: Mapping[str, Any]) -> str:
+    """`a=1, b=x`."""
+    return ", ".join(f"{key}={value}" for key, value in values.items())

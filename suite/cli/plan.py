@@ -1,0 +1,75 @@
+"""`plan`: what a `run` would do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from suite.cli.options import (
+    DataRoot,
+    Methods,
+    Plugins,
+    ProtocolName,
+    Root,
+    Seeds,
+    Settings,
+    TaskName,
+    parse_format,
+    parse_seeds,
+)
+
+
+def plan(
+    task: TaskName,
+    method: Methods = [],  # noqa: B006 - typer copies defaults
+    protocol: ProtocolName = None,
+    seeds: Seeds = "0",
+    set_: Settings = [],  # noqa: B006
+    data_root: DataRoot = None,
+    root: Root = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Runs at a time, for the estimate.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0,1.")] = "auto",
+    plugin: Plugins = [],  # noqa: B006
+    fresh: Annotated[bool, typer.Option("--fresh", help="As on `run`.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="As on `run`.")] = False,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Show what would run, what exists and what is stale. Starts and writes nothing.
+
+    **Examples**
+
+        python -m suite plan --task longtail-seg --seeds 0,1,2
+
+        python -m suite plan --task longtail-seg --protocol camvid:half --format json
+    """
+    from suite import settings
+    from suite.catalog import Catalog
+    from suite.cli.output import plan_table, print_json
+    from suite.dispatch.local import make_slots
+    from suite.plan import describe, make_plan
+
+    parse_format(format, ("table", "json"))
+    results = settings.results_root(root)
+    catalog = Catalog.load(plugin)
+    chosen = catalog.task(task)
+    under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
+    made = make_plan(
+        results,
+        catalog,
+        chosen,
+        under,
+        methods=method,
+        seeds=parse_seeds(seeds),
+        settings=set_,
+        fresh=fresh,
+        stale=stale,
+    )
+    slots = make_slots(device, workers, under.threads)
+    summary = describe(made, results, len(slots), settings.data_root(data_root))
+    if format == "json":
+        print_json(summary)
+    else:
+        plan_table(summary)

@@ -1,0 +1,152 @@
+"""Progress of a `run`: Rich on a terminal, plain lines elsewhere. All of it goes to stderr, so that
+the leaderboard on stdout can be piped."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from suite.dispatch.local import Slot
+from suite.launch import Result
+from suite.plan import Plan
+from suite.worker import Assignment, Report
+
+_PLAIN_EVERY_SECONDS = 15.0
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Shows the runs of one command; a context manager whose `update` takes the reports."""
+
+    def __init__(self, plan: Plan, work: Sequence[Assignment], slots: Sequence[Slot]) -> None:
+        self.plan, self.work, self.slots = plan, work, slots
+        self.console = Console(stderr=True, highlight=False)
+        self.names = {
+            item.spec.run_id: f"{item.spec.method} seed {item.spec.seed}" for item in plan.items
+        }
+        self.width = max(map(len, self.names.values()), default=10)
+        self.finished = 0
+        self.began = time.monotonic()
+        self._started: dict[str, tuple[float, int]] = {}
+        self._said: dict[str, float] = {}
+        self._bars: Bars | None = None
+        self._suite: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Progress:
+        plan, total = self.plan, len(self.work)
+        done = plan.count("done")
+        if not total:
+            return self
+        device = self.slots[0].device
+        self.console.print(
+            f"{plan.task.name} under [bold]{escape(plan.protocol.name)}[/]: {total} to do, {done} done; "
+            f"{min(len(self.slots), total)} at a time on {device}, {self.slots[0].threads} "
+            "thread(s) each"
+        )
+        if self.console.is_terminal:
+            self._bars = Bars(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("[dim]{task.fields[eta]}"),
+                console=self.console,
+                transient=True,
+            )
+            self._suite = self._bars.add_task("all runs".ljust(self.width), total=total, eta="")
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def update(self, report: Report) -> None:
+        """Take a worker's report."""
+        if report.state == "running":
+            self._advance(report)
+            return
+        self.finished += 1
+        name = self.names.get(report.run_id, report.run_id).ljust(self.width)
+        place = f"[{self.finished}/{len(self.work)}]"
+        if report.failure is not None:
+            failure = report.failure
+            text = f"[red]failed({failure.kind})[/] {escape(failure.message)}"
+        else:
+            text = f"{report.state} in {duration(report.seconds)}"
+        self.console.print(f"{escape(place):>8} {escape(name)} {text}", soft_wrap=True)
+        if self._bars is not None:
+            if report.run_id in self._tasks:
+                self._bars.remove_task(self._tasks.pop(report.run_id))
+            left = len(self.work) - self.finished
+            pace = (time.monotonic() - self.began) / self.finished
+            eta = f"about {duration(pace * left)} left" if left else ""
+            self._bars.update(self._suite, completed=self.finished, eta=eta)
+
+    def _advance(self, report: Report) -> None:
+        now = time.monotonic()
+        run_id, total = report.run_id, report.total
+        since, first = self._started.setdefault(run_id, (now, report.step))
+        pace = (now - since) / max(report.step - first, 1)
+        eta = duration(pace * (total - report.step)) + " left" if total and report.step > first else ""
+        name = self.names.get(run_id, run_id)
+        if self._bars is not None:
+            if run_id not in self._tasks:
+                label = escape(name.ljust(self.width))
+                self._tasks[run_id] = self._bars.add_task(label, total=total, eta="")
+            self._bars.update(self._tasks[run_id], completed=report.step, total=total, eta=eta)
+        elif now - self._said.get(run_id, since) > _PLAIN_EVERY_SECONDS:
+            self._said[run_id] = now
+            self.console.print(f"         {name}: step {report.step} of {total}, {eta}")
+        else:
+            self._said.setdefault(run_id, since)
+
+    def summary(self, result: Result) -> None:
+        """Say what came of it and what to type next."""
+        console, plan = self.console, result.plan
+        if not self.work:
+            console.print(f"{plan.task.name} under {escape(plan.protocol.name)}: nothing to do")
+        command = _own_command()
+        if result.interrupted:
+            done = sum(report.state == "done" for report in result.reports.values())
+            console.print(
+                f"Stopped: {done} of {len(self.work)} done; what was running is checkpointed. "
+                f"To go on:\n  {escape(command)}"
+            )
+            return
+        stale = plan.count("stale")
+        if stale:
+            console.print(
+                f"{stale} run(s) are stale: their method's code has changed since. To train them "
+                f"again:\n  {escape(command)} --stale"
+            )
+        for item, failure in result.failures:
+            console.print(
+                f"[red]failed({failure.kind})[/] {escape(self.names[item.spec.run_id])}: "
+                f"{escape(failure.message)}; log: {escape(str(item.attempt.path / 'log.txt'))}",
+                soft_wrap=True,
+            )
+        if plan.count("failed"):
+            console.print(f"To train failed runs again:\n  {escape(command)} --fresh")
+
+
+def _own_command() -> str:
+    return "python -m suite " + shlex.join(sys.argv[1:])

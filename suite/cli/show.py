@@ -1,0 +1,84 @@
+"""`show`: everything kept of one run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from suite.cli.options import Root, parse_format
+
+
+def show(
+    run: Annotated[str, typer.Argument(help="Run id, or the first few digits of it.")],
+    root: Root = None,
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Show a run: spec, every attempt, provenance, cost, scores, files.
+
+    **Examples**
+
+        python -m suite show 3f2a9c
+
+        python -m suite show 3f2a9c --format json
+    """
+    from suite import settings
+    from suite.cli.output import clean, console, params, print_json, table
+    from suite.cli.progress import duration
+    from suite.showing import run_facts
+
+    parse_format(format, ("table", "json"))
+    facts: dict[str, Any] = run_facts(settings.results_root(root), run)
+    if format == "json":
+        print_json(facts)
+        return
+    out = console()
+    spec = facts["spec"]
+    out.print(f"[bold]{facts['run']}[/]  {clean(spec['method'])} seed {spec['seed']} under "
+              f"{clean(spec['protocol'])}")
+    out.print(f"parameters  {clean(params(spec['params']) or '-')}", soft_wrap=True)
+    rows = [
+        (a["attempt"], a["state"], a["step"], a["restarts"], a["digest"], a["path"])
+        for a in facts["attempts"]
+    ]
+    out.print(table(("attempt", "state", "step", "restarts", "code", "folder"), rows))
+    for attempt in facts["attempts"]:
+        if attempt["failure"]:
+            failure = attempt["failure"]
+            out.print(f"[red]failed({failure['kind']})[/] {clean(failure['message'])}",
+                      soft_wrap=True)
+        if attempt["problem"]:
+            out.print(f"[yellow]{clean(attempt['problem'])}[/]", soft_wrap=True)
+    record = facts["record"]
+    if record is None:
+        return
+    cost = record["cost"]
+    out.print(
+        f"\ncost        {cost['parameters']:,} parameters, {cost['passes_per_step']:g} pass(es) a "
+        f"step, {duration(cost['train_seconds'])} training, {duration(cost['wall_seconds'])} in "
+        f"all, {cost['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    )
+    environment = record["environment"]
+    git = environment.get("git") or {}
+    out.print(
+        f"environment Python {clean(environment.get('python'))}, "
+        f"torch {clean(environment.get('packages', {}).get('torch'))}, "
+        f"{clean(environment.get('cpu'))}, {clean(environment.get('device'))}, "
+        f"{clean(environment.get('threads'))} thread(s), commit {clean(git.get('commit', '-'))[:12]}"
+        + (" + uncommitted changes" if git.get("dirty") else ""),
+        soft_wrap=True,
+    )
+    if record["flags"]:
+        out.print(f"flags       {clean(' '.join(record['flags']))}")
+    for evaluation in facts["evaluations"]:
+        out.print(f"\n{clean(evaluation['task'])} ({evaluation['evaluation_hash']})")
+        overall = [m for m in evaluation["metrics"] if m["class"] is None and m["step"] is None]
+        scores = [
+            (
+                m["metric"] + (f"[{m['subset']}]" if m["subset"] else ""),
+                "-" if m["value"] is None else f"{100 * m['value']:.2f} %",
+            )
+            for m in overall
+        ]
+        out.print(table(("metric", "value"), scores))
+    out.print("\nfiles       " + clean(", ".join(facts["files"])), soft_wrap=True)

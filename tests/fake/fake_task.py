@@ -1,0 +1,143 @@
+"""A task without torch, for tests of the harness: "training" adds up random numbers.
+
+It is found as a third party's package would be: through entry points of a distribution that lies on
+PYTHONPATH. Its result depends on every step's draw, so a resume that is not exact shows.
+"""
+
+import json
+import os
+import random
+import time
+
+import numpy as np
+
+from suite.jsonio import write_atomic
+from suite.protocol import Budget, DataSet, Facts, Protocol
+from suite.record import Cost, MetricRow, subset
+from suite.task import Metric, Task
+from suite.worker import Job, NonFiniteLoss, Outcome, Stopped
+
+TASKS = {"fake": "fake_task:TASK"}
+
+STEPS = 60
+DATA = DataSet(
+    name="fake-data",
+    summary="nothing",
+    layout="embedded",
+    classes=("a", "b"),
+    groups={"head": (0,), "tail": (1,)},
+    group_rule="first is head",
+    find=lambda cache: cache,
+    check=lambda path, deep: [],
+    embedded=True,
+)
+FACTS = Facts(
+    classes=DATA.classes,
+    class_counts=(90, 10),
+    image_counts=(9, 1),
+    groups=DATA.groups,
+    iterations=STEPS,
+    batch=1,
+)
+
+
+def train(job: Job) -> Outcome:
+    module = job.source.load()
+    behaviour = module.configure(None, FACTS, **job.params)
+    begun = time.monotonic()
+    checkpoint = job.attempt.checkpoint_dir / "state.json"
+    generator = random.Random(job.spec.seed)
+    step, total = 0, float(behaviour["start"])
+    if checkpoint.exists():
+        state = json.loads(checkpoint.read_text())
+        step, total = state["step"], state["total"]
+        version, internal, gauss = state["rng"]
+        generator.setstate((version, tuple(internal), gauss))
+    saved = time.monotonic()
+
+    def save() -> None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        state = {"step": step, "total": total, "rng": generator.getstate()}
+        write_atomic(checkpoint, json.dumps(state).encode())
+
+    while step < STEPS:
+        total += generator.random()
+        step += 1
+        time.sleep(behaviour["sleep"])
+        if step == behaviour["at"]:
+            _misbehave(behaviour["what"], step, job)
+        if time.monotonic() - saved >= job.checkpoint_seconds:
+            save()
+            saved = time.monotonic()
+        try:
+            job.beat(step, STEPS)
+            if job.stopping():
+                raise Stopped
+        except BaseException:
+            save()
+            raise
+    score = total / (2 * STEPS)
+    return Outcome(
+        facts=FACTS,
+        cost=Cost(parameters=1, iterations=STEPS, train_seconds=time.monotonic() - begun),
+        predictions={"test": {"score": np.array([score])}},
+        curves={"total": [(STEPS, total)]},
+    )
+
+
+def _misbehave(what: str, step: int, job: Job) -> None:
+    if what == "nan":
+        raise NonFiniteLoss(step)
+    if what == "oom":
+        raise MemoryError("out of memory")
+    if what == "code":
+        raise TypeError("no such thing")
+    if what == "die":
+        os._exit(137)
+    if what == "die-once" and job.status.restarts == 0:
+        os._exit(137)
+    if what == "hang":
+        time.sleep(600)
+    if what == "full":
+        raise OSError(28, "No space left on device")
+
+
+def evaluate(predictions, settings):
+    score = float(predictions["test"]["score"][0])
+    return [
+        MetricRow(metric="score", value=score),
+        MetricRow(metric="score", subset=subset(group="tail"), value=score / 2),
+    ]
+
+
+def _protocol(name: str, revision: int = 1) -> Protocol:
+    return Protocol(
+        name=name,
+        dataset=DATA,
+        split="none@0",
+        test="none",
+        backbone="none",
+        budget=Budget(iterations=STEPS, batch=1),
+        augmentation="none",
+        recipe=name,
+        revision=revision,
+        summary="adds up random numbers",
+        build=lambda path: ({}, FACTS),
+        train=train,
+        prediction_sets={"test": "a number"},
+        seconds=1.0,
+    )
+
+
+TASK = Task(
+    name="fake",
+    question="Does the harness hold?",
+    protocols=(_protocol("quick"), _protocol("other")),
+    default_protocol="quick",
+    metrics=(Metric(name="score", summary="mean of what was drawn"),),
+    primary=("score[group=tail]", "score"),
+    columns=("score", "score[group=tail]"),
+    version=1,
+    settings=lambda protocol: {"groups": {"head": [0], "tail": [1]}},
+    evaluate=evaluate,
+)

@@ -1,0 +1,177 @@
+"""One run: record, failure kinds, locks, what a full disk leaves."""
+
+import errno
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from suite.catalog import Catalog
+from suite.plan import make_plan
+from suite.record import Evaluation, RunSpec, read
+from suite.worker import Assignment, classify, execute, run_lock
+
+pytestmark = pytest.mark.usefixtures("fake")
+
+
+@pytest.fixture
+def catalog():
+    return Catalog.load()
+
+
+def assign(catalog, root, *settings, **options):
+    task = catalog.task("fake")
+    plan = make_plan(
+        root,
+        catalog,
+        task,
+        catalog.protocol(task, "quick"),
+        methods=["steady"],
+        settings=["steady.sleep=0.0", *settings],
+    )
+    (item,) = plan.items
+    return item, Assignment(
+        spec=item.spec, attempt=item.attempt.number, digest=item.digest, root=str(root), **options
+    )
+
+
+def test_a_finished_run_leaves_record_predictions_and_evaluation(catalog, tmp_path):
+    item, assignment = assign(catalog, tmp_path)
+    assert execute(assignment, catalog).state == "done"
+    attempt = item.attempt
+    record = attempt.record()
+    assert record.spec == item.spec == read(RunSpec, attempt.path / "spec.json")
+    assert record.run_id == item.spec.run_id
+    assert record.files == {"fake_methods/steady.py": record.files["fake_methods/steady.py"]}
+    assert record.class_counts == [90, 10]
+    assert record.environment["packages"]["numpy"]
+    assert attempt.status().state == "done"
+    (path,) = (attempt.path / "evaluations").iterdir()
+    evaluation = read(Evaluation, path)
+    assert [row.key for row in evaluation.metrics] == ["score", "score[group=tail]"]
+    assert not attempt.checkpoint_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "message", "step"),
+    [
+        ("nan", "nan", "loss is not finite at iteration 7", 7),
+        ("oom", "oom", "MemoryError: out of memory", None),
+        ("code", "code", "TypeError: no such thing (fake_task.py:", None),
+        ("full", "disk", "No space left on device", None),
+    ],
+)
+def test_failure_kinds(catalog, tmp_path, what, kind, message, step):
+    item, assignment = assign(catalog, tmp_path, f"steady.what={what}", "steady.at=7")
+    report = execute(assignment, catalog)
+    assert report.state == "failed"
+    assert report.failure.kind == kind
+    assert message in report.failure.message
+    assert report.failure.step == step
+    status = item.attempt.status()
+    assert (status.state, status.failure) == ("failed", report.failure)
+
+
+def test_time_limit(catalog, tmp_path):
+    _, assignment = assign(catalog, tmp_path, "steady.sleep=0.05", time_limit=1.0)
+    report = execute(assignment, catalog)
+    assert report.failure.kind == "timeout"
+
+
+def test_kinds_of_errors_from_below():
+    assert classify(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))\
+        .kind == "oom"
+    assert classify(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")).kind == "oom"
+    assert classify(OSError(errno.EDQUOT, "Disk quota exceeded")).kind == "disk"
+    assert classify(RuntimeError("PytorchStreamWriter failed: No space left on device")).kind == "disk"
+    assert classify(KeyError("x")).kind == "code"
+
+
+def test_stop_request_is_resumable_and_exact(catalog, tmp_path):
+    item, assignment = assign(catalog, tmp_path / "a")
+    execute(assignment, catalog)
+    undisturbed = item.attempt.predictions()["test"]["score"]
+
+    item, assignment = assign(catalog, tmp_path / "b")
+    asked = iter([False] * 20 + [True] * 100)
+    assert execute(assignment, catalog, stopping=lambda: next(asked)).state == "stopped"
+    assert item.attempt.status().state == "stopped"
+    assert execute(assignment, catalog).state == "done"
+    assert item.attempt.status().restarts == 1
+    assert item.attempt.predictions()["test"]["score"] == undisturbed
+
+
+def _hold(root, run_id, held, release):
+    with run_lock(Path(root), run_id) as mine:
+        assert mine
+        held.set()
+        release.wait(30)
+
+
+def test_a_run_held_by_another_process_is_busy(catalog, tmp_path):
+    _, assignment = assign(catalog, tmp_path)
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    arguments = (str(tmp_path), assignment.spec.run_id, held, release)
+    process = context.Process(target=_hold, args=arguments)
+    process.start()
+    assert held.wait(30)
+    assert execute(assignment, catalog).state == "busy"
+    release.set()
+    process.join()
+    assert execute(assignment, catalog).state == "done"
+
+
+def test_code_that_changed_after_planning_is_not_run(catalog, tmp_path):
+    _, assignment = assign(catalog, tmp_path)
+    changed = msgspec.structs.replace(assignment, digest="0" * 12)
+    report = execute(changed, catalog)
+    assert report.state == "failed"
+    assert "changed after the run was planned" in report.failure.message
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_disk_full_while_writing_loses_nothing(catalog, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        item, assignment = assign(catalog, disk, checkpoint_seconds=0.0)
+        filler = disk / "filler"
+        item.attempt.create(item.spec)
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 512)
+            except OSError:
+                pass
+        report = execute(assignment, catalog)
+        assert report.state == "failed"
+        assert report.failure.kind == "disk"
+        assert [path for path in disk.rglob("*.tmp") if path.is_file()] == []
+        filler.unlink()
+        _, assignment = assign(catalog, disk)
+        assert execute(assignment, catalog).state == "done"
+        json.loads((item.attempt.path / "record.json").read_bytes())
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_worker_needs_neither_torch_nor_scipy_for_the_harness(tmp_path):
+    code = (
+        "import sys, suite.worker, suite.plan, suite.catalog, suite.launch;"
+        "suite.catalog.Catalog.load().digests();"
+        "print([m for m in ('torch', 'scipy', 'mmengine', 'mmseg') if m in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"
