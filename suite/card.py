@@ -177,5 +177,3 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
         except (ValueError, SyntaxError):
             value = raw
     return method, key, value
-
-

@@ -81,8 +81,8 @@ class Catalog:
             for name, target in _load(entry).items():
                 if name in tasks:
                     raise UserError(f"two tasks are called {name!r}; the second is {target}")
-                module, _, attribute = target.partition(":")
-                tasks[name] = getattr(importlib.import_module(module), attribute)
+                home, _, attribute = target.partition(":")
+                tasks[name] = getattr(importlib.import_module(home), attribute)
         sources: dict[str, Source] = {}
         for entry in entry_points(group=BASELINES_GROUP):
             found = importlib.util.find_spec(entry.value)
@@ -174,7 +174,11 @@ class Catalog:
         return dict(resolve(self.card(method), method, protocol.name, overrides))
 
     def spec(
-        self, method: str, protocol: Protocol, seed: int = 0, overrides: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        protocol: Protocol,
+        seed: int = 0,
+        overrides: Mapping[str, Any] | None = None,
     ) -> RunSpec:
         """The run of a method under a protocol."""
         card = self.card(method)
@@ -202,7 +206,9 @@ def _load(entry: EntryPoint) -> Mapping[str, str]:
     try:
         listing: Mapping[str, str] = entry.load()
     except Exception as error:
-        raise UserError(f"entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}") from None
+        raise UserError(
+            f"entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}"
+        ) from None
     return listing
 
 
@@ -217,5 +223,3 @@ def _add(sources: dict[str, Source], path: Path, module: str | None) -> None:
                 f"{path}: the name {name!r} is taken by {sources[name].path}; choose another"
             )
         sources[name] = source
-
-

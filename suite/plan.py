@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,13 +35,15 @@ EXPLAIN: dict[Todo, str] = {
 
 @dataclass(frozen=True)
 class Item:
-    """One wanted run: what is to be done with it and in which attempt."""
+    """One wanted run: what is to be done with it and in which attempt; `changed` are the parameters
+    that `--set` gave."""
 
     spec: RunSpec
     todo: Todo
     attempt: Attempt
     digest: str
     status: Status | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def work(self) -> bool:
@@ -94,9 +96,10 @@ def make_plan(
     for seed in dict.fromkeys(seeds):
         for method in chosen:
             spec = catalog.spec(method, protocol, seed, overrides.get(method))
-            items.append(
-                _item(root, spec, catalog.digest(method), task.name, evaluation_hash, fresh, stale)
+            item = _item(
+                root, spec, catalog.digest(method), task.name, evaluation_hash, fresh, stale
             )
+            items.append(replace(item, changed=overrides.get(method, {})))
     return Plan(task, protocol, items)
 
 
@@ -129,7 +132,13 @@ def finished_digest(attempt: Attempt) -> str | None:
 
 
 def _item(
-    root: Path, spec: RunSpec, digest: str, task: str, evaluation_hash: str, fresh: bool, stale: bool
+    root: Path,
+    spec: RunSpec,
+    digest: str,
+    task: str,
+    evaluation_hash: str,
+    fresh: bool,
+    stale: bool,
 ) -> Item:
     known = attempts(root, spec.run_id)
     newest = known[-1] if known else None
@@ -217,6 +226,7 @@ def describe(plan: Plan, root: Path, workers: int, data_root: Path | None) -> di
                 "method": item.spec.method,
                 "seed": item.spec.seed,
                 "params": item.spec.params,
+                "changed": dict(item.changed),
                 "inputs": item.spec.inputs,
                 "todo": item.todo,
                 "attempt": item.attempt.number,

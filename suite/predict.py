@@ -22,7 +22,9 @@ def predict_set(
     record = attempt.record()
     protocol = catalog.protocols.get(record.spec.protocol_hash)
     if protocol is None:
-        raise UserError(f"run {attempt.run_id}: its protocol {record.spec.protocol!r} is not known here")
+        raise UserError(
+            f"run {attempt.run_id}: its protocol {record.spec.protocol!r} is not known here"
+        )
     sets = {**protocol.prediction_sets, **protocol.extra_sets}
     if name not in sets:
         raise UserError(

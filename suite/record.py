@@ -257,9 +257,9 @@ class Attempt:
         import numpy as np
 
         arrays = {f"{name}/{key}": array for name, s in sets.items() for key, array in s.items()}
-        with atomic_path(self.path / "predictions.npz") as temporary:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        path = self.path / "predictions.npz"
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     def write_weights(self, save: Callable[[Path], None]) -> None:
         """Store the final weights; `save` writes a safetensors file to the path it is given."""

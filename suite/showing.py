@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from suite.errors import RecordError, UserError
-from suite.record import Attempt, Evaluation, RunSpec, attempts, read
+from suite.record import Attempt, Evaluation, attempts, read
+from suite.spec import RunSpec
 
 
 def find_run(root: Path, prefix: str) -> str:

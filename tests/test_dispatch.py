@@ -111,10 +111,7 @@ def test_kill_at_random_moments_and_rerun_gives_the_undisturbed_result(tmp_path)
     def kill_now_and_then():
         while not stop.is_set():
             time.sleep(generator.uniform(0.05, 0.6))
-            running = [
-                read(Status, path)
-                for path in rough.glob("runs/*/*/status.json")
-            ]
+            running = [read(Status, path) for path in rough.glob("runs/*/*/status.json")]
             for status in running:
                 if status.state == "running" and generator.random() < 0.5:
                     try:

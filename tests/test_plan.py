@@ -28,9 +28,7 @@ def plan_of(catalog, root, **options):
 
 def carry_out(catalog, root, item):
     return execute(
-        Assignment(
-            spec=item.spec, attempt=item.attempt.number, digest=item.digest, root=str(root)
-        ),
+        Assignment(spec=item.spec, attempt=item.attempt.number, digest=item.digest, root=str(root)),
         catalog,
     )
 
@@ -69,9 +67,7 @@ def test_missing_evaluation_is_made_without_training(catalog, tmp_path):
 
 def test_record_of_other_code_is_stale_until_told(catalog, tmp_path):
     (item,) = plan_of(catalog, tmp_path, methods=["steady"]).items
-    execute(
-        Assignment(spec=item.spec, attempt=1, digest=item.digest, root=str(tmp_path)), catalog
-    )
+    execute(Assignment(spec=item.spec, attempt=1, digest=item.digest, root=str(tmp_path)), catalog)
     path = item.attempt.path / "record.json"
     record = json.loads(path.read_bytes())
     record["digest"] = "0" * 12
@@ -128,7 +124,9 @@ def test_unfinished_attempts(catalog, tmp_path, changes, todo):
 
 def test_settings_change_the_identity(catalog, tmp_path):
     def run_id(*settings):
-        return plan_of(catalog, tmp_path, methods=["steady"], settings=settings).items[0].spec.run_id
+        return (
+            plan_of(catalog, tmp_path, methods=["steady"], settings=settings).items[0].spec.run_id
+        )
 
     assert run_id("steady.start=1") == run_id("steady.start=1.0")
     assert run_id("steady.start=1") != run_id()

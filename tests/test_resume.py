@@ -244,7 +244,9 @@ def test_two_checkpoints_are_kept_and_a_damaged_one_falls_back(tmp_path):
 def test_state_that_could_not_be_loaded_is_refused_at_the_first_save(tmp_path):
     runner, hooks = build(tmp_path, "plain-state", LOOP_KINDS["plain"])
     hooks[-1].state_dict = lambda: {"path": tmp_path}
-    with pytest.raises(TypeError, match=r"hook/StatefulHook/0 \(StatefulHook\)\['path'\] is a Posix"):
+    with pytest.raises(
+        TypeError, match=r"hook/StatefulHook/0 \(StatefulHook\)\['path'\] is a Posix"
+    ):
         runner.train()
 
 

@@ -84,11 +84,15 @@ def test_time_limit(catalog, tmp_path):
 
 
 def test_kinds_of_errors_from_below():
-    assert classify(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))\
-        .kind == "oom"
+    assert (
+        classify(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")).kind
+        == "oom"
+    )
     assert classify(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")).kind == "oom"
     assert classify(OSError(errno.EDQUOT, "Disk quota exceeded")).kind == "disk"
-    assert classify(RuntimeError("PytorchStreamWriter failed: No space left on device")).kind == "disk"
+    assert (
+        classify(RuntimeError("PytorchStreamWriter failed: No space left on device")).kind == "disk"
+    )
     assert classify(KeyError("x")).kind == "code"
 
 
@@ -173,5 +177,7 @@ def test_worker_needs_neither_torch_nor_scipy_for_the_harness(tmp_path):
         "suite.catalog.Catalog.load().digests();"
         "print([m for m in ('torch', 'scipy', 'mmengine', 'mmseg') if m in sys.modules])"
     )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert printed.stdout.strip() == "[]"

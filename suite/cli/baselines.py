@@ -53,7 +53,7 @@ def baselines(
         return
     out = console()
     if not method:
-        rows = [
+        rows: list[tuple[object, ...]] = [
             (e["method"], " ".join(e["tasks"]), e["summary"], e["venue"] or "-") for e in listing
         ]
         out.print(table(("method", "tasks", "", "paper"), rows))

@@ -19,7 +19,8 @@ def config(
     data_root: DataRoot = None,
     plugin: Plugins = [],  # noqa: B006
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File; default: print.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", help="File; default: print.", show_default=False),
     ] = None,
 ) -> None:
     """Write the resolved config of a run as a file that mmengine's own tools accept.

@@ -39,7 +39,9 @@ def list_(
             if not dataset.embedded and root is None:
                 state = "no data root (--data-root, $LONGTAIL_DATA)"
             else:
-                where = str(dataset.find(root if root and not dataset.embedded else settings.cache_dir()))
+                where = str(
+                    dataset.find(root if root and not dataset.embedded else settings.cache_dir())
+                )
         except UserError as error:
             state = str(error)
         listing.append(
@@ -63,7 +65,9 @@ def list_(
 
 @app.command()
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="Data sets. Default: all found.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Data sets. Default: all found.")
+    ] = None,
     data_root: DataRoot = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Count files only; do not open them.")

@@ -15,7 +15,9 @@ def evaluate(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", help="Task. Default: every task of the protocol.", show_default=False),
+        typer.Option(
+            "--task", help="Task. Default: every task of the protocol.", show_default=False
+        ),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also where the evaluation exists already.")

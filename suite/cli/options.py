@@ -12,7 +12,10 @@ from suite.errors import UserError
 Root = Annotated[
     Path | None,
     typer.Option(
-        "--root", envvar="LONGTAIL_ROOT", help="Results folder. Default: ./results", show_default=False
+        "--root",
+        envvar="LONGTAIL_ROOT",
+        help="Results folder. Default: ./results",
+        show_default=False,
     ),
 ]
 DataRoot = Annotated[
@@ -26,11 +29,15 @@ DataRoot = Annotated[
 TaskName = Annotated[str, typer.Option("--task", help="Task, see `tasks`.")]
 ProtocolName = Annotated[
     str | None,
-    typer.Option("--protocol", help="Protocol, see `tasks`. Default: the task's.", show_default=False),
+    typer.Option(
+        "--protocol", help="Protocol, see `tasks`. Default: the task's.", show_default=False
+    ),
 ]
 Methods = Annotated[
     list[str],
-    typer.Option("--method", help="Method; repeatable. Default: all of the task.", show_default=False),
+    typer.Option(
+        "--method", help="Method; repeatable. Default: all of the task.", show_default=False
+    ),
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Seeds, such as 0,1,2 or 0-4.")]
 Settings = Annotated[

@@ -55,12 +55,12 @@ def plan_table(plan: Mapping[str, Any]) -> None:
             run["seed"],
             run["attempt"],
             run["todo"] + (f" ({run['failure']['kind']})" if run["failure"] else ""),
-            params(run["params"]),
+            params(run["changed"]),
         )
         for run in plan["runs"]
     ]
     title = f"{plan['task']} under {plan['protocol']}"
-    out.print(table(("run", "method", "seed", "attempt", "todo", "parameters"), rows, title))
+    out.print(table(("run", "method", "seed", "attempt", "todo", "changed"), rows, title))
     out.print()
     for todo, count in plan["counts"].items():
         out.print(f"{count:>5} {todo:<9} {EXPLAIN[todo]}")

@@ -11,9 +11,7 @@ from suite.cli.options import DataRoot, Plugins, Root
 
 def predict(
     run: Annotated[str, typer.Argument(help="Run id, or the first few digits of it.")],
-    set_: Annotated[
-        str, typer.Option("--set", help="Prediction set, see `tasks --format json`.")
-    ],
+    set_: Annotated[str, typer.Option("--set", help="Prediction set, see `tasks --format json`.")],
     root: Root = None,
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",

@@ -37,7 +37,8 @@ class Progress:
 
     def __init__(self, plan: Plan, work: Sequence[Assignment], slots: Sequence[Slot]) -> None:
         self.plan, self.work, self.slots = plan, work, slots
-        self.console = Console(stderr=True, highlight=False)
+        # long lines are for the terminal, or the log file, to wrap
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.names = {
             item.spec.run_id: f"{item.spec.method} seed {item.spec.seed}" for item in plan.items
         }
@@ -92,7 +93,7 @@ class Progress:
             text = f"[red]failed({failure.kind})[/] {escape(failure.message)}"
         else:
             text = f"{report.state} in {duration(report.seconds)}"
-        self.console.print(f"{escape(place):>8} {escape(name)} {text}", soft_wrap=True)
+        self.console.print(f"{escape(place):>8} {escape(name)} {text}")
         if self._bars is not None:
             if report.run_id in self._tasks:
                 self._bars.remove_task(self._tasks.pop(report.run_id))
@@ -106,7 +107,11 @@ class Progress:
         run_id, total = report.run_id, report.total
         since, first = self._started.setdefault(run_id, (now, report.step))
         pace = (now - since) / max(report.step - first, 1)
-        eta = duration(pace * (total - report.step)) + " left" if total and report.step > first else ""
+        eta = (
+            duration(pace * (total - report.step)) + " left"
+            if total and report.step > first
+            else ""
+        )
         name = self.names.get(run_id, run_id)
         if self._bars is not None:
             if run_id not in self._tasks:
@@ -142,7 +147,6 @@ class Progress:
             console.print(
                 f"[red]failed({failure.kind})[/] {escape(self.names[item.spec.run_id])}: "
                 f"{escape(failure.message)}; log: {escape(str(item.attempt.path / 'log.txt'))}",
-                soft_wrap=True,
             )
         if plan.count("failed"):
             console.print(f"To train failed runs again:\n  {escape(command)} --fresh")

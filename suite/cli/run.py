@@ -46,7 +46,9 @@ def run(
     ] = False,
     time_limit: Annotated[
         float | None,
-        typer.Option(help="Minutes a run may take; over it is failed(timeout).", show_default=False),
+        typer.Option(
+            help="Minutes a run may take; over it is failed(timeout).", show_default=False
+        ),
     ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Least time between two resume checkpoints of a run.")
@@ -116,6 +118,6 @@ def run(
         sys.exit(130)
     from suite.cli.leaderboard import print_board
 
-    print_board(results, catalog, chosen, under.name)
+    print_board(results, catalog, task, under.name)
     if result.failures:
         sys.exit(1)

@@ -34,8 +34,10 @@ def show(
         return
     out = console()
     spec = facts["spec"]
-    out.print(f"[bold]{facts['run']}[/]  {clean(spec['method'])} seed {spec['seed']} under "
-              f"{clean(spec['protocol'])}")
+    out.print(
+        f"[bold]{facts['run']}[/]  {clean(spec['method'])} seed {spec['seed']} under "
+        f"{clean(spec['protocol'])}"
+    )
     out.print(f"parameters  {clean(params(spec['params']) or '-')}", soft_wrap=True)
     rows = [
         (a["attempt"], a["state"], a["step"], a["restarts"], a["digest"], a["path"])
@@ -45,8 +47,9 @@ def show(
     for attempt in facts["attempts"]:
         if attempt["failure"]:
             failure = attempt["failure"]
-            out.print(f"[red]failed({failure['kind']})[/] {clean(failure['message'])}",
-                      soft_wrap=True)
+            out.print(
+                f"[red]failed({failure['kind']})[/] {clean(failure['message'])}", soft_wrap=True
+            )
         if attempt["problem"]:
             out.print(f"[yellow]{clean(attempt['problem'])}[/]", soft_wrap=True)
     record = facts["record"]

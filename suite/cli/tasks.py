@@ -63,7 +63,7 @@ def tasks(format: Annotated[str, typer.Option(help="table or json.")] = "table")
     out = console()
     for entry in listing:
         out.print(f"[bold]{clean(entry['task'])}[/]  {clean(entry['question'])}")
-        out.print(f"  ranked by {entry['primary'][0]}; {len(entry['methods'])} methods")
+        out.print(f"  ranked by {clean(entry['primary'][0])}; {len(entry['methods'])} methods")
         rows = [
             (
                 p["name"] + (" (default)" if p["name"] == entry["default_protocol"] else ""),

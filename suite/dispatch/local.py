@@ -235,9 +235,7 @@ class LocalDispatch:
         status = attempt.status()
         if status is not None and not attempt.finished:
             failure = msgspec.structs.replace(failure, step=status.step)
-            attempt.write_status(
-                msgspec.structs.replace(status, state="failed", failure=failure)
-            )
+            attempt.write_status(msgspec.structs.replace(status, state="failed", failure=failure))
         return Report(run_id=run_id, state="failed", failure=failure)
 
     def _end_hung(self, working: Sequence[_Process]) -> None:
@@ -247,8 +245,9 @@ class LocalDispatch:
             limit = worker.current.time_limit if worker.current else None
             if limit is not None and now - worker.since > limit + HANG_GRACE_SECONDS:
                 worker.killed_for = Failure(
-                    kind="timeout", message=f"no progress; ended {HANG_GRACE_SECONDS:g} s after "
-                    f"its time limit of {limit:g} s"
+                    kind="timeout",
+                    message=f"no progress; ended {HANG_GRACE_SECONDS:g} s after "
+                    f"its time limit of {limit:g} s",
                 )
                 worker.process.kill()
 

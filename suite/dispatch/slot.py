@@ -47,9 +47,7 @@ def main() -> None:
                     stopping=stop.is_set,
                 )
         except Exception as error:
-            final = Report(
-                run_id=assignment.spec.run_id, state="failed", failure=classify(error)
-            )
+            final = Report(run_id=assignment.spec.run_id, state="failed", failure=classify(error))
         _send(reports, final)
 
 
@@ -61,11 +59,9 @@ def _read(assignments: "queue.SimpleQueue[bytes | None]", stop: threading.Event)
 
 
 def _send(reports: BinaryIO, report: Report) -> None:
-    try:
+    # the parent may be gone; the closing of stdin then stops this process at the next iteration
+    with contextlib.suppress(BrokenPipeError):
         reports.write(msgspec.json.encode(report) + b"\n")
-    except BrokenPipeError:
-        # the parent is gone; the closing of stdin stops this process at the next iteration
-        pass
 
 
 @contextlib.contextmanager

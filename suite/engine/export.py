@@ -29,7 +29,9 @@ def config_text(
         cfg.custom_imports.imports.append(name)
     cfg.pop("prediction_dataloaders", None)
     cfg.work_dir = f"./work_dirs/{name.rpartition('.')[2]}"
-    head = f"# longtail-suite: {name} under {protocol.name} (protocol {protocol.hash}), seed {seed}\n"
+    head = (
+        f"# longtail-suite: {name} under {protocol.name} (protocol {protocol.hash}), seed {seed}\n"
+    )
     if source.module is None:
         head += f"# needs PYTHONPATH={source.path.parent}\n"
     return head + str(cfg.pretty_text)

@@ -85,8 +85,9 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
 
 
 def _bare_model(runner: Runner) -> torch.nn.Module:
-    model: torch.nn.Module = runner.model
-    return model.module if is_model_wrapper(model) else model
+    model = runner.model
+    bare: torch.nn.Module = model.module if is_model_wrapper(model) else model
+    return bare
 
 
 class ResumeHook(Hook):
@@ -162,13 +163,19 @@ class RestoreGeneratorsHook(Hook):
 
 
 def _capture_rng() -> dict[str, Any]:
-    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, internal, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         # weights_only loading knows tensors, not arrays
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "numpy": [
+            kind,
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            gauss,
+        ],
         "python": [version, list(internal), gauss_next],
     }
 

@@ -37,6 +37,7 @@ class SuiteRunner(Runner):
     """mmengine's Runner with the suite's resume, without the environment dump (ours is the record's)."""
 
     resume_hook: ResumeHook | None = None
+    _has_loaded: bool
 
     def load_or_resume(self) -> None:
         # called after the initial weights are drawn and before the loop starts

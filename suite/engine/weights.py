@@ -37,7 +37,9 @@ def load(path: Path) -> dict[str, Any]:
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: damaged weights file ({_line(error)})") from None
     except Exception as error:  # UnpicklingError: something that is not plain data
-        raise UserError(f"{path}: holds more than tensors and is not loaded ({_line(error)})") from None
+        raise UserError(
+            f"{path}: holds more than tensors and is not loaded ({_line(error)})"
+        ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a dict of tensors")
     return content

@@ -1,0 +1,107 @@
+"""`leaderboard`: the rows of a task, ranked under each protocol."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from suite.cli.options import Plugins, Root, TaskName, parse_format
+
+if TYPE_CHECKING:
+    from suite.catalog import Catalog
+    from suite.leaderboard import Planned
+    from suite.protocol import Protocol
+    from suite.task import Task
+
+FORMATS = ("table", "json", "csv", "markdown", "latex")
+
+
+def leaderboard(
+    task: TaskName,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            help="Metric that ranks, such as mIoU or 'mIoU[group=tail]'. Default: the task's.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
+    root: Root = None,
+    plugin: Plugins = [],  # noqa: B006 - typer copies defaults
+) -> None:
+    """Print the leaderboard of a task: mean, 95 % interval and n, with shared ranks.
+
+    **Examples**
+
+        python -m suite leaderboard --task longtail-seg
+
+        python -m suite leaderboard --task longtail-seg --by 'mIoU[group=tail]'
+
+        python -m suite leaderboard --task longtail-seg --format latex > table.tex
+    """
+    from suite.catalog import Catalog
+    from suite.settings import results_root
+
+    parse_format(format, FORMATS)
+    print_board(results_root(root), Catalog.load(plugin), task, protocol, by, format)
+
+
+def print_board(
+    root: Path,
+    catalog: Catalog,
+    task_name: str,
+    protocol_name: str | None = None,
+    by: str | None = None,
+    format: str = "table",
+) -> None:
+    """Bring the store up to date and print the board; `protocol_name` may be short (`camvid`)."""
+    from suite import settings, store, tables
+    from suite.cli.output import console
+    from suite.errors import UserError
+    from suite.leaderboard import board
+
+    task, today = catalog.task(task_name), catalog.digests()
+    to_come = None
+    try:
+        to_come = catalog.protocol(task, protocol_name or settings.default_protocol(task.name))
+    except UserError:
+        # rows may be under a protocol that the task no longer has: the board knows
+        if protocol_name is None:
+            raise
+    if protocol_name is not None and to_come is not None:
+        protocol_name = to_come.name
+    report = store.ingest(root, catalog.tasks(), today)
+    for refused in report.refused:
+        # on stderr: the board on stdout may be piped into a file
+        print(
+            f"refused {tables.plain(refused.path)}: {tables.plain(refused.reason)}", file=sys.stderr
+        )
+    planned = [] if to_come is None else _planned(catalog, task, to_come)
+    rows = board(root, task, protocol=protocol_name, by=by, today=today, planned=planned)
+    if format == "table":
+        tables.terminal(rows, task, console(), by)
+    elif format == "json":
+        sys.stdout.write(tables.to_json(rows))
+    elif format == "csv":
+        sys.stdout.write(tables.to_csv(rows))
+    elif format == "markdown":
+        sys.stdout.write(tables.to_markdown(rows, task, by))
+    else:
+        sys.stdout.write(tables.to_latex(rows, task, by))
+
+
+def _planned(catalog: Catalog, task: Task, protocol: Protocol) -> list[Planned]:
+    """A row for every method of the task, whether it has run or not."""
+    place = protocol.name, protocol.hash, task.evaluation_hash(protocol), protocol.dataset.name
+    return [
+        (method, catalog.spec(method, protocol).params, *place)
+        for method in catalog.methods(task.name)
+    ]

@@ -1,0 +1,59 @@
+-- facts -> attempts: which row an attempt belongs to, which attempt of a run counts.
+-- Reads the registered tables `today` (method, digest) and `lineages` (run_id, input_methods,
+-- lineage).
+
+-- The digest that counts for each method: today's; where the method is not known today, its newest.
+CREATE OR REPLACE TABLE digests AS
+SELECT
+    f.method,
+    coalesce(
+        any_value(t.digest),
+        arg_max(f.digest, coalesce(f.finished, f.started, 0)) FILTER (WHERE f.digest <> ''),
+        ''
+    ) AS digest
+FROM facts f
+LEFT JOIN today t USING (method)
+GROUP BY f.method;
+
+CREATE OR REPLACE TEMP TABLE keyed AS
+SELECT
+    -- an attempt killed before its first heartbeat has no digest yet; it would have run today's
+    f.* REPLACE (coalesce(nullif(f.digest, ''), d.digest) AS digest),
+    coalesce(l.input_methods, '{}') AS input_methods,
+    coalesce(l.lineage, '{}') AS lineage
+FROM facts f
+JOIN digests d USING (method)
+LEFT JOIN lineages l USING (run_id);
+
+INSERT INTO board_rows
+SELECT
+    (SELECT coalesce(max(row_id), 0) FROM board_rows)
+        + row_number() OVER (ORDER BY protocol_hash, method, params, lineage, digest),
+    protocol_hash, method, params, lineage, digest
+FROM (
+    SELECT protocol_hash, method, params, lineage, digest FROM keyed
+    EXCEPT
+    SELECT protocol_hash, method, params, lineage, digest FROM board_rows
+);
+
+CREATE OR REPLACE TABLE attempt_rows AS
+SELECT
+    r.row_id,
+    k.* EXCLUDE (lineage),
+    k.digest = d.digest AS today,
+    -- newest finished attempt per run and digest; older ones are superseded, never pooled
+    k.recorded AND k.attempt = max(CASE WHEN k.recorded THEN k.attempt END)
+        OVER (PARTITION BY k.run_id, k.digest) AS counted
+FROM keyed k
+JOIN board_rows r USING (protocol_hash, method, params, lineage, digest)
+JOIN digests d ON d.method = k.method;
+
+-- Whether a running attempt still lives depends on the clock, so it is said when it is asked.
+CREATE OR REPLACE VIEW attempts AS
+SELECT * REPLACE (
+    CASE
+        WHEN state = 'running' AND epoch(now()) - heartbeat >= {stale_seconds} THEN 'stopped'
+        ELSE state
+    END AS state
+)
+FROM attempt_rows;

@@ -1,0 +1,5 @@
+-- Final values of one task, whole set and subsets, not by class: a line per row and evaluation.
+SELECT row_id, evaluation_hash, list(key), list(n), list(mean), list(low), list(high)
+FROM summary
+WHERE task = $task AND class IS NULL
+GROUP BY row_id, evaluation_hash;

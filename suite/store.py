@@ -1,0 +1,448 @@
+"""The store: everything the record files say, in DuckDB, built by one ingester, always rebuildable.
+
+DuckDB admits one writing process and shuts readers out meanwhile. So `<root>/store.duckdb` is never
+written in place: the ingester (one at a time, by a lock on `<root>/store.lock`) works on a copy,
+checkpoints it and renames it over the old one. A reader keeps the file it opened; whoever opens one
+sees a whole state. Killed at any instant, an ingester leaves the old store and a working copy that
+the next one removes.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import msgspec
+
+from suite import intake
+from suite.errors import UserError
+from suite.intake import Refused, Stamp
+from suite.jsonio import canonical, short_hash
+from suite.record import STALE_HEARTBEAT_SECONDS
+from suite.task import Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STORE_SCHEMA = 1
+"""Version of the tables. A store of another version is rebuilt from the files."""
+
+FILES_AT_ONCE = 8192
+"""Files read into memory before they are written to the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What an ingest found and did.
+
+    `attempts`, `evaluations`, `metrics` and `refused` describe the store as it is now; `read` counts
+    the files read this time, `removed` those that disappeared; `changed` is False where nothing had
+    to be done; `rebuilt` where it started from nothing; `seconds` is wall time with the wait for
+    another ingester.
+    """
+
+    attempts: int
+    evaluations: int
+    metrics: int
+    refused: tuple[Refused, ...]
+    read: int
+    removed: int
+    changed: bool
+    rebuilt: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the present store was made from."""
+
+    files: dict[str, Stamp]
+    settings: dict[str, str]
+    counts: tuple[int, int, int]
+    refused: tuple[Refused, ...]
+
+
+def store_path(root: Path) -> Path:
+    return root / "store.duckdb"
+
+
+def connect(root: Path) -> duckdb.DuckDBPyConnection:
+    """Read-only connection to the store as it is now; later ingests do not reach it.
+
+    Raises UserError where there is no store, or one that is damaged or of another version.
+    """
+    path = store_path(root)
+    if not path.exists():
+        raise UserError(f"{path}: no store yet; type `python -m suite ingest` or `run` first")
+    try:
+        connection, problem = _attach(path)
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{path}: damaged ({first}); type `python -m suite ingest`") from None
+    if problem:
+        connection.close()
+        raise UserError(f"{path}: {problem}; type `python -m suite ingest`")
+    return connection
+
+
+def ingest(
+    root: Path, tasks: Mapping[str, Task], today: Mapping[str, str], rebuild: bool = False
+) -> IngestReport:
+    """Bring the store up to date with the files below `root`; reads only what changed.
+
+    Args:
+        tasks: name -> task; says which metric keys are ranked and in which direction.
+        today: method -> digest of its code today. Runs of another digest are kept and not ranked; of
+            a method not named here the newest digest counts as today's.
+        rebuild: start from nothing.
+
+    Waits for an ingester that is at work. Files that are malformed or lie in the wrong place are
+    left out and named in the report. Raises UserError if `root` cannot be written.
+    """
+    start = time.perf_counter()
+    wanted = _ranking().default_keys(tasks) if tasks else {}
+    settings = {
+        "schema": str(STORE_SCHEMA),
+        "today": canonical(dict(today)).decode(),
+        "ranking": canonical(sorted([*key, higher] for key, higher in wanted.items())).decode(),
+    }
+    try:
+        with _lock(root):
+            known = None if rebuild else _known(store_path(root))
+            found = intake.scan(root)
+            if known is not None and (known.files, known.settings) == (found, settings):
+                return _report(known, start, read=0, removed=0, changed=False, rebuilt=False)
+            try:
+                return _update(root, known, found, settings, wanted, today, start)
+            except duckdb.Error:
+                if known is None:
+                    raise
+            # damage that opening the old store did not show
+            return _update(root, None, found, settings, wanted, today, start)
+    except OSError as error:
+        raise UserError(f"{root}: the store cannot be written ({error.strerror})") from None
+    except duckdb.IOException as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{root}: the store cannot be written ({first})") from None
+
+
+def seconds_by_method(
+    connection: duckdb.DuckDBPyConnection, protocol_hash: str
+) -> dict[str, float]:
+    """Mean wall seconds of the counted runs under a protocol, by method, over all parameters."""
+    query = statements("seconds_by_method")
+    return dict(connection.execute(query, {"protocol_hash": protocol_hash}).fetchall())
+
+
+@cache
+def statements(name: str) -> str:
+    """Text of `suite/sql/<name>.sql`."""
+    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _ranking() -> Any:
+    from suite import ranking
+
+    return ranking
+
+
+def _config() -> dict[str, str | bool | int | float | list[str]]:
+    # a store is local files only: DuckDB must never look for an extension on the network
+    return {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "threads": str(min(4, os.cpu_count() or 1)),
+    }
+
+
+def _attach(path: Path) -> tuple[duckdb.DuckDBPyConnection, str | None]:
+    """A connection that reads `path`, and what is wrong with its version. Raises duckdb.Error."""
+    # Attached to a database of its own: `duckdb.connect(path)` hands every connection of a process
+    # the file that the first one opened, so a long-lived reader would never see a newer snapshot.
+    connection = duckdb.connect(":memory:", config=_config())
+    try:
+        connection.execute("ATTACH ? AS store (READ_ONLY)", [os.fspath(path.absolute())])
+        connection.execute("USE store; SET enable_external_access = false")
+        rows = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchall()
+    except duckdb.Error:
+        connection.close()
+        raise
+    version = rows[0][0] if rows else "unknown"
+    if version == str(STORE_SCHEMA):
+        return connection, None
+    return connection, f"store version {version}, this suite reads {STORE_SCHEMA}"
+
+
+@contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _known(path: Path) -> _Known | None:
+    """None where there is no store, or one that has to be rebuilt."""
+    if not path.exists():
+        return None
+    try:
+        connection, problem = _attach(path)
+        try:
+            return None if problem else _read_known(connection)
+        finally:
+            connection.close()
+    except duckdb.Error:
+        return None
+
+
+def _read_known(connection: duckdb.DuckDBPyConnection) -> _Known:
+    files = connection.execute("SELECT path, mtime_ns, size FROM files").fetchall()
+    meta = connection.execute("SELECT key, value FROM meta").fetchall()
+    counts = connection.execute(
+        "SELECT (SELECT count(*) FROM facts), (SELECT count(*) FROM evaluations), "
+        "(SELECT count(*) FROM metrics)"
+    ).fetchall()
+    refused = connection.execute("SELECT path, reason FROM refused ORDER BY path").fetchall()
+    return _Known(
+        {path: (mtime, size) for path, mtime, size in files},
+        dict(meta),
+        counts[0],
+        tuple(Refused(*row) for row in refused),
+    )
+
+
+def _report(known: _Known, start: float, **done: Any) -> IngestReport:
+    attempts, evaluations, metrics = known.counts
+    return IngestReport(
+        attempts=attempts,
+        evaluations=evaluations,
+        metrics=metrics,
+        refused=known.refused,
+        seconds=time.perf_counter() - start,
+        **done,
+    )
+
+
+def _update(
+    root: Path,
+    known: _Known | None,
+    found: dict[str, Stamp],
+    settings: dict[str, str],
+    wanted: Mapping[tuple[str, str], bool],
+    today: Mapping[str, str],
+    start: float,
+) -> IngestReport:
+    path = store_path(root)
+    work = path.with_name("store.duckdb.work")
+    for leftover in (work, Path(f"{work}.wal")):
+        leftover.unlink(missing_ok=True)
+    if known is not None:
+        shutil.copyfile(path, work)
+    before = known.files if known else {}
+    changed = [name for name, stamp in found.items() if before.get(name) != stamp]
+    gone = [name for name in before if name not in found]
+    connection = duckdb.connect(os.fspath(work), config=_config())
+    try:
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute("BEGIN")
+        if known is None:
+            connection.execute(statements("schema"))
+        paths = _with_siblings(changed + gone, found)
+        _forget(connection, paths + gone)
+        _read_in(connection, root, paths, found)
+        renewed = known is None or known.settings != settings
+        touched = renewed or any(not name.endswith("/status.json") for name in changed + gone)
+        _derive_attempts(connection, today)
+        if touched:
+            # a heartbeat alone changes no mean: spared, since boards are shown while runs go on
+            _derive_statistics(connection, wanted)
+        connection.execute("DELETE FROM meta")
+        _insert_rows(connection, "meta", list(settings.items()))
+        connection.execute("COMMIT")
+        connection.execute("CHECKPOINT")
+        state = _read_known(connection)
+    finally:
+        connection.close()
+    _swap(work, path)
+    done = {"read": len(changed), "removed": len(gone), "changed": True, "rebuilt": known is None}
+    return _report(state, start, **done)
+
+
+def _swap(work: Path, path: Path) -> None:
+    _fsync(work)
+    os.replace(work, path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@cache
+def _columns(name: str) -> dict[str, str]:
+    """Column -> type of a table in schema.sql, by DuckDB's own reading of it."""
+    with duckdb.connect(":memory:", config=_config()) as connection:
+        connection.execute(statements("schema"))
+        rows = connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? "
+            "ORDER BY column_index",
+            [name],
+        ).fetchall()
+    return dict(rows)
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable[Iterable[Any]]
+) -> None:
+    """Append to a table of schema.sql. `name` is ours; what the rows hold travels as Arrow data."""
+    with _registered(connection, "incoming", intake.table(_columns(name), columns)):
+        connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+
+
+def _insert_rows(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    if rows:
+        _insert(connection, name, zip(*rows, strict=True))
+
+
+def _texts(names: Sequence[str], rows: Sequence[Sequence[str]]) -> "pa.Table":
+    columns: Iterable[Any] = zip(*rows, strict=True) if rows else [()] * len(names)
+    return intake.table(dict.fromkeys(names, "VARCHAR"), columns)
+
+
+@contextmanager
+def _registered(
+    connection: duckdb.DuckDBPyConnection, name: str, content: "pa.Table"
+) -> Iterator[None]:
+    connection.register(name, content)
+    # not in a `finally`: after an error the connection takes nothing more, and is closed anyway
+    yield
+    connection.unregister(name)
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
+    """Take out what the store has from `paths`."""
+    attempts = {name.rpartition("/")[0] for name in paths if intake.is_attempt_file(name)}
+    keys = [folder.split("/")[1:] for folder in attempts]
+    with (
+        _registered(connection, "paths", _texts(["path"], [(path,) for path in paths])),
+        _registered(connection, "keys", _texts(["run_id", "attempt"], keys)),
+    ):
+        connection.execute(statements("forget"))
+
+
+def _read_in(
+    connection: duckdb.DuckDBPyConnection, root: Path, paths: list[str], found: dict[str, Stamp]
+) -> None:
+    # fetchall also where there is one row: DuckDB refuses other work while a result is half fetched
+    rows = connection.execute("SELECT coalesce(max(evaluation_id), 0) FROM evaluations").fetchall()
+    next_id = 1 + rows[0][0]
+    for part in _whole_attempts(paths):
+        batch = intake.read(root, part, found, next_id)
+        next_id += len(batch.evaluations)
+        for path in batch.unread:
+            found[path] = intake.UNREAD
+        for name in ("facts", "evaluations", "refused"):
+            _insert_rows(connection, name, getattr(batch, name))
+        _insert(connection, "metrics", batch.metrics)
+        _insert_rows(connection, "files", [(path, *found[path]) for path in part])
+
+
+def _with_siblings(paths: list[str], found: dict[str, Stamp]) -> list[str]:
+    """`paths` that are there, sorted, together with the files that make one row with them.
+
+    An attempt's record, status and spec are one row: one of them changed, all are read.
+    """
+    folders = {name.rpartition("/")[0] for name in paths if intake.is_attempt_file(name)}
+    siblings = {f"{folder}/{name}" for folder in folders for name in intake.ATTEMPT_FILES}
+    return sorted(name for name in siblings.union(paths) if name in found)
+
+
+def _whole_attempts(paths: list[str]) -> Iterator[list[str]]:
+    """`paths` in parts of about `FILES_AT_ONCE` that never divide an attempt's folder."""
+    part: list[str] = []
+    folder = ""
+    for path in paths:
+        here = "/".join(path.split("/", 3)[:3])
+        if len(part) >= FILES_AT_ONCE and here != folder:
+            yield part
+            part = []
+        part.append(path)
+        folder = here
+    if part:
+        yield part
+
+
+def _derive_attempts(connection: duckdb.DuckDBPyConnection, today: Mapping[str, str]) -> None:
+    digests = _texts(["method", "digest"], list(today.items()))
+    lineages = _texts(["run_id", "input_methods", "lineage"], _lineages(connection))
+    with _registered(connection, "today", digests), _registered(connection, "lineages", lineages):
+        # a view takes no parameters
+        sql = statements("attempts").replace("{stale_seconds}", str(STALE_HEARTBEAT_SECONDS))
+        connection.execute(sql)
+
+
+def _lineages(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
+    """(run, role -> method, lineage) of the runs that have inputs.
+
+    The lineage tells rows apart: role -> hash of the input's protocol, method, params and own
+    lineage, its seed left out, so that replicates trained on replicates share one. An input run that
+    is not in the store cannot be vouched for: its id stands in, and only runs that share it are
+    pooled.
+    """
+    facts = connection.execute(
+        "SELECT DISTINCT run_id, protocol_hash, method, params, inputs FROM facts "
+        "WHERE inputs <> '{}' OR (SELECT bool_or(inputs <> '{}') FROM facts)"
+    ).fetchall()
+    runs = {run: rest for run, *rest in facts}
+    inputs = {run: msgspec.json.decode(rest[3], type=dict[str, str]) for run, rest in runs.items()}
+    known: dict[str, str] = {}
+
+    def identity(run: str) -> str:
+        if run not in known:
+            # ids are hashes that cover the inputs' ids, so there are no cycles to run into
+            above = {role: identity(source) for role, source in inputs.get(run, {}).items()}
+            known[run] = short_hash([*runs[run][:3], above]) if run in runs else run
+        return known[run]
+
+    rows = []
+    for run, sources in inputs.items():
+        if sources:
+            methods = {role: runs[s][1] if s in runs else None for role, s in sources.items()}
+            lineage = {role: identity(source) for role, source in sources.items()}
+            rows.append((run, canonical(methods).decode(), canonical(lineage).decode()))
+    return rows
+
+
+def _derive_statistics(
+    connection: duckdb.DuckDBPyConnection, wanted: Mapping[tuple[str, str], bool]
+) -> None:
+    from suite import stats
+
+    counts = connection.execute(
+        "SELECT DISTINCT count(*) FROM attempt_rows WHERE counted GROUP BY row_id"
+    ).fetchall()
+    # a metric may be undefined in some runs: any smaller n can occur
+    most = max((n for (n,) in counts), default=1)
+    quantiles = stats.t_quantiles(range(2, most + 1))
+    types = {"n": "BIGINT", "t": "DOUBLE"}
+    content = intake.table(types, [list(quantiles), list(quantiles.values())])
+    with _registered(connection, "quantiles", content):
+        connection.execute(statements("summary"))
+    connection.execute("DELETE FROM ranks")
+    _insert_rows(connection, "ranks", list(_ranking().ranks(connection, wanted)))

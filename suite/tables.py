@@ -1,0 +1,380 @@
+"""A board's rows as a terminal table, JSON, CSV, Markdown or LaTeX.
+
+Names and messages come from records, which may be a stranger's: every format escapes them its own
+way. Fractions are shown in percent here and nowhere else; JSON and CSV keep them as they are stored.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from suite.protocol import Protocol
+from suite.stats import ALPHA, LEVEL, MIN_REPLICATES
+from suite.task import Metric, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Row = Mapping[str, Any]
+COST = (
+    "parameters",
+    "passes_per_step",
+    "train_seconds",
+    "wall_seconds",
+    "gpu_hours",
+    "peak_memory_bytes",
+)
+Escape = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One block as texts, not escaped: what every human-readable format shows.
+
+    `head` and the rows of `body` have equal lengths; `ranking` is the column of the ranking metric;
+    `best[i]` says that row i is best or tied with it (rank 1). `notes` are lines below the table.
+    """
+
+    caption: tuple[str, ...]
+    head: tuple[str, ...]
+    body: tuple[tuple[str, ...], ...]
+    ranking: int
+    best: tuple[bool, ...]
+    notes: tuple[str, ...]
+
+
+def plain(text: Any) -> str:
+    """`text` on one line, with control, format and other unprintable characters spelled out.
+
+    Format characters include those that turn the writing direction around.
+    """
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if character in "\n\r\t"
+        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for character in str(text)
+    )
+
+
+def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows of one protocol and one evaluation at a time, in the order given."""
+    for _, block in groupby(rows, key=lambda row: (row["protocol_hash"], row["evaluation_hash"])):
+        yield list(block)
+
+
+def grid(rows: Sequence[Row], task: Task, by: str | None = None) -> Grid:
+    """Lay out one block. `by` is the ranking metric's key, default the task's first primary."""
+    key = by or task.primary[0]
+    shown = [key, *(column for column in task.columns if column != key)]
+    flagged = any(row["flags"] for row in rows)
+    names = _names(rows)
+    head = ["rank", "method", "n", *shown, "cost", *(["flags"] if flagged else [])]
+    body = []
+    for row, name in zip(rows, names, strict=True):
+        cells = [_cell(row["metrics"].get(column), _metric(task, column)) for column in shown]
+        flags = [" ".join(row["flags"])] if flagged else []
+        rank = "" if row["rank"] is None else str(row["rank"])
+        body.append((rank, name + _state(row), str(row["n"]), *cells, _cost(row["cost"]), *flags))
+    return Grid(
+        caption=_caption(rows[0], task, key),
+        head=tuple(head),
+        body=tuple(tuple(map(plain, line)) for line in body),
+        ranking=3,
+        best=tuple(row["rank"] == 1 for row in rows),
+        notes=tuple(plain(note) for note in _notes(rows, names, task)),
+    )
+
+
+def terminal(rows: Sequence[Row], task: Task, console: "Console", by: str | None = None) -> None:
+    """Print one table per block. Texts are never read as Rich markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        console.print(
+            Text(f"{task.name}: no runs yet; type `python -m suite run --task {task.name}`")
+        )
+        return
+    for number, block in enumerate(blocks(rows)):
+        made = grid(block, task, by)
+        if number:
+            console.print()
+        console.print(Text(made.caption[0], style="bold"))
+        for line in made.caption[1:]:
+            console.print(Text(line, style="dim"))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+        for title in made.head:
+            numeric = title not in ("method", "flags")
+            # a subset goes on a second line: four metric columns then fit into 80 characters
+            table.add_column(
+                Text(title.replace("[", "\n[")),
+                justify="right" if numeric else "left",
+                no_wrap=numeric,
+                overflow="fold",
+            )
+        for texts, best in zip(made.body, made.best, strict=True):
+            cells = [Text(text) for text in texts]
+            if best:
+                cells[made.ranking].stylize("bold green")
+            table.add_row(*cells)
+        console.print(table)
+        for note in made.notes:
+            console.print(Text(note))
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """The rows as they are, fractions in [0, 1]; what is not printable as JSON escapes."""
+    text = msgspec.json.format(msgspec.json.encode(list(rows)), indent=2).decode() + "\n"
+    if text.isascii() and "\x7f" not in text:
+        return text
+    # JSON itself escapes C0 controls only; a terminal obeys others, too
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """One line per row; `<metric>`, `<metric> low` and `<metric> high` per metric, as stored.
+
+    A text that a spreadsheet would take for a formula gets a leading apostrophe; control characters
+    are spelled out.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
+    cost = list(COST)
+    names = [
+        *("task", "protocol", "protocol_hash", "evaluation_hash", "dataset"),
+        *("method", "params", "digest", "n", "state", "rank"),
+    ]
+    metric_head = [f"{key}{end}" for key in keys for end in ("", " low", " high")]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(_csv_text, [*names, "flags", "failures", *cost, *metric_head]))
+    for row in rows:
+        texts: list[Any] = [_json(row[name]) if name == "params" else row[name] for name in names]
+        failures = "; ".join(_failure(failure) for failure in row["failures"])
+        texts += [" ".join(row["flags"]), failures, *(row["cost"][name] for name in cost)]
+        for key in keys:
+            cell = row["metrics"].get(key) or {}
+            texts += [cell.get("mean"), cell.get("low"), cell.get("high")]
+        writer.writerow(map(_csv_text, texts))
+    return out.getvalue()
+
+
+def to_markdown(rows: Sequence[Row], task: Task, by: str | None = None) -> str:
+    """One table per block; best and tied-best values in bold."""
+    parts = []
+    for block in blocks(rows):
+        made = grid(block, task, by)
+        lines = [f"**{_markdown(made.caption[0])}**", ""]
+        lines += [*map(_markdown, made.caption[1:]), ""]
+        lines.append(_pipes(map(_markdown, made.head)))
+        lines.append(_pipes("---" if h in ("method", "flags") else "---:" for h in made.head))
+        for line in _emphasised(made, _markdown, "**", "**"):
+            lines.append(_pipes(line))
+        lines += ["", *(f"- {_markdown(note)}" for note in made.notes)]
+        parts.append("\n".join(lines).rstrip() + "\n")
+    return "\n".join(parts)
+
+
+def to_latex(rows: Sequence[Row], task: Task, by: str | None = None) -> str:
+    r"""One `booktabs` table per block (`\usepackage{booktabs}`); rank 1 in bold."""
+    parts = []
+    for block in blocks(rows):
+        made = grid(block, task, by)
+        align = "".join("l" if h in ("method", "flags") else "r" for h in made.head)
+        body = [" & ".join(line) + r" \\" for line in _emphasised(made, _latex, r"\textbf{", "}")]
+        parts.append(
+            "\n".join(
+                [
+                    r"\begin{table}",
+                    r"\centering",
+                    rf"\caption{{{_latex('. '.join(made.caption))}}}",
+                    rf"\begin{{tabular}}{{{align}}}",
+                    r"\toprule",
+                    " & ".join(map(_latex, made.head)) + r" \\",
+                    r"\midrule",
+                    *body,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    *(rf"\par\footnotesize {_latex(note)}" for note in made.notes),
+                    r"\end{table}",
+                ]
+            )
+            + "\n"
+        )
+    return "\n".join(parts)
+
+
+def _emphasised(made: Grid, escape: Escape, start: str, end: str) -> Iterator[list[str]]:
+    for line, best in zip(made.body, made.best, strict=True):
+        cells = [escape(cell) for cell in line]
+        if best:
+            cells[made.ranking] = f"{start}{cells[made.ranking]}{end}"
+        yield cells
+
+
+def _metric(task: Task, key: str) -> Metric:
+    name = key.partition("[")[0]
+    return next((m for m in task.metrics if m.name == name), Metric(name=name, unit=""))
+
+
+def _cell(cell: Mapping[str, float | None] | None, metric: Metric) -> str:
+    """Mean and half-width of the interval; percent with one decimal for fractions."""
+    if cell is None or cell["mean"] is None:
+        return "–"
+    mean, low, high = cell["mean"], cell["low"], cell["high"]
+    half = None if low is None or high is None else (high - low) / 2
+    if metric.unit == "fraction":
+        text = f"{100 * mean:.1f}"
+        return text if half is None else f"{text} ±{100 * half:.1f}"
+    return f"{mean:.4g}" if half is None else f"{mean:.4g} ±{half:.2g}"
+
+
+def _cost(cost: Mapping[str, float | None]) -> str:
+    """Wall time of a run; passes per step where they are more than one."""
+    seconds, passes = cost["wall_seconds"], cost["passes_per_step"]
+    if seconds is None:
+        return "–"
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (float("inf"), 3600, "h")):
+        if seconds < limit:
+            text = f"{seconds / size:.3g} {unit}"
+            break
+    return text if passes is None or passes == 1 else f"{text}, {passes:.3g}x"
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Method names; with the parameters in which rows of one method differ."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["method"], []).append(row)
+    differing = {}
+    for method, members in groups.items():
+        keys = sorted({key for row in members for key in row["params"]})
+        differing[method] = [
+            key for key in keys if len({_json(row["params"].get(key)) for row in members}) > 1
+        ]
+    texts = []
+    for row in rows:
+        params = row["params"]
+        parts = [f"{k}={params[k]}" for k in differing[row["method"]] if k in params]
+        texts.append(" ".join([row["method"], *parts]))
+    counts = Counter(texts)
+    # rows may differ in their code or inputs alone; then the code digest tells most of them apart
+    return [
+        f"{text} @{row['digest'][:7]}" if counts[text] > 1 and row["digest"] else text
+        for text, row in zip(texts, rows, strict=True)
+    ]
+
+
+def _state(row: Row) -> str:
+    if row["state"] == "done":
+        return ""
+    kinds = ",".join(sorted({failure["kind"] or "unknown" for failure in row["failures"]}))
+    return f" ({row['state']}: {kinds})" if row["state"] == "failed" else f" ({row['state']})"
+
+
+def _protocol(task: Task, row: Row) -> Protocol | None:
+    return next((p for p in task.protocols if p.hash == row["protocol_hash"]), None)
+
+
+def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:
+    metric, protocol = _metric(task, key), _protocol(task, row)
+    first = f"{task.name} under {row['protocol']}"
+    lines = [f"protocol {row['protocol_hash']}, evaluation {row['evaluation_hash']}"]
+    if protocol is None:
+        lines[0] += "; not a protocol of this task any more"
+    elif task.evaluation_hash(protocol) != row["evaluation_hash"]:
+        lines[0] += "; not today's evaluation: type `python -m suite evaluate`"
+    if protocol is not None and protocol.dataset.group_rule:
+        lines.append(f"groups: {protocol.dataset.group_rule}")
+    better = "higher" if metric.higher_is_better else "lower"
+    percent = "; fractions in percent" if metric.unit == "fraction" else ""
+    lines.append(
+        f"ranked by {key} ({better} is better){percent}; mean ± half-width of the {LEVEL:.0%} t "
+        f"interval over n {protocol.replicate if protocol else 'replicate'}s"
+    )
+    lines.append(f"rank: 1 + rows significantly better (t tests, Holm over the board, {ALPHA:.0%})")
+    return tuple(map(plain, (first, *lines)))
+
+
+def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[str]:
+    few: dict[int, list[str]] = {}
+    for row, name in zip(rows, names, strict=True):
+        if 0 < row["n"] < MIN_REPLICATES and row["state"] != "stale":
+            few.setdefault(row["n"], []).append(name)
+    for n, members in sorted(few.items()):
+        yield f"unranked (n={n}): {_some(members)}"
+    again = f"python -m suite run --task {task.name} --protocol {rows[0]['protocol']}"
+    if few:
+        yield f"  add seeds: {again} --seeds 0,1,2"
+    stale = [name for row, name in zip(rows, names, strict=True) if row["state"] == "stale"]
+    if stale:
+        yield f"stale (made by other code than today's, not ranked): {_some(stale)}"
+        yield f"  train anew: {again} --stale"
+    for row, name in zip(rows, names, strict=True):
+        for failure in row["failures"]:
+            yield f"failed: {name}, {_failure(failure)}"
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _failure(failure: Mapping[str, Any], width: int = 160) -> str:
+    at = "" if failure["step"] is None else f" at step {failure['step']}"
+    message = plain(failure["message"] or "")
+    message = message if len(message) <= width else message[: width - 1] + "…"
+    return f"seed {failure['seed']} (run {failure['run']}): {failure['kind']}{at}: {message}"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+def _csv_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@＝＋－＠") else text
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+_MARKDOWN = {ord(c): "\\" + c for c in r"\`*_{}[]()<>#|~!$"} | {ord("&"): "&amp;"}
+
+
+def _markdown(text: str) -> str:
+    return plain(text).translate(_MARKDOWN)
+
+
+_LATEX = {ord(c): "\\" + c for c in "&%$#_{}"} | {
+    ord("\\"): r"\textbackslash{}",
+    ord("~"): r"\textasciitilde{}",
+    ord("^"): r"\textasciicircum{}",
+    ord("<"): r"\textless{}",
+    ord(">"): r"\textgreater{}",
+    ord("|"): r"\textbar{}",
+    ord('"'): r"\textquotedbl{}",
+    ord("`"): r"\textasciigrave{}",
+    # brackets after \\ would be its optional argument
+    ord("["): "{[}",
+    ord("]"): "{]}",
+    ord("±"): r"$\pm$",
+    ord("–"): "--",
+    ord("…"): r"\ldots{}",
+}
+
+
+def _latex(text: str) -> str:
+    return plain(text).translate(_LATEX)

@@ -1,0 +1,5 @@
+"""Tasks and protocols. One line a task: name -> where its `Task` object lives."""
+
+TASKS = {
+    "longtail-seg": "tasks.longtail_seg:TASK",
+}

@@ -1,0 +1,116 @@
+"""Scores of `longtail-seg` from a run's stored sketches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import RecordError
+from suite.protocol import Protocol
+from suite.record import MetricRow, subset
+from suite.task import Predictions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 1
+
+
+def settings(protocol: Protocol) -> dict[str, Any]:
+    """Classes and their groups: what the scores depend on besides the predictions."""
+    data = protocol.dataset
+    return {
+        "classes": list(data.classes),
+        "groups": {name: list(members) for name, members in data.groups.items()},
+        "group_rule": data.group_rule,
+    }
+
+
+def evaluate(predictions: Predictions, settings: Mapping[str, Any]) -> list[MetricRow]:
+    """Rows of every stored prediction set; those of sets other than `test` carry `split=NAME`.
+
+    Expects per set `confusion` (N, C, C), pixels per image by (true, predicted) class, and the
+    arrays `auc_*` of a `PixelAUC`. A class without test pixels is undefined (null) and left out of
+    means. Raises RecordError for arrays of another form.
+    """
+    rows: list[MetricRow] = []
+    for name, arrays in predictions.items():
+        split = {} if name == "test" else {"split": name}
+        rows += _confusion_rows(_confusion(arrays, len(settings["classes"])), settings, split)
+        rows += _auc_rows(arrays, settings, split)
+    return rows
+
+
+def _confusion(arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
+    import numpy as np
+
+    confusion = arrays.get("confusion")
+    if confusion is None or confusion.ndim != 3 or confusion.shape[1:] != (classes, classes):
+        raise RecordError(
+            f"stored predictions hold no confusion of shape (N, {classes}, {classes})"
+        )
+    if confusion.dtype.kind not in "iu" or (confusion.size and confusion.min() < 0):
+        raise RecordError("stored confusion holds something other than counts")
+    total: np.ndarray = confusion.sum(axis=0, dtype=np.int64)
+    return total
+
+
+def _confusion_rows(
+    total: np.ndarray, settings: Mapping[str, Any], split: Mapping[str, str]
+) -> list[MetricRow]:
+    import numpy as np
+
+    true, predicted, hit = total.sum(1), total.sum(0), np.diag(total)
+    # a class that is not in the test set has no score, even where it is predicted: what that costs
+    # shows in the union of the classes it was taken from
+    with np.errstate(divide="ignore", invalid="ignore"):
+        iou = np.where(true > 0, hit / (true + predicted - hit), np.nan)
+        recall = np.where(true > 0, hit / true, np.nan)
+    rows = []
+    everything = {"": list(range(len(true))), **settings["groups"]}
+    for group, members in everything.items():
+        where = subset(**split, **({"group": group} if group else {}))
+        pixels = true[members].sum()
+        accuracy = hit[members].sum() / pixels if pixels else np.nan
+        rows += [
+            MetricRow(metric="mIoU", subset=where, value=_mean(iou[members])),
+            MetricRow(metric="mAcc", subset=where, value=_mean(recall[members])),
+            MetricRow(metric="aAcc", subset=where, value=float(accuracy)),
+        ]
+    where = subset(**split)
+    worst = float(np.nanmin(iou)) if np.isfinite(iou).any() else None
+    rows.append(MetricRow(metric="worst_IoU", subset=where, value=worst))
+    for c, name in enumerate(settings["classes"]):
+        rows += [
+            MetricRow(metric="IoU", subset=where, class_=name, value=float(iou[c])),
+            MetricRow(metric="Acc", subset=where, class_=name, value=float(recall[c])),
+        ]
+    return rows
+
+
+def _auc_rows(
+    arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any], split: Mapping[str, str]
+) -> list[MetricRow]:
+    from tasks.longtail_seg.pixel_auc import PixelAUC
+
+    state = {key.removeprefix("auc_"): a for key, a in arrays.items() if key.startswith("auc_")}
+    try:
+        result = PixelAUC.from_state(state).compute()
+    except ValueError as error:
+        raise RecordError(f"stored predictions: {error}") from None
+    where = subset(**split)
+    rows = [
+        MetricRow(metric="pixel_auc", subset=where, value=result.value),
+        MetricRow(metric="pixel_auc_error", subset=where, value=result.error_bound),
+    ]
+    for group, members in settings["groups"].items():
+        # pairs whose first class, the one that should score higher, is in the group
+        value = _mean(result.per_pair[members])
+        rows.append(MetricRow(metric="pixel_auc", subset=subset(**split, group=group), value=value))
+    return rows
+
+
+def _mean(values: np.ndarray) -> float | None:
+    import numpy as np
+
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None

@@ -1,0 +1,191 @@
+"""Protocols of `longtail-seg`, and the data sets they train on. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from suite import engine
+from suite.jsonio import short_hash
+from suite.protocol import Budget, DataSet, Facts, Protocol
+from tasks.longtail_seg import camvid, digits
+from tasks.longtail_seg.recipes import base_config
+
+STORED = {"test": "test images; confusion per image, pixel-AUC histograms, three rendered samples"}
+
+
+def _check_digits(cache: Path, deep: bool) -> list[str]:
+    # made from scikit-learn's digits and held against its checksum
+    digits.load(cache)
+    return []
+
+
+DIGITS = DataSet(
+    name="digit-scenes",
+    summary="64x64 scenes of scikit-learn's handwritten digits, imbalance ratio 30 in instances",
+    layout="embedded: made on first use from what pip installed",
+    classes=digits.CLASSES,
+    groups=digits.GROUPS,
+    group_rule=digits.GROUP_RULE,
+    find=lambda cache: cache,
+    check=_check_digits,
+    embedded=True,
+)
+CAMVID = DataSet(
+    name="camvid",
+    summary="CamVid, 11 classes of street scenes, 367 train / 233 test images of 480x360",
+    layout=camvid.LAYOUT,
+    classes=camvid.CLASSES,
+    groups=camvid.GROUPS,
+    group_rule=camvid.GROUP_RULE,
+    find=camvid.find,
+    check=camvid.check,
+)
+
+
+def _protocol(
+    name: str,
+    dataset: DataSet,
+    *,
+    recipe: str | None = None,
+    split: str,
+    test: str,
+    backbone: str,
+    augmentation: str,
+    summary: str,
+    seconds: float,
+    extra_sets: Mapping[str, str],
+    threads: int = 1,
+    revision: int = 1,
+) -> Protocol:
+    recipe = recipe or name
+    blank = base_config(recipe, {"cache_dir": "", "data_root": ""})
+
+    def build(data: Path) -> tuple[dict[str, Any], Facts]:
+        return _build(recipe, dataset, data)
+
+    return Protocol(
+        name=name,
+        dataset=dataset,
+        split=split,
+        test=test,
+        backbone=backbone,
+        budget=Budget(
+            iterations=blank["train_cfg"]["max_iters"],
+            batch=blank["train_dataloader"]["batch_size"],
+        ),
+        augmentation=augmentation,
+        # the whole base config: no setting of it can change without changing the protocol's hash
+        recipe=short_hash(blank),
+        revision=revision,
+        summary=summary,
+        build=build,
+        train=engine.train,
+        predict=engine.predict,
+        prediction_sets=STORED,
+        extra_sets=extra_sets,
+        threads=threads,
+        seconds=seconds,
+    )
+
+
+def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], Facts]:
+    from tasks.longtail_seg import datasets
+
+    cfg = base_config(recipe, {"cache_dir": str(data), "data_root": str(data)})
+    source = {k: v for k, v in cfg["train_dataloader"]["dataset"].items() if k != "pipeline"}
+    observed: dict[str, str] = {}
+    if source.pop("type") == "ArraySegDataset":
+        train = datasets.ArraySegDataset(**source)
+        variant = False  # held against its checksum when it is loaded
+        observed["digit-scenes"] = digits.SHA256
+    else:
+        train = datasets.CamVidDataset(**source, in_memory=False)
+        compact = camvid.compact(camvid.manifest(data))
+        tracked = camvid.tracked_manifest()
+        observed = {split: part["labels_sha256"] for split, part in compact.items()}
+        variant = any(compact[split] != tracked[split] for split in tracked)
+    pixels, images = train.label_statistics()
+    sink = dict(type="SegSketch", classes=len(dataset.classes), palette=train.METAINFO["palette"])
+    cfg["test_evaluator"] = sink
+    cfg["test_cfg"] = dict(type="TestLoop")
+    cfg["prediction_dataloaders"] = _prediction_loaders(cfg)
+    cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.sketch"]
+    return cfg, Facts(
+        classes=dataset.classes,
+        class_counts=tuple(int(n) for n in pixels),
+        image_counts=tuple(int(n) for n in images),
+        groups=dataset.groups,
+        iterations=cfg["train_cfg"]["max_iters"],
+        batch=cfg["train_dataloader"]["batch_size"],
+        unit="pixels",
+        observed=observed,
+        variant=variant,
+    )
+
+
+def _prediction_loaders(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Loaders of the extra prediction sets: `val` where there is one, and the training images."""
+    loaders = {}
+    test = cfg["test_dataloader"]
+    if "val_dataloader" in cfg:
+        # mmengine wants val loader, loop and evaluator together; nothing is validated in training
+        loaders["val"] = cfg.pop("val_dataloader")
+    loaders["train"] = {**test, "dataset": {**test["dataset"], "split": "train"}}
+    return loaders
+
+
+_TRAIN_SET = {"train": "training images as at test time; stored as `test` is"}
+_DIGITS = dict(
+    split=f"digit-scenes@{digits.SHA256[:12]}",
+    test="100 instances of every digit, 64x64, whole image",
+    augmentation="none",
+    extra_sets=_TRAIN_SET,
+)
+
+_TRACKED = camvid.tracked_manifest()
+_CAMVID_SPLIT = "camvid-carved@" + short_hash(
+    {split: part["labels_sha256"] for split, part in _TRACKED.items()}
+)
+
+
+def _camvid(resolution: str, network: str, seconds: float) -> Protocol:
+    size = {"full": "480x360", "half": "240x180"}[resolution]
+    crop = {"full": "scale 0.5-2, crop 352", "half": "scale 0.75-1.5, crop 128"}[resolution]
+    return _protocol(
+        f"camvid:{resolution},{network}",
+        CAMVID,
+        split=_CAMVID_SPLIT,
+        test=f"official test split, {size}, whole image",
+        backbone=network,
+        augmentation=f"{crop}, flip",
+        summary=f"CamVid at {size}, {network} from scratch",
+        seconds=seconds,
+        extra_sets={"val": "frames carved from the training split; stored as `test` is"}
+        | _TRAIN_SET,
+    )
+
+
+PROTOCOLS = (
+    _protocol(
+        "quick",
+        DIGITS,
+        backbone="resnet18-3stage-w24",
+        summary="embedded digit scenes, a small network, well under a minute a run",
+        seconds=35.0,
+        **_DIGITS,  # type: ignore[arg-type]
+    ),
+    _protocol(
+        "smoke",
+        DIGITS,
+        backbone="resnet18-3stage-w8",
+        summary="quick in seconds, for tests: its numbers mean nothing",
+        seconds=2.0,
+        **_DIGITS,  # type: ignore[arg-type]
+    ),
+    _camvid("full", "segformer-b0", seconds=20 * 3600.0),
+    _camvid("full", "fcn-r18", seconds=40 * 3600.0),
+    _camvid("half", "segformer-b0", seconds=1200.0),
+    _camvid("half", "fcn-r18", seconds=2400.0),
+)

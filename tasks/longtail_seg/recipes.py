@@ -1,0 +1,319 @@
+"""Base configurations of the task's protocols: plain dicts in OpenMMLab's format.
+
+A recipe fixes network, augmentation, optimiser and budget; a method changes the loss (or more)
+through its `configure`; the harness adds seeds, sampler, hooks, evaluator and the work folder.
+All networks start from random weights. Nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from suite.errors import UserError
+from tasks.longtail_seg import camvid, digits
+
+Config = dict[str, Any]
+
+RECIPES: tuple[str, ...] = (
+    "quick",
+    "smoke",
+    "camvid:full,segformer-b0",
+    "camvid:full,fcn-r18",
+    "camvid:half,segformer-b0",
+    "camvid:half,fcn-r18",
+)
+_NEVER = 10**9
+_META_KEYS = (
+    "sample_id", "img_path", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip",
+    "flip_direction", "reduce_zero_label",
+)  # fmt: skip
+_PACK: Config = {"type": "PackSegInputs", "meta_keys": _META_KEYS}
+_BN: Config = {"type": "BN", "requires_grad": True}
+
+
+def base_config(recipe: str, data: dict[str, str]) -> Config:
+    """The configuration of one of `RECIPES`, the loss being plain cross entropy.
+
+    `data` holds `cache_dir` (where the digit scenes are kept) for `quick` and `smoke`, `data_root`
+    (CamVid's folder or the one above) for the rest. Evaluator and `test_cfg` are the harness's.
+
+    Raises UserError for an unknown recipe.
+    """
+    if recipe not in RECIPES:
+        raise UserError(f"longtail-seg has no recipe {recipe!r}; known: {' '.join(RECIPES)}")
+    if recipe in ("quick", "smoke"):
+        return _digits(recipe, data["cache_dir"])
+    resolution, network = recipe.removeprefix("camvid:").split(",")
+    return _camvid(resolution, network, data["data_root"])
+
+
+def _digits(recipe: str, cache_dir: str) -> Config:
+    """ResNet-18 without its last stage (at 64x64 that sees 2x2) and a quarter-resolution head.
+
+    No augmentation: a mirrored digit is another sign. `smoke` is the same with narrow layers, few
+    iterations and few scenes: it exercises the machinery, its numbers mean nothing.
+    """
+    smoke = recipe == "smoke"
+    width = 8 if smoke else 24
+    source: Config = {"type": "ArraySegDataset", "cache_dir": str(cache_dir)}
+    if smoke:
+        source["limit"] = 64
+    widths = [width, 2 * width, 4 * width]
+    model = _model(
+        {
+            "type": "ResNet",
+            "depth": 18,
+            "num_stages": 3,
+            "strides": (1, 2, 2),
+            "dilations": (1, 1, 1),
+            "out_indices": (0, 1, 2),
+            "stem_channels": width,
+            "base_channels": width,
+            "norm_cfg": _BN,
+        },
+        {
+            "type": "SegformerHead",
+            "in_channels": widths,
+            "in_index": [0, 1, 2],
+            "channels": 2 * width,
+            "dropout_ratio": 0.0,
+        },
+        classes=len(digits.CLASSES),
+        size=(digits.SIZE, digits.SIZE),
+        mean=[100.0] * 3,
+        std=[50.0] * 3,
+    )
+    iterations = 20 if smoke else 400
+    return _config(
+        model,
+        train={**source, "split": "train", "pipeline": [_PACK]},
+        evaluated={"test": {**source, "split": "test", "pipeline": [_PACK], "test_mode": True}},
+        batch=8,
+        eval_batch=32,
+        iterations=iterations,
+        optimizer=_adamw(lr=5e-3, weight_decay=0.01),
+        schedule=_warm_cosine(iterations, warm=iterations // 15, end_factor=0.01),
+    )
+
+
+def _camvid(resolution: str, network: str, data_root: str) -> Config:
+    """SegFormer-B0 or FCN with ResNet-18 from random weights.
+
+    `full`: 480x360, random scale 0.5-2, flip, crop 352x352; `half`: everything, evaluation too, at
+    240x180, crop 128x128, sized for one CPU core.
+    """
+    half = resolution == "half"
+    width, height = (240, 180) if half else (480, 360)
+    crop = (128, 128) if half else (352, 352)
+    source = {
+        "type": "CamVidDataset",
+        "data_root": str(data_root),
+        "scale": 0.5 if half else 1.0,
+    }
+    augment = [
+        {
+            "type": "RandomResize",
+            "scale": (width, height),
+            "ratio_range": (0.75, 1.5) if half else (0.5, 2.0),
+            "keep_ratio": True,
+        },
+        {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75},
+        {"type": "RandomFlip", "prob": 0.5},
+        _PACK,
+    ]
+    backbone, head = _segformer_b0() if network == "segformer-b0" else _fcn_r18()
+    model = _model(
+        backbone,
+        head,
+        classes=len(camvid.CLASSES),
+        size=crop,
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+    )
+    if half:
+        iterations, batch = 2500, 4
+    else:
+        iterations, batch = 10_000, 16
+    if network == "segformer-b0":
+        # Pre-trained SegFormer takes 6e-5; random weights need more.
+        optimizer = _adamw(lr=1e-3 if half else 5e-4, weight_decay=0.01)
+    else:
+        optimizer = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 5e-4}
+    evaluated = {
+        split: {**source, "split": split, "pipeline": [_PACK], "test_mode": True}
+        for split in ("val", "test")
+    }
+    return _config(
+        model,
+        train={**source, "split": "train", "pipeline": augment},
+        evaluated=evaluated,
+        batch=batch,
+        eval_batch=4,
+        iterations=iterations,
+        optimizer=optimizer,
+        schedule=_warm_poly(iterations, warm=iterations // 20),
+    )
+
+
+def _segformer_b0() -> tuple[Config, Config]:
+    backbone = {
+        "type": "MixVisionTransformer",
+        "in_channels": 3,
+        "embed_dims": 32,
+        "num_stages": 4,
+        "num_layers": [2, 2, 2, 2],
+        "num_heads": [1, 2, 5, 8],
+        "patch_sizes": [7, 3, 3, 3],
+        "sr_ratios": [8, 4, 2, 1],
+        "out_indices": (0, 1, 2, 3),
+        "mlp_ratio": 4,
+        "qkv_bias": True,
+        "drop_rate": 0.0,
+        "attn_drop_rate": 0.0,
+        "drop_path_rate": 0.1,
+    }
+    head = {
+        "type": "SegformerHead",
+        "in_channels": [32, 64, 160, 256],
+        "in_index": [0, 1, 2, 3],
+        "channels": 256,
+        "dropout_ratio": 0.1,
+    }
+    return backbone, head
+
+
+def _fcn_r18() -> tuple[Config, Config]:
+    """Output stride 16: a quarter of the work of mmseg's usual 8."""
+    backbone = {
+        "type": "ResNetV1c",
+        "depth": 18,
+        "num_stages": 4,
+        "out_indices": (0, 1, 2, 3),
+        "dilations": (1, 1, 1, 2),
+        "strides": (1, 2, 2, 1),
+        "norm_cfg": _BN,
+        "contract_dilation": True,
+    }
+    head = {
+        "type": "FCNHead",
+        "in_channels": 512,
+        "in_index": 3,
+        "channels": 128,
+        "num_convs": 2,
+        "concat_input": True,
+        "dropout_ratio": 0.1,
+    }
+    return backbone, head
+
+
+def _model(
+    backbone: Config,
+    head: Config,
+    *,
+    classes: int,
+    size: tuple[int, int],
+    mean: list[float],
+    std: list[float],
+) -> Config:
+    """Encoder-decoder on images whose training crops are padded to `size` (height, width)."""
+    return {
+        "type": "EncoderDecoder",
+        "data_preprocessor": {
+            "type": "SegDataPreProcessor",
+            "mean": mean,
+            "std": std,
+            "bgr_to_rgb": True,
+            "pad_val": 0,
+            "seg_pad_val": 255,
+            "size": size,
+        },
+        "backbone": backbone,
+        "decode_head": {
+            **head,
+            "num_classes": classes,
+            "norm_cfg": _BN,
+            "align_corners": False,
+            # avg_non_ignore: the mean is over labelled pixels, not over void and padding too.
+            "loss_decode": [
+                {"type": "CrossEntropyLoss", "loss_weight": 1.0, "avg_non_ignore": True}
+            ],
+        },
+        "train_cfg": {},
+        "test_cfg": {"mode": "whole"},
+    }
+
+
+def _config(
+    model: Config,
+    *,
+    train: Config,
+    evaluated: dict[str, Config],
+    batch: int,
+    eval_batch: int,
+    iterations: int,
+    optimizer: Config,
+    schedule: list[Config],
+) -> Config:
+    config: Config = {
+        "default_scope": "mmseg",
+        "custom_imports": {
+            # the data sets first: they import mmseg without its prints
+            "imports": ["tasks.longtail_seg.datasets", "mmseg.models"],
+            "allow_failed_imports": False,
+        },
+        "model": model,
+        "train_dataloader": {
+            "batch_size": batch,
+            "num_workers": 0,
+            "sampler": {"type": "InfiniteSampler", "shuffle": True},
+            "dataset": train,
+        },
+        "optim_wrapper": {"type": "OptimWrapper", "optimizer": optimizer},
+        "param_scheduler": schedule,
+        "train_cfg": {
+            "type": "IterBasedTrainLoop",
+            "max_iters": iterations,
+            "val_interval": _NEVER,  # the last iteration is the model
+        },
+    }
+    for split, dataset in evaluated.items():
+        config[f"{split}_dataloader"] = {
+            "batch_size": eval_batch,
+            "num_workers": 0,
+            "sampler": {"type": "DefaultSampler", "shuffle": False},
+            "dataset": dataset,
+        }
+    return config
+
+
+def _adamw(lr: float, weight_decay: float) -> Config:
+    # fused: one kernel for all parameters; else a sixth of the time of a small network's step.
+    return {"type": "AdamW", "lr": lr, "weight_decay": weight_decay, "fused": True}
+
+
+def _warm_cosine(iterations: int, warm: int, end_factor: float) -> list[Config]:
+    return [
+        {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": warm},
+        {
+            "type": "CosineAnnealingLR",
+            "by_epoch": False,
+            "begin": warm,
+            "end": iterations,
+            "T_max": iterations - warm,
+            "eta_min_ratio": end_factor,
+        },
+    ]
+
+
+def _warm_poly(iterations: int, warm: int) -> list[Config]:
+    return [
+        {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": warm},
+        {
+            "type": "PolyLR",
+            "power": 0.9,
+            "eta_min": 0.0,
+            "by_epoch": False,
+            "begin": warm,
+            "end": iterations,
+        },
+    ]

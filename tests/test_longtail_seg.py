@@ -1,0 +1,287 @@
+"""The main job end to end, on embedded data, through the command line."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from suite.record import Status, attempts, read
+
+SMOKE = ("run", "--task", "longtail-seg", "--protocol", "smoke")
+METHODS = (
+    "aucseg", "aucseg-exp", "aucseg-hinge", "aucseg-nobank", "ce", "dice", "focal", "la", "tmb",
+    "wce-en", "wce-inv",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A smoke suite of every method, run once: (results root, board rows)."""
+    folder = tmp_path_factory.mktemp("smoke")
+    command = [sys.executable, "-m", "suite", *SMOKE, "--workers", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return folder / "results", board(folder)
+
+
+def board(folder, *arguments):
+    command = [sys.executable, "-m", "suite", "leaderboard", "--task", "longtail-seg"]
+    printed = subprocess.run(
+        [*command, "--format", "json", *arguments], cwd=folder, capture_output=True, text=True
+    )
+    assert printed.returncode == 0, printed.stderr
+    return json.loads(printed.stdout)
+
+
+def by_method(rows):
+    return {row["method"]: row for row in rows if row["protocol"] == "smoke"}
+
+
+def test_every_method_is_a_row_with_group_columns(smoke):
+    rows = by_method(smoke[1])
+    assert tuple(sorted(rows)) == METHODS
+    for row in rows.values():
+        assert row["state"] == "done"
+        assert (row["n"], row["rank"], row["failures"]) == (1, None, [])
+        assert row["cost"]["parameters"] > 1000
+        assert row["dataset"] == "digit-scenes"
+        for key in ("mIoU", "mAcc", "aAcc", "pixel_auc", "worst_IoU"):
+            assert 0 <= row["metrics"][key]["mean"] <= 1
+        for group in ("head", "medium", "tail"):
+            assert 0 <= row["metrics"][f"mIoU[group={group}]"]["mean"] <= 1
+        assert row["metrics"]["pixel_auc_error"]["mean"] < 1e-2
+
+
+def test_methods_differ(smoke):
+    values = {row["metrics"]["pixel_auc"]["mean"] for row in by_method(smoke[1]).values()}
+    assert len(values) == len(METHODS)
+
+
+def test_running_a_finished_suite_does_nothing(smoke, suite):
+    root = smoke[0]
+    before = {path: path.stat().st_mtime_ns for path in root.glob("runs/*/*/*")}
+    again = suite(*SMOKE, "--root", str(root))
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in root.glob("runs/*/*/*")} == before
+
+
+def test_a_run_keeps_its_provenance_and_samples(smoke, suite):
+    (run,) = by_method(smoke[1])["aucseg"]["runs"]
+    shown = suite("show", run[:8], "--root", str(smoke[0]), "--format", "json")
+    facts = json.loads(shown.stdout)
+    record = facts["record"]
+    assert record["environment"]["packages"]["torch"]
+    assert record["environment"]["threads"] == 1
+    assert set(record["files"]) == {"baselines/aucseg.py", "baselines/tmb.py"}
+    assert len(record["class_counts"]) == 11
+    assert record["cost"]["iterations"] == 20
+    assert record["cost"]["peak_memory_bytes"] > 2**20
+    steps = [step for step, _ in record["curves"]["loss"]]
+    assert steps == list(range(1, 21))
+    assert [f for f in facts["files"] if f.endswith(".png")] == [
+        f"samples/{i}.png" for i in range(3)
+    ]
+    assert suite("show", run, "--root", str(smoke[0])).returncode == 0
+
+
+def test_stored_confusion_gives_the_published_score(smoke):
+    (run,) = by_method(smoke[1])["ce"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    confusion = attempt.predictions()["test"]["confusion"].astype(np.int64).sum(0)
+    hit = np.diag(confusion)
+    iou = hit / (confusion.sum(0) + confusion.sum(1) - hit)
+    row = by_method(smoke[1])["ce"]
+    assert row["metrics"]["mIoU"]["mean"] == pytest.approx(iou.mean())
+    assert row["metrics"]["aAcc"]["mean"] == pytest.approx(hit.sum() / confusion.sum())
+
+
+def test_evaluate_again_gives_the_same_rows(smoke, suite):
+    (run,) = by_method(smoke[1])["ce"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    (path,) = (attempt.path / "evaluations").iterdir()
+    before = json.loads(path.read_bytes())["metrics"]
+    done = suite("evaluate", run, "--again", "--root", str(smoke[0]))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(path.read_bytes())["metrics"] == before
+
+
+def test_predict_adds_a_set_and_its_scores(smoke, suite):
+    (run,) = by_method(smoke[1])["la"]["runs"]
+    root = str(smoke[0])
+    before = suite("show", run, "--root", root, "--format", "json")
+    done = suite("predict", run, "--set", "train", "--root", root)
+    assert done.returncode == 0, done.stderr
+    after = suite("show", run, "--root", root, "--format", "json")
+
+    def rows(shown):
+        metrics = json.loads(shown.stdout)["evaluations"][0]["metrics"]
+        return {(m["metric"], m["subset"], m["class"]): m["value"] for m in metrics}
+
+    new = {key for key in rows(after) if key not in rows(before)}
+    assert ("mIoU", "group=tail,split=train", None) in new
+    assert {key: rows(after)[key] for key in rows(before)} == rows(before)
+    unknown = suite("predict", run, "--set", "trian", "--root", root)
+    assert unknown.returncode == 2
+    assert "did you mean train" in unknown.stderr
+
+
+def test_kept_weights_predict_what_was_stored(smoke, suite):
+    (run,) = by_method(smoke[1])["tmb"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    before = attempt.predictions()["test"]["confusion"]
+    assert suite("predict", run, "--set", "test", "--root", str(smoke[0])).returncode == 0
+    assert np.array_equal(attempt.predictions()["test"]["confusion"], before)
+
+
+def test_config_runs_under_mmengine_itself(tmp_path, suite):
+    made = suite(
+        "config", "--task", "longtail-seg", "--protocol", "smoke", "--method", "aucseg",
+        "-o", "c.py",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    script = (
+        "from mmengine.config import Config; from mmengine.runner import Runner\n"
+        "cfg = Config.fromfile('c.py'); cfg.train_cfg.max_iters = 2\n"
+        "runner = Runner.from_cfg(cfg); runner.train(); print(runner.test())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert "seg/mIoU" in ran.stdout
+
+
+MINE = '''
+"""Cross entropy, louder."""
+
+CARD = {
+    "title": "Loud cross entropy",
+    "tasks": ["longtail-seg"],
+    "names": {"loud": {"summary": "cross entropy times a factor"}},
+    "params": {"factor": {"default": 2.0, "low": 0.0, "help": "loss weight"}},
+}
+
+
+def configure(cfg, facts, factor):
+    cfg.model.decode_head.loss_decode[0].loss_weight = factor
+    return cfg
+'''
+
+
+def test_a_method_of_ones_own_is_one_file(tmp_path, suite):
+    (tmp_path / "mine.py").write_text(MINE)
+    done = suite(*SMOKE, "--method", "loud", "--method", "ce", "--plugin", "mine.py")
+    assert done.returncode == 0, done.stderr
+    rows = by_method(board(tmp_path, "--plugin", "mine.py"))
+    assert rows["loud"]["state"] == rows["ce"]["state"] == "done"
+    assert rows["loud"]["params"] == {"factor": 2.0}
+    # without the plug-in its row is still there
+    assert by_method(board(tmp_path))["loud"]["metrics"] == rows["loud"]["metrics"]
+
+
+def test_a_diverging_run_is_a_row_with_its_step(tmp_path, suite):
+    bad = "loud.factor=1e38"
+    (tmp_path / "mine.py").write_text(MINE)
+    done = suite(*SMOKE, "--method", "loud", "--method", "ce", "--plugin", "mine.py", "--set", bad)
+    assert done.returncode == 1
+    assert re.search(r"failed\(nan\).*not finite at iteration \d+", done.stderr)
+    rows = by_method(board(tmp_path))
+    assert rows["ce"]["state"] == "done"
+    assert rows["loud"]["state"] == "failed"
+    (failure,) = rows["loud"]["failures"]
+    assert failure["kind"] == "nan"
+    assert failure["step"] >= 1
+
+
+def _comparable(rows):
+    return [
+        {key: row[key] for key in ("method", "digest", "n", "state", "rank", "runs", "metrics")}
+        for row in rows
+    ]
+
+
+@pytest.mark.fault
+def test_ten_kills_of_a_smoke_suite_change_nothing(tmp_path, suite, smoke):
+    """Ten SIGKILLs at random moments, three of them at the parent too."""
+    methods = ("ce", "aucseg", "tmb")
+    chosen = [word for name in methods for word in ("--method", name)]
+    command = [sys.executable, "-m", "suite", *SMOKE, *chosen, "--workers", "1"]
+    generator = random.Random(3)
+    kills = 0
+    deadline = time.monotonic() + 300
+    while kills < 10 and time.monotonic() < deadline:
+        parent = subprocess.Popen(
+            [*command, "--checkpoint-seconds", "0"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while parent.poll() is None and kills < 10:
+            time.sleep(generator.uniform(0.05, 0.5))
+            kills += _kill_a_worker(tmp_path / "results")
+            if kills in (3, 6, 9):
+                parent.kill()
+                parent.wait()
+        parent.wait()
+        if kills < 10:
+            _forget_one(tmp_path / "results")
+    done = suite(*SMOKE, *chosen, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert kills == 10
+    rough = [row for row in board(tmp_path) if row["method"] in methods]
+    calm = [row for row in smoke[1] if row["method"] in methods]
+    assert _comparable(rough) == _comparable(calm)
+    assert [path for path in tmp_path.rglob("*.tmp") if path.is_file()] == []
+
+
+def _kill_a_worker(root: Path) -> bool:
+    for path in root.glob("runs/*/*/status.json"):
+        status = read(Status, path)
+        if status.state == "running":
+            try:
+                os.kill(status.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            return True
+    return False
+
+
+def _forget_one(root: Path) -> None:
+    """All runs finished before ten kills came together: remove one to go on."""
+    import shutil
+
+    shutil.rmtree(next(root.glob("runs/*")), ignore_errors=True)
+
+
+def test_golden_losses_of_the_shared_code():
+    """Fails when shared code changes results. Then raise the protocols' `revision` (so that old and
+    new runs are never ranked together) and store the new losses here."""
+    script = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from pathlib import Path; import tempfile, json\n"
+        "from suite.catalog import Catalog; from suite.engine.run import resolve_config\n"
+        "from mmengine.runner import Runner\n"
+        "c = Catalog.load(); p = c.protocol(c.task('longtail-seg'), 'smoke')\n"
+        "s = c.source('ce'); d = Path(tempfile.mkdtemp())\n"
+        "from suite.settings import find_data\n"
+        "cfg, _ = resolve_config(p.build, find_data(p, None), s.load().configure, {}, 0)\n"
+        "cfg.work_dir = str(d); cfg.log_level = 'ERROR'; cfg.train_cfg.max_iters = 3\n"
+        "from suite.engine.hooks import MonitorHook\n"
+        "cfg.default_hooks = dict(logger=None, timer=None, checkpoint=None, runtime_info=None)\n"
+        "r = Runner.from_cfg(cfg); m = MonitorHook(); r.register_hook(m); r.train()\n"
+        "print(json.dumps([p.revision, [v for _, v in m.curves['loss']]]))"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    revision, losses = json.loads(printed.stdout.splitlines()[-1])
+    golden = json.loads((ROOT / "tests/golden.json").read_text())["longtail-seg/smoke"]
+    assert revision == golden["revision"]
+    assert losses == pytest.approx(golden["losses"], rel=1e-3)
