@@ -7,11 +7,15 @@ the bank is saved with the model.
 
 CARD = {
     "title": "T-Memory Bank",
-    "paper": "AUCSeg (NeurIPS 2024, arXiv 2409.20398)",
+    "paper": "AUCSeg: AUC-oriented Pixel-level Long-tail Semantic Segmentation",
     "venue": "NeurIPS 2024",
     "arxiv": "2409.20398",
-    "bibtex": "@misc{aucseg2024, title={{AUCSeg}}, note={NeurIPS 2024}, year={2024},"
-    " eprint={2409.20398}, archivePrefix={arXiv}}",
+    "bibtex": """@inproceedings{han2024aucseg,
+  title = {{AUCSeg}: {AUC}-oriented Pixel-level Long-tail Semantic Segmentation},
+  author = {Han, Boyu and Xu, Qianqian and Yang, Zhiyong and Bao, Shilong and Wen, Peisong and
+            Jiang, Yangbangyan and Huang, Qingming},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}}""",
     "tasks": ["longtail-seg"],
     "names": {
         "tmb": {

@@ -268,9 +268,9 @@ def test_help_has_examples(suite, verb):
 @pytest.mark.parametrize("arguments", [("--help",), ("plan", "--task", "longtail-seg"), ("tasks",)])
 def test_reading_verbs_import_neither_torch_nor_scipy(tmp_path, arguments):
     code = (
-        "import sys; sys.argv = ['suite', *{!r}]\nfrom suite.cli import main\n"
+        f"import sys; sys.argv = ['suite', *{arguments!r}]\nfrom suite.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "bad = [m for m in ('torch', 'scipy', 'mmengine', 'pandas') if m in sys.modules]\n"
         "assert not bad, bad"
-    ).format(arguments)
+    )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+
 from suite.record import Status, attempts, read
 
 SMOKE = ("run", "--task", "longtail-seg", "--protocol", "smoke")
