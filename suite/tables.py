@@ -9,7 +9,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +39,15 @@ class Grid:
     """One block as texts, not escaped: what every human-readable format shows.
 
     `head` and the rows of `body` have equal lengths; `ranking` is the column of the ranking metric;
-    `best[i]` says that row i is best or tied with it (rank 1). `notes` are lines below the table.
+    `best[i]` says that row i is best or tied with it (rank 1); `trailing` counts the columns after
+    the metrics. `notes` are lines below the table.
     """
 
     caption: tuple[str, ...]
     head: tuple[str, ...]
     body: tuple[tuple[str, ...], ...]
     ranking: int
+    trailing: int
     best: tuple[bool, ...]
     notes: tuple[str, ...]
 
@@ -89,13 +91,14 @@ def grid(rows: Sequence[Row], task: Task, by: str | None = None) -> Grid:
         head=tuple(head),
         body=tuple(tuple(map(plain, line)) for line in body),
         ranking=3,
+        trailing=2 if flagged else 1,
         best=tuple(row["rank"] == 1 for row in rows),
         notes=tuple(plain(note) for note in _notes(rows, names, task)),
     )
 
 
 def terminal(rows: Sequence[Row], task: Task, console: "Console", by: str | None = None) -> None:
-    """Print one table per block. Texts are never read as Rich markup."""
+    """Print one table per block, metric columns as many as fit. Texts are never Rich markup."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -106,7 +109,7 @@ def terminal(rows: Sequence[Row], task: Task, console: "Console", by: str | None
         )
         return
     for number, block in enumerate(blocks(rows)):
-        made = grid(block, task, by)
+        made = _fitted(grid(block, task, by), console.width)
         if number:
             console.print()
         console.print(Text(made.caption[0], style="bold"))
@@ -129,7 +132,8 @@ def terminal(rows: Sequence[Row], task: Task, console: "Console", by: str | None
             table.add_row(*cells)
         console.print(table)
         for note in made.notes:
-            console.print(Text(note))
+            # commands among them are to be copied: the terminal may wrap them, Rich must not
+            console.print(Text(note), soft_wrap=True)
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -211,6 +215,32 @@ def to_latex(rows: Sequence[Row], task: Task, by: str | None = None) -> str:
             + "\n"
         )
     return "\n".join(parts)
+
+
+def _fitted(made: Grid, width: int) -> Grid:
+    """Without the last metric columns where the table is wider than `width`, and a note on them."""
+
+    def needs(column: int) -> int:
+        head = made.head[column].replace("[", "\n[").split("\n")
+        # two of padding
+        return 2 + max(len(text) for text in (*head, *(line[column] for line in made.body)))
+
+    columns = list(range(len(made.head)))
+    metrics = [column for column in columns if column >= made.ranking][: -made.trailing]
+    left_out: list[str] = []
+    while len(metrics) > 1 and sum(map(needs, columns)) > width:
+        last = metrics.pop()
+        columns.remove(last)
+        left_out.insert(0, made.head[last])
+    if not left_out:
+        return made
+    note = f"not shown at this width: {', '.join(left_out)} (all with --format csv)"
+    return replace(
+        made,
+        head=tuple(made.head[c] for c in columns),
+        body=tuple(tuple(line[c] for c in columns) for line in made.body),
+        notes=(note, *made.notes),
+    )
 
 
 def _emphasised(made: Grid, escape: Escape, start: str, end: str) -> Iterator[list[str]]:

@@ -190,7 +190,7 @@ def test_a_method_of_ones_own_is_one_file(tmp_path, suite):
 
 
 def test_a_diverging_run_is_a_row_with_its_step(tmp_path, suite):
-    bad = "loud.factor=1e38"
+    bad = "loud.factor=1e39"  # beyond float32
     (tmp_path / "mine.py").write_text(MINE)
     done = suite(*SMOKE, "--method", "loud", "--method", "ce", "--plugin", "mine.py", "--set", bad)
     assert done.returncode == 1
@@ -285,4 +285,4 @@ def test_golden_losses_of_the_shared_code():
     revision, losses = json.loads(printed.stdout.splitlines()[-1])
     golden = json.loads((ROOT / "tests/golden.json").read_text())["longtail-seg/smoke"]
     assert revision == golden["revision"]
-    assert losses == pytest.approx(golden["losses"], rel=1e-3)
+    assert losses == pytest.approx(golden["losses"], rel=1e-4)

@@ -73,8 +73,14 @@ def test_terminal(rows):
 
 
 def test_terminal_fits_into_80_columns(rows):
-    assert max(map(len, plainly(rows, width=80).splitlines())) <= 80
-    assert "61.0 ±2.5" in plainly(rows, width=80)
+    text = plainly(rows, width=80)
+    table, _, notes = text.partition("not shown at this width: ")
+    assert max(map(len, table.splitlines())) <= 80
+    assert "61.0 ±2.5" in table
+    assert "bad (failed: nan)" in table
+    assert notes.startswith("loss (all with --format csv)")
+    # a command that is broken into two lines cannot be copied
+    assert "python -m suite run --task toy-task --protocol toy:quick --seeds 0,1,2\n" in notes
 
 
 def test_terminal_of_nothing_says_what_to_type():

@@ -28,7 +28,7 @@ app = typer.Typer(
     epilog="Start with: python -m suite run --task longtail-seg",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -21,13 +21,11 @@ def baselines(
 ) -> None:
     """List methods: paper, tasks, parameters, needs, BibTeX.
 
-    **Examples**
-
-        python -m suite baselines
-
-        python -m suite baselines aucseg
-
-        python -m suite baselines --task longtail-seg --format json
+    \b
+    Examples:
+      python -m suite baselines
+      python -m suite baselines aucseg
+      python -m suite baselines --task longtail-seg --format json
     """
     import msgspec
 

@@ -25,12 +25,11 @@ def config(
 ) -> None:
     """Write the resolved config of a run as a file that mmengine's own tools accept.
 
-    **Examples**
-
-        python -m suite config --task longtail-seg --method aucseg -o aucseg.py
-
-        python -c "from mmengine.config import Config; from mmengine.runner import Runner;
-        Runner.from_cfg(Config.fromfile('aucseg.py')).train()"
+    \b
+    Examples:
+      python -m suite config --task longtail-seg --method aucseg -o aucseg.py
+      python -c "from mmengine.config import Config; from mmengine.runner import Runner;
+      Runner.from_cfg(Config.fromfile('aucseg.py')).train()"
     """
     from suite import settings
     from suite.card import parse_setting

@@ -19,11 +19,10 @@ def list_(
 ) -> None:
     """List data sets, where they are, and the layout expected.
 
-    **Examples**
-
-        python -m suite data list
-
-        python -m suite data list --data-root ~/data --format json
+    \b
+    Examples:
+      python -m suite data list
+      python -m suite data list --data-root ~/data --format json
     """
     from suite import settings
     from suite.catalog import Catalog
@@ -77,9 +76,9 @@ def check(
 
     Exit code 2 if a copy is missing or damaged.
 
-    **Examples**
-
-        python -m suite data check camvid --data-root ~/data
+    \b
+    Examples:
+      python -m suite data check camvid --data-root ~/data
     """
     from suite import settings
     from suite.catalog import Catalog

@@ -27,11 +27,10 @@ def evaluate(
 ) -> None:
     """Evaluate stored predictions; nothing is trained.
 
-    **Examples**
-
-        python -m suite evaluate
-
-        python -m suite evaluate 3f2a9c --task longtail-seg --again
+    \b
+    Examples:
+      python -m suite evaluate
+      python -m suite evaluate 3f2a9c --task longtail-seg --again
     """
     import sys
 

@@ -20,11 +20,10 @@ def ingest(
 
     `run` and `leaderboard` do this by themselves.
 
-    **Examples**
-
-        python -m suite ingest
-
-        python -m suite ingest --rebuild --root /data/results
+    \b
+    Examples:
+      python -m suite ingest
+      python -m suite ingest --rebuild --root /data/results
     """
     from suite import store
     from suite.catalog import Catalog

@@ -39,13 +39,11 @@ def leaderboard(
 ) -> None:
     """Print the leaderboard of a task: mean, 95 % interval and n, with shared ranks.
 
-    **Examples**
-
-        python -m suite leaderboard --task longtail-seg
-
-        python -m suite leaderboard --task longtail-seg --by 'mIoU[group=tail]'
-
-        python -m suite leaderboard --task longtail-seg --format latex > table.tex
+    \b
+    Examples:
+      python -m suite leaderboard --task longtail-seg
+      python -m suite leaderboard --task longtail-seg --by 'mIoU[group=tail]'
+      python -m suite leaderboard --task longtail-seg --format latex > table.tex
     """
     from suite.catalog import Catalog
     from suite.settings import results_root

@@ -43,13 +43,19 @@ Seeds = Annotated[str, typer.Option("--seeds", help="Seeds, such as 0,1,2 or 0-4
 Settings = Annotated[
     list[str],
     typer.Option(
-        "--set", help="METHOD.key=value, a parameter of a method; repeatable.", show_default=False
+        "--set",
+        metavar="SETTING",
+        help="METHOD.key=value, a parameter of a method; repeatable.",
+        show_default=False,
     ),
 ]
 Plugins = Annotated[
     list[Path],
     typer.Option(
-        "--plugin", help="File with a method of your own; repeatable.", show_default=False
+        "--plugin",
+        metavar="FILE",
+        help="File with a method of your own; repeatable.",
+        show_default=False,
     ),
 ]
 

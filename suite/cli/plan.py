@@ -39,11 +39,10 @@ def plan(
 ) -> None:
     """Show what would run, what exists and what is stale. Starts and writes nothing.
 
-    **Examples**
-
-        python -m suite plan --task longtail-seg --seeds 0,1,2
-
-        python -m suite plan --task longtail-seg --protocol camvid:half --format json
+    \b
+    Examples:
+      python -m suite plan --task longtail-seg --seeds 0,1,2
+      python -m suite plan --task longtail-seg --protocol camvid:half --format json
     """
     from suite import settings
     from suite.catalog import Catalog

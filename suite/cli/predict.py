@@ -19,11 +19,10 @@ def predict(
 ) -> None:
     """Add a prediction set to a finished run, from its kept weights, and evaluate again.
 
-    **Examples**
-
-        python -m suite predict 3f2a9c --set train
-
-        python -m suite predict 3f2a9c --set val --data-root ~/data
+    \b
+    Examples:
+      python -m suite predict 3f2a9c --set train
+      python -m suite predict 3f2a9c --set val --data-root ~/data
     """
     from suite import settings
     from suite.catalog import Catalog

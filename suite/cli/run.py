@@ -59,17 +59,13 @@ def run(
     What is finished is not trained again; what was interrupted goes on from its checkpoint. Exit
     code 0: all done. 1: some run failed. 2: wrong use or bad input. 130: stopped by Ctrl-C.
 
-    **Examples**
-
-        python -m suite run --task longtail-seg
-
-        python -m suite run --task longtail-seg --method ce --method aucseg --seeds 0,1,2
-
-        python -m suite run --task longtail-seg --protocol camvid:half --data-root ~/data
-
-        python -m suite run --task longtail-seg --method focal --set focal.gamma=1.0
-
-        python -m suite run --task longtail-seg --plugin my_method.py
+    \b
+    Examples:
+      python -m suite run --task longtail-seg
+      python -m suite run --task longtail-seg --method ce --method aucseg --seeds 0,1,2
+      python -m suite run --task longtail-seg --protocol camvid:half --data-root ~/data
+      python -m suite run --task longtail-seg --method focal --set focal.gamma=1.0
+      python -m suite run --task longtail-seg --plugin my_method.py
     """
     from suite import launch, settings
     from suite.catalog import Catalog

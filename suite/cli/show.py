@@ -16,11 +16,10 @@ def show(
 ) -> None:
     """Show a run: spec, every attempt, provenance, cost, scores, files.
 
-    **Examples**
-
-        python -m suite show 3f2a9c
-
-        python -m suite show 3f2a9c --format json
+    \b
+    Examples:
+      python -m suite show 3f2a9c
+      python -m suite show 3f2a9c --format json
     """
     from suite import settings
     from suite.cli.output import clean, console, params, print_json, table

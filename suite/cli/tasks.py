@@ -12,11 +12,10 @@ from suite.cli.options import parse_format
 def tasks(format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
     """List tasks with their protocols and metrics.
 
-    **Examples**
-
-        python -m suite tasks
-
-        python -m suite tasks --format json
+    \b
+    Examples:
+      python -m suite tasks
+      python -m suite tasks --format json
     """
     from suite.catalog import Catalog
     from suite.cli.output import clean, console, print_json, table
