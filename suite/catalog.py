@@ -20,6 +20,7 @@ from typing import Any
 
 from suite.card import Card, identity, read_card, resolve
 from suite.errors import UserError, did_you_mean
+from suite.jsonio import canonical
 from suite.protocol import DataSet, Protocol
 from suite.provenance import method_digest
 from suite.spec import RunSpec
@@ -68,6 +69,8 @@ class Catalog:
     def __init__(self, tasks: Mapping[str, Task], sources: Mapping[str, Source]) -> None:
         self._tasks = dict(tasks)
         self._sources = dict(sources)
+        # resolved once, not per seed
+        self._params: dict[tuple[str, str, bytes], dict[str, Any]] = {}
 
     @classmethod
     def load(cls, plugins: Sequence[Path] = ()) -> Catalog:
@@ -182,12 +185,15 @@ class Catalog:
     ) -> RunSpec:
         """The run of a method under a protocol."""
         card = self.card(method)
-        params = self.resolve(method, protocol, overrides or {})
+        key = (method, protocol.hash, canonical(overrides or {}))
+        if key not in self._params:
+            params = self.resolve(method, protocol, overrides or {})
+            self._params[key] = identity(card, params)
         return RunSpec(
             protocol=protocol.name,
             protocol_hash=protocol.hash,
             method=method,
-            params=identity(card, params),
+            params=self._params[key],
             seed=seed,
             inputs={
                 role: self.spec(needed, protocol, seed).run_id

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -92,14 +92,14 @@ def make_plan(
         if method not in chosen:
             raise UserError(f"--set {method}.…: {method!r} is not among the methods of this run")
     evaluation_hash = task.evaluation_hash(protocol)
+    digests = {method: catalog.digest(method) for method in chosen}
     items = []
     for seed in dict.fromkeys(seeds):
         for method in chosen:
-            spec = catalog.spec(method, protocol, seed, overrides.get(method))
-            item = _item(
-                root, spec, catalog.digest(method), task.name, evaluation_hash, fresh, stale
-            )
-            items.append(replace(item, changed=overrides.get(method, {})))
+            changed = overrides.get(method, {})
+            spec = catalog.spec(method, protocol, seed, changed)
+            item = _Facts(root, spec, digests[method], changed, task.name, evaluation_hash)
+            items.append(_item(item, fresh, stale))
     return Plan(task, protocol, items)
 
 
@@ -125,32 +125,43 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 def finished_digest(attempt: Attempt) -> str | None:
     """Code digest of a finished attempt; None if it has no readable record."""
     try:
-        head = _decode_head((attempt.path / "record.json").read_bytes())
+        with open(f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/record.json", "rb") as f:
+            head = _decode_head(f.read())
     except (OSError, msgspec.DecodeError):
         return None
     return head.digest if (head.schema, head.run_id) == (SCHEMA, attempt.run_id) else None
 
 
-def _item(
-    root: Path,
-    spec: RunSpec,
-    digest: str,
-    task: str,
-    evaluation_hash: str,
-    fresh: bool,
-    stale: bool,
-) -> Item:
+class _Facts(NamedTuple):
+    root: Path
+    spec: RunSpec
+    digest: str
+    changed: Mapping[str, Any]
+    task: str
+    evaluation_hash: str
+
+
+def _item(facts: _Facts, fresh: bool, stale: bool) -> Item:
+    root, spec, digest, changed, task, evaluation_hash = facts
     known = attempts(root, spec.run_id)
-    newest = known[-1] if known else None
-    if newest is None:
-        return Item(spec, "new", Attempt(root, spec.run_id, 1), digest)
+
+    def item(todo: Todo, attempt: Attempt, status: Status | None = None) -> Item:
+        return Item(spec, todo, attempt, digest, status, changed)
+
+    if not known:
+        return item("new", Attempt(root, spec.run_id, 1))
+    newest = known[-1]
+    digests = {newest.number: finished_digest(newest)}
+    # the usual case by far, decided with one file read
+    if not fresh and digests[newest.number] == digest:
+        return item(_finished(newest, task, evaluation_hash), newest)
 
     status = newest.status()
     # nothing was begun in an attempt that has only its folder: it is not used up
     unused = status is None and not newest.finished and not newest.checkpoint_dir.exists()
     following = newest if unused else Attempt(root, spec.run_id, newest.number + 1)
-    digests = {attempt.number: finished_digest(attempt) for attempt in known}
-    current = [a for a in known if digests[a.number] == digest]
+    digests |= {attempt.number: finished_digest(attempt) for attempt in known[:-1]}
+    current = [attempt for attempt in known if digests[attempt.number] == digest]
     resumable = (
         not newest.finished
         and status is not None
@@ -161,18 +172,21 @@ def _item(
     if resumable and (not fresh or _running(status)):
         assert status is not None
         todo: Todo = "retry" if status.failure else "running" if _running(status) else "resume"
-        return Item(spec, todo, newest, digest, status)
+        return item(todo, newest, status)
     if fresh:
-        return Item(spec, "new", following, digest)
+        return item("new", following)
     if current:
-        attempt = current[-1]
-        evaluated = attempt.evaluation_path(task, evaluation_hash).exists()
-        return Item(spec, "done" if evaluated else "evaluate", attempt, digest)
+        return item(_finished(current[-1], task, evaluation_hash), current[-1])
     if any(digests.values()):
-        return Item(spec, "new" if stale else "stale", following if stale else newest, digest)
+        return item("new", following) if stale else item("stale", newest, status)
     if status is not None and status.failure and status.digest == digest:
-        return Item(spec, "failed", newest, digest, status)
-    return Item(spec, "new", following, digest)
+        return item("failed", newest, status)
+    return item("new", following)
+
+
+def _finished(attempt: Attempt, task: str, evaluation_hash: str) -> Todo:
+    name = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/evaluations"
+    return "done" if os.path.exists(f"{name}/{task}-{evaluation_hash}.json") else "evaluate"
 
 
 def _running(status: Status | None) -> bool:

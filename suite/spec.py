@@ -35,9 +35,14 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def run_id(self) -> str:
         """Twelve hex digits; equal exactly for equal trainings."""
-        identity = msgspec.to_builtins(self)
-        # a protocol may be renamed without changing what it fixes
-        del identity["protocol"]
+        # without the protocol's name: it may be renamed without changing what it fixes
+        identity = {
+            "protocol_hash": self.protocol_hash,
+            "method": self.method,
+            "params": self.params,
+            "seed": self.seed,
+            "inputs": self.inputs,
+        }
         return short_hash(identity, RUN_ID_LENGTH)
 
     @property

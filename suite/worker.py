@@ -67,8 +67,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker says of a run. `state` is a run's state, or `busy`: another process has it.
 
-    `seconds` is the wall time of this sitting; `harness_seconds` is what of it was neither reading
-    data, building, training nor predicting.
+    `seconds` is the wall time of this sitting.
     """
 
     run_id: str
@@ -77,7 +76,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
     failure: Failure | None = None
     seconds: float = 0.0
-    harness_seconds: float = 0.0
 
 
 class Stopped(Exception):
@@ -274,7 +272,6 @@ def _execute(
         if method_digest(source.path) != assignment.digest:
             raise UserError(f"{source.path} changed after the run was planned; run again")
         outcome = protocol.train(job)
-        trained = time.monotonic()
         _store(job, outcome, assignment.digest)
         evaluate_all(attempt, catalog, protocol)
     except Stopped:
@@ -288,12 +285,7 @@ def _execute(
         return Report(run_id=spec.run_id, state="failed", failure=failure)
     job.write("done", step=outcome.cost.iterations)
     _tidy(attempt)
-    return Report(
-        run_id=spec.run_id,
-        state="done",
-        step=outcome.cost.iterations,
-        harness_seconds=time.monotonic() - trained,
-    )
+    return Report(run_id=spec.run_id, state="done", step=outcome.cost.iterations)
 
 
 def _store(job: Job, outcome: Outcome, digest: str) -> None:

@@ -108,7 +108,6 @@ def run(
         settings.find_data(under, data)
     with Progress(plan, work, slots) as progress:
         result = launch.launch(plan, work, slots, plugins=plugins, on_report=progress.update)
-    launch.update_store(results, catalog)
     progress.summary(result)
     if result.interrupted:
         sys.exit(130)

@@ -96,6 +96,7 @@ def train(job: Job) -> Outcome:
         job.write("running", step=job.status.step, total=facts.iterations)
         runner.train()
         train_seconds = job.elapsed - begun
+        begun = job.elapsed
         arrays, samples, rows = _test(runner)
         model = runner.model
         return Outcome(
@@ -106,6 +107,7 @@ def train(job: Job) -> Outcome:
                 iterations=runner.max_iters,
                 samples_seen=facts.batch * runner.max_iters,
                 train_seconds=round(job.status.elapsed + train_seconds, 3),
+                test_seconds=round(job.elapsed - begun, 3),
                 gpu_hours=round(job.elapsed / 3600, 5) if on_gpu else 0.0,
                 peak_memory_bytes=_peak_memory(on_gpu),
             ),
