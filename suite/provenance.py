@@ -5,7 +5,6 @@ import hashlib
 import os
 import platform
 import subprocess
-import sys
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,6 @@ def environment(device: str, threads: int, seed: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "seed": seed,
-        "argv": sys.argv[:1],
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from test_camvid import DATA, real
 
 from suite.record import Status, attempts, read
 
@@ -228,12 +229,11 @@ def test_ten_kills_of_a_smoke_suite_change_nothing(tmp_path, suite, smoke):
         )
         while parent.poll() is None and kills < 10:
             time.sleep(generator.uniform(0.05, 0.5))
-            kills += _kill_a_worker(tmp_path / "results")
-            if kills in (3, 6, 9):
-                parent.kill()
-                parent.wait()
-        parent.wait()
-        if kills < 10:
+            if _kill_a_worker(tmp_path / "results"):
+                kills += 1
+                if kills % 3 == 0:
+                    parent.kill()
+        if parent.wait() == 0:
             _forget_one(tmp_path / "results")
     done = suite(*SMOKE, *chosen, "--workers", "1")
     assert done.returncode == 0, done.stderr
@@ -286,3 +286,27 @@ def test_golden_losses_of_the_shared_code():
     golden = json.loads((ROOT / "tests/golden.json").read_text())["longtail-seg/smoke"]
     assert revision == golden["revision"]
     assert losses == pytest.approx(golden["losses"], rel=1e-4)
+
+
+@real
+def test_a_damaged_label_is_a_failed_run_that_names_the_file(tmp_path, suite):
+    """And once the file is mended, the same command goes on."""
+    data = tmp_path / "data/camvid"
+    for folder in (DATA / "camvid").iterdir():
+        (data / folder.name).mkdir(parents=True)
+        for file in folder.iterdir():
+            (data / folder.name / file.name).symlink_to(file)
+    victim = data / "trainannot" / sorted(os.listdir(data / "trainannot"))[0]
+    whole = victim.readlink()
+    victim.unlink()
+    victim.write_bytes(whole.read_bytes()[:200])
+    run = ("run", "--task", "longtail-seg", "--protocol", "camvid:half", "--method", "ce")
+    done = suite(*run, "--data-root", str(data.parent))
+    assert done.returncode == 1
+    assert "failed(bad-data)" in done.stderr
+    assert victim.name in done.stderr
+    planned = suite("plan", *run[1:], "--format", "json")
+    assert json.loads(planned.stdout)["counts"] == {"retry": 1}
+    checked = suite("data", "check", "camvid", "--data-root", str(data.parent))
+    assert checked.returncode == 2
+    assert victim.name in checked.stdout

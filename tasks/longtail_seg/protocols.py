@@ -98,17 +98,24 @@ def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], F
     observed: dict[str, str] = {}
     if source.pop("type") == "ArraySegDataset":
         train = datasets.ArraySegDataset(**source)
+        test_images = len(datasets.ArraySegDataset(**{**source, "split": "test"}))
         variant = False  # held against its checksum when it is loaded
         observed["digit-scenes"] = digits.SHA256
     else:
         train = datasets.CamVidDataset(**source, in_memory=False)
+        test_images = len(camvid.split_ids("test"))
         compact = camvid.compact(camvid.manifest(data))
         tracked = camvid.tracked_manifest()
         observed = {split: part["labels_sha256"] for split, part in compact.items()}
         variant = any(compact[split] != tracked[split] for split in tracked)
     pixels, images = train.label_statistics()
-    sink = dict(type="SegSketch", classes=len(dataset.classes), palette=train.METAINFO["palette"])
-    cfg["test_evaluator"] = sink
+    cfg["test_evaluator"] = dict(
+        type="SegSketch",
+        classes=len(dataset.classes),
+        palette=train.METAINFO["palette"],
+        # spread over the test set: neighbours are alike
+        shown=[test_images * i // 3 for i in range(3)],
+    )
     cfg["test_cfg"] = dict(type="TestLoop")
     cfg["prediction_dataloaders"] = _prediction_loaders(cfg)
     cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.sketch"]

@@ -16,7 +16,6 @@ from mmseg.registry import METRICS
 from tasks.longtail_seg.evaluation import evaluate
 from tasks.longtail_seg.pixel_auc import PixelAUC
 
-SAMPLES = 3
 _IGNORE = 255
 
 
@@ -27,13 +26,16 @@ class SegSketch(BaseMetric):
     Args:
         classes: number of classes C.
         palette: RGB of each class, for the samples.
+        shown: indices of the images to render.
     """
 
     default_prefix = "seg"
 
-    def __init__(self, classes: int, palette: Sequence[Sequence[int]], **kwargs: Any) -> None:
+    def __init__(
+        self, classes: int, palette: Sequence[Sequence[int]], shown: Sequence[int], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.classes = classes
+        self.classes, self.shown = classes, frozenset(shown)
         self.palette = np.zeros((256, 3), np.uint8)
         self.palette[:classes] = np.asarray(palette, np.uint8)
         self._confusion: list[np.ndarray] = []
@@ -51,7 +53,7 @@ class SegSketch(BaseMetric):
             counts = torch.bincount(pairs, minlength=self.classes**2)
             self._confusion.append(counts.reshape(self.classes, self.classes).numpy())
             self._auc.update(scores, label, ignore_index=_IGNORE)
-            if len(self._samples) < SAMPLES:
+            if len(self._confusion) - 1 in self.shown:
                 image = data_batch["inputs"][i].cpu().numpy().transpose(1, 2, 0)[..., ::-1]
                 name = f"{len(self._samples)}.png"
                 self._samples[name] = self._render(image, label.numpy(), predicted.numpy())
