@@ -21,7 +21,7 @@ run: env
 
 # each test process and what it starts uses one thread: more threads than cores slow each other
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=15
 
 lint: env
 	$(BIN)/python -m ruff check .

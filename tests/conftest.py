@@ -47,3 +47,11 @@ def suite(tmp_path: Path) -> Suite:
         )
 
     return call
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that share the smoke suite run in one process, and start first: they take longest."""
+    shared = [item for item in items if "smoke" in getattr(item, "fixturenames", ())]
+    for item in shared:
+        item.add_marker(pytest.mark.xdist_group("smoke"))
+    items.sort(key=lambda item: item not in shared)
