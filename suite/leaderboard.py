@@ -68,11 +68,13 @@ def board(
     """
     connection = connect(root)
     try:
-        metrics = _metrics(connection, task)
+        only = None if protocol is None else _protocol_rows(connection, task, protocol)
+        metrics = _metrics(connection, task, only)
         key = _ranking_key(task, by, metrics)
         rank_of = _ranks(connection, task, key)
         rows = [
-            _row(task, found, metrics, rank_of, today) for found in _found_rows(connection, task)
+            _row(task, found, metrics, rank_of, today)
+            for found in _found_rows(connection, task, only)
         ]
     finally:
         connection.close()
@@ -82,13 +84,23 @@ def board(
     return sorted(rows, key=_order(task, key))
 
 
-def _found_rows(connection: duckdb.DuckDBPyConnection, task: Task) -> Iterable[dict[str, Any]]:
+def _protocol_rows(connection: duckdb.DuckDBPyConnection, task: Task, protocol: str) -> list[int]:
+    """Ids of the rows that may be shown: a board of one protocol must not read all the others."""
+    current = next((p.hash for p in task.protocols if p.name == protocol), "")
+    result = connection.execute(statements("protocol_rows"), {"name": protocol, "hash": current})
+    return [row_id for (row_id,) in result.fetchall()]
+
+
+def _found_rows(
+    connection: duckdb.DuckDBPyConnection, task: Task, only: Sequence[int] | None
+) -> Iterable[dict[str, Any]]:
     result = connection.execute(
         statements("board_rows"),
         {
             "task": task.name,
             "hashes": [protocol.hash for protocol in task.protocols],
             "evaluations": [task.evaluation_hash(protocol) for protocol in task.protocols],
+            "rows": only,
         },
     )
     names = [column[0] for column in result.description]
@@ -96,11 +108,11 @@ def _found_rows(connection: duckdb.DuckDBPyConnection, task: Task) -> Iterable[d
 
 
 def _metrics(
-    connection: duckdb.DuckDBPyConnection, task: Task
+    connection: duckdb.DuckDBPyConnection, task: Task, only: Sequence[int] | None
 ) -> dict[tuple[int, str], dict[str, tuple[int, Cell]]]:
     """(row id, evaluation hash) -> metric key -> (n, cell)."""
     cells: dict[tuple[int, str], dict[str, tuple[int, Cell]]] = {}
-    result = connection.execute(statements("board_metrics"), {"task": task.name})
+    result = connection.execute(statements("board_metrics"), {"task": task.name, "rows": only})
     for row_id, evaluation, *columns in result.fetchall():
         cells[row_id, evaluation] = {
             key: (n, {"mean": mean, "low": low, "high": high})

@@ -49,6 +49,7 @@ def suite(tmp_path: Path) -> Suite:
     return call
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests that share the smoke suite run in one process, and start first: they take longest."""
     shared = [item for item in items if "smoke" in getattr(item, "fixturenames", ())]

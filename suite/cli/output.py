@@ -12,14 +12,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from suite.cli.progress import duration
-
 
 def console() -> Console:
     """Console on stdout; without a terminal as wide as the table needs."""
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, width=int(os.environ.get("COLUMNS", "160")))
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def print_json(value: Any) -> None:

@@ -22,8 +22,7 @@ def show(
       python -m suite show 3f2a9c --format json
     """
     from suite import settings
-    from suite.cli.output import clean, console, params, print_json, table
-    from suite.cli.progress import duration
+    from suite.cli.output import clean, console, duration, params, print_json, table
     from suite.showing import run_facts
 
     parse_format(format, ("table", "json"))

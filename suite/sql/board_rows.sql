@@ -1,19 +1,23 @@
 -- Rows of one task's board. Parameters: task; hashes and evaluations, two lists of equal length with
--- each accepted protocol's hash and its evaluation hash of today.
-WITH accepted AS (
+-- each accepted protocol's hash and its evaluation hash of today; rows, the row ids to show, null for
+-- all.
+WITH chosen AS (
+    SELECT * FROM attempts WHERE $rows IS NULL OR row_id IN (SELECT unnest($rows))
+),
+accepted AS (
     SELECT unnest($hashes) AS protocol_hash, unnest($evaluations) AS evaluation_hash
 ),
 scored AS (
     SELECT a.row_id, a.run_id, e.evaluation_hash
     FROM evaluations e
-    JOIN attempts a USING (run_id, attempt)
+    JOIN chosen a USING (run_id, attempt)
     WHERE e.task = $task AND a.counted
 ),
 blocks AS (
     SELECT row_id, evaluation_hash FROM scored
     UNION
     -- runs without an evaluation belong to the board too: running, failed, not evaluated yet
-    SELECT a.row_id, c.evaluation_hash FROM attempts a JOIN accepted c USING (protocol_hash)
+    SELECT a.row_id, c.evaluation_hash FROM chosen a JOIN accepted c USING (protocol_hash)
 ),
 replicates AS (
     SELECT
@@ -37,7 +41,7 @@ replicates AS (
         any_value(wall_seconds) FILTER (WHERE counted) AS wall_seconds,
         any_value(gpu_hours) FILTER (WHERE counted) AS gpu_hours,
         any_value(peak_memory_bytes) FILTER (WHERE counted) AS peak_memory_bytes
-    FROM attempts
+    FROM chosen
     GROUP BY row_id, run_id
 )
 SELECT
