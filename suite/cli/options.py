@@ -36,7 +36,10 @@ ProtocolName = Annotated[
 Methods = Annotated[
     list[str],
     typer.Option(
-        "--method", help="Method; repeatable. Default: all of the task.", show_default=False
+        "--method",
+        metavar="METHOD",
+        help="Method; repeatable. Default: all of the task.",
+        show_default=False,
     ),
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Seeds, such as 0,1,2 or 0-4.")]
