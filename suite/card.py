@@ -117,6 +117,8 @@ def _check(card: Card, path: Path) -> None:
             check_value(card, f"{path}: protocol_defaults[{scope!r}]", key, value)
     for key, param in card.params.items():
         check_value(card, f"{path}: default", key, param.default)
+        if param.neutral is not msgspec.UNSET:
+            check_value(card, f"{path}: neutral", key, param.neutral)
 
 
 def check_value(card: Card, where: str, key: str, value: Any) -> Value:
@@ -126,15 +128,20 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
     param = card.params[key]
     kind = type(param.default)
     if kind is float and type(value) is int:
-        value = float(value)
-    if param.choices is not None:
-        if value not in param.choices:
-            raise UserError(f"{where}: {key}={value!r} is none of {param.choices}")
-    elif param.default is not None and type(value) is not kind:
+        try:
+            value = float(value)
+        except OverflowError:
+            raise UserError(f"{where}: {key}: the number is too large") from None
+    if param.default is not None and type(value) is not kind:
         raise UserError(f"{where}: {key}={value!r} is not of type {kind.__name__}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
+    if param.choices is not None and value not in param.choices:
+        raise UserError(f"{where}: {key}={value!r} is none of {param.choices}")
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, float) and not math.isfinite(item):
             raise UserError(f"{where}: {key}={value!r} is not finite")
+    if isinstance(value, float):
+        value += 0.0  # -0.0 and 0.0 are one value and must be one identity
+    if isinstance(value, int | float) and not isinstance(value, bool):
         if param.low is not None and value < param.low:
             raise UserError(f"{where}: {key}={value!r} is below {param.low}")
         if param.high is not None and value > param.high:
@@ -174,6 +181,6 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
     except KeyError:
         try:
             value = ast.literal_eval(raw)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             value = raw
     return method, key, value

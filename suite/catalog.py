@@ -18,9 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from suite.card import Card, identity, read_card, resolve
 from suite.errors import UserError, did_you_mean
-from suite.jsonio import canonical
+from suite.jsonio import canonical, short_hash
 from suite.protocol import DataSet, Protocol
 from suite.provenance import method_digest
 from suite.spec import RunSpec
@@ -59,8 +61,8 @@ class Source:
 
 
 def plugin_module(path: Path) -> str:
-    """Import name given to a `--plugin` file."""
-    return f"longtail_plugin_{path.stem}"
+    """Import name given to a `--plugin` file: two files may share a stem."""
+    return f"longtail_plugin_{path.stem}_{short_hash(str(path.resolve()), 8)}"
 
 
 class Catalog:
@@ -106,8 +108,8 @@ class Catalog:
                 )
             try:
                 module = sources[added[0]].load()
-            except Exception as error:
-                text = f"{type(error).__name__}: {error}"
+            except (Exception, SystemExit) as error:
+                text = " ".join(f"{type(error).__name__}: {error}".split())
                 raise UserError(f"--plugin {path}: raises on import: {text}") from None
             if not callable(getattr(module, "configure", None)):
                 raise UserError(f"--plugin {path}: has no function configure(cfg, facts, **params)")
@@ -195,16 +197,18 @@ class Catalog:
             method=method,
             params=self._params[key],
             seed=seed,
-            inputs={
-                role: self.spec(needed, protocol, seed).run_id
-                for role, needed in card.needs.inputs.items()
-            },
         )
 
     def full_params(self, spec: RunSpec) -> dict[str, Any]:
         """The parameters of a spec with the neutral values filled in again."""
         card = self.card(spec.method)
         neutral = {k: p.neutral for k, p in card.params.items() if k not in spec.params}
+        for key, value in neutral.items():
+            if value is msgspec.UNSET:
+                raise UserError(
+                    f"run {spec.run_id} of {spec.method!r} knows no parameter {key!r}, which came "
+                    "later and declares no neutral value; train it again with --stale"
+                )
         return {**neutral, **spec.params}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import msgspec
 
+from suite.errors import RecordError
 from suite.protocol import Protocol
-from suite.record import Attempt, Evaluation, MetricRow
+from suite.record import Attempt, Evaluation, MetricRow, read
 from suite.task import Task
 
 
@@ -22,7 +24,7 @@ def evaluate_attempt(
     """
     settings = task.evaluation(protocol)
     evaluation_hash = task.evaluation_hash(protocol)
-    if attempt.evaluation_path(task.name, evaluation_hash).exists() and not again:
+    if not again and _readable(attempt.evaluation_path(task.name, evaluation_hash)):
         return None
     rows = task.evaluate(attempt.predictions(), settings)
     evaluation = Evaluation(
@@ -37,6 +39,14 @@ def evaluate_attempt(
     )
     attempt.write_evaluation(evaluation)
     return evaluation
+
+
+def _readable(path: Path) -> bool:
+    try:
+        read(Evaluation, path)
+    except (FileNotFoundError, RecordError):
+        return False
+    return True
 
 
 def _finite(row: MetricRow) -> MetricRow:

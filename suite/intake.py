@@ -5,7 +5,6 @@ may come from a stranger or have been copied by hand.
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from suite.errors import RecordError
-from suite.record import Evaluation, Record, Status, decode
+from suite.record import ATTEMPT, RUN_ID, Evaluation, Record, Status, decode
 from suite.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ _json = msgspec.json.Encoder(order="sorted").encode
 Stamp = tuple[int, int]
 """(mtime in ns, size in bytes): an equal stamp means an unchanged file."""
 
-RUN_ID = re.compile(r"[0-9a-f]{12}")
-ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 ATTEMPT_FILES = ("record.json", "status.json", "spec.json")
 """They make one row of `facts` together."""
 MAX_BYTES = 1 << 28
@@ -156,7 +153,11 @@ def _folders(path: str) -> Iterator[str]:
         return
     with entries:
         for entry in entries:
-            if not entry.name.startswith(".") and entry.is_dir():
+            try:
+                folder = entry.is_dir()
+            except OSError:  # a link that leads round in a circle
+                folder = True
+            if folder and not entry.name.startswith("."):
                 yield entry.name
 
 

@@ -15,7 +15,15 @@ from suite.card import parse_setting
 from suite.catalog import Catalog
 from suite.errors import UserError
 from suite.protocol import Protocol
-from suite.record import INFRASTRUCTURE, SCHEMA, Attempt, Status, alive, attempts
+from suite.record import (
+    INFRASTRUCTURE,
+    SCHEMA,
+    Attempt,
+    Status,
+    alive,
+    attempts,
+    read_regular,
+)
 from suite.spec import RunSpec
 from suite.task import Task
 
@@ -88,6 +96,12 @@ def make_plan(
                 f"{', '.join(catalog.card(method).tasks)}"
             )
     chosen = list(dict.fromkeys(methods)) or catalog.methods(task.name)
+    for method in chosen:
+        if roles := catalog.card(method).needs.inputs:
+            raise UserError(
+                f"method {method!r} needs input runs ({', '.join(roles)}), which this version "
+                "cannot carry out yet; choose others with --method"
+            )
     for method in overrides:
         if method not in chosen:
             raise UserError(f"--set {method}.…: {method!r} is not among the methods of this run")
@@ -124,9 +138,9 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 def finished_digest(attempt: Attempt) -> str | None:
     """Code digest of a finished attempt; None if it has no readable record."""
+    path = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/record.json"
     try:
-        with open(f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/record.json", "rb") as f:
-            head = _decode_head(f.read())
+        head = _decode_head(read_regular(path))
     except (OSError, msgspec.DecodeError):
         return None
     return head.digest if (head.schema, head.run_id) == (SCHEMA, attempt.run_id) else None
@@ -196,7 +210,7 @@ def _running(status: Status | None) -> bool:
         return True
     try:
         os.kill(status.pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from pathlib import Path
 
 from suite.catalog import Catalog
+from suite.dispatch.local import make_slots
 from suite.errors import UserError, did_you_mean
 from suite.evaluate import evaluate_attempt
+from suite.provenance import method_digest
 from suite.record import Attempt, Status
 from suite.worker import Job, run_lock
 
@@ -30,28 +34,52 @@ def predict_set(
         raise UserError(
             f"protocol {protocol.name!r} has no prediction set {name!r}{did_you_mean(name, sets)}"
         )
+    if name in protocol.prediction_sets:
+        raise UserError(f"set {name!r} was stored by the run itself and is not made again")
     if protocol.predict is None:
         raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")
+    source = catalog.source(record.spec.method)
+    if method_digest(source.path) != record.digest:
+        raise UserError(
+            f"run {attempt.run_id} was trained with other code of {record.spec.method!r} than "
+            "today's; train it again with --stale"
+        )
+    slot = make_slots(device, 1, protocol.threads)[0]
+    # before torch is imported: mmengine takes a GPU wherever it sees one
+    os.environ["CUDA_VISIBLE_DEVICES"] = slot.visible
     with run_lock(attempt.root, attempt.run_id) as mine:
         if not mine:
             raise UserError(f"run {attempt.run_id} is in use by another process; try again later")
-        now = time.time()
-        job = Job(
-            spec=record.spec,
-            params=catalog.full_params(record.spec),
-            protocol=protocol,
-            source=catalog.source(record.spec.method),
-            attempt=attempt,
-            device=device,
-            data_root=data_root,
-            checkpoint_seconds=0.0,
-            time_limit=None,
-            status=Status(state="done", digest=record.digest, started=now, heartbeat=now),
-            report=lambda _: None,
-            stopping=lambda: False,
-        )
-        arrays = protocol.predict(job, name)
+        job = prediction_job(attempt, catalog, data_root, slot.device)
+        try:
+            arrays = protocol.predict(job, name)
+        finally:
+            shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
+        # first, so that a kill between the two leaves scores to be made, not scores without the set
+        for path in (attempt.path / "evaluations").glob("*.json"):
+            path.unlink()
         attempt.write_predictions({**attempt.predictions(), name: arrays})
         for task in catalog.tasks().values():
             if protocol in task.protocols:
                 evaluate_attempt(attempt, task, protocol, again=True)
+
+
+def prediction_job(
+    attempt: Attempt, catalog: Catalog, data_root: Path | None, device: str = "cpu"
+) -> Job:
+    """The finished run as a job that an engine's `predict` takes."""
+    record, now = attempt.record(), time.time()
+    return Job(
+        spec=record.spec,
+        params=catalog.full_params(record.spec),
+        protocol=catalog.protocols[record.spec.protocol_hash],
+        source=catalog.source(record.spec.method),
+        attempt=attempt,
+        device=device,
+        data_root=data_root,
+        checkpoint_seconds=0.0,
+        time_limit=None,
+        status=Status(state="done", digest=record.digest, started=now, heartbeat=now),
+        report=lambda _: None,
+        stopping=lambda: False,
+    )

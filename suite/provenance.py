@@ -31,37 +31,47 @@ def method_files(path: Path) -> dict[str, str]:
     same on every machine. Imports are read from the syntax tree: nothing is run. What lies outside
     the file's package (torch, `suite`, `tasks`) is covered by the protocol's revision instead.
     """
-    package = path.parent if (path.parent / "__init__.py").exists() else None
+    top = path.parent
+    while (top / "__init__.py").exists() and (top.parent / "__init__.py").exists():
+        top = top.parent
+    package = top if (top / "__init__.py").exists() else None
     files: dict[str, str] = {}
     waiting = [path]
     while waiting:
         file = waiting.pop()
-        name = f"{file.parent.name}/{file.name}" if package else file.name
+        name = str(file.relative_to(top.parent)) if package else file.name
         if name in files:
             continue
         source = file.read_bytes().replace(b"\r\n", b"\n")
         files[name] = hashlib.sha256(source).hexdigest()
         if package:
-            waiting += _imported(source, package)
+            waiting += _imported(source, file, package)
     return dict(sorted(files.items()))
 
 
-def _imported(source: bytes, package: Path) -> list[Path]:
-    modules: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+def _imported(source: bytes, file: Path, package: Path) -> list[Path]:
+    """Files of `package` (a top-level one) that `file` imports by absolute or relative import."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return []  # it will not run; its own bytes are covered
+    here = file.relative_to(package.parent).with_suffix("").parts
+    modules: set[tuple[str, ...]] = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            modules.update(alias.name for alias in node.names)
+            modules.update(tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = f"{package.name}.{node.module or ''}".rstrip(".") if node.level else node.module
-            modules.add(base or "")
-            modules.update(f"{base}.{alias.name}" for alias in node.names)
+            base = here[: -node.level] if node.level else ()
+            base += tuple((node.module or "").split(".")) if node.module else ()
+            modules.add(base)
+            modules.update((*base, alias.name) for alias in node.names)
     files = []
-    for module in modules:
-        parts = module.split(".")
-        if parts[0] == package.name and len(parts) > 1:
-            file = package.joinpath(*parts[1:]).with_suffix(".py")
-            if file.exists():
-                files.append(file)
+    for parts in modules:
+        if len(parts) > 1 and parts[0] == package.name:
+            target = package.joinpath(*parts[1:])
+            # an empty __init__.py says nothing; one with code is code the method runs
+            candidates = (target.with_suffix(".py"), target / "__init__.py")
+            files += [f for f in candidates if f.is_file() and f.stat().st_size]
     return sorted(files)
 
 

@@ -15,11 +15,12 @@ Every file but log.txt is written once and atomically. A record may come from a 
 validated on reading and nothing in it is unpickled.
 """
 
+import errno
 import io
 import os
 import re
+import stat
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,9 @@ from suite.spec import RunSpec
 
 if TYPE_CHECKING:
     import numpy as np
+
+ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 SCHEMA = 1
 """Version of record.json, status.json and evaluation files. Raised when a reader must change."""
@@ -197,7 +201,22 @@ def _schema_problem(content: bytes) -> str | None:
 
 def read(kind: type[T], path: Path) -> T:
     """Read one of the JSON files. Raises RecordError (FileNotFoundError if there is none)."""
-    return decode(kind, path.read_bytes(), path)
+    try:
+        content = read_regular(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror or error}") from None
+    return decode(kind, content, path)
+
+
+def read_regular(path: Path | str) -> bytes:
+    """Content of a regular file. Raises OSError for anything else: a pipe would never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
 
 
 class Attempt:
@@ -238,8 +257,7 @@ class Attempt:
         except (FileNotFoundError, RecordError):
             return None
 
-    def write_status(self, status: Status) -> None:
-        durable = status.state != "running"
+    def write_status(self, status: Status, *, durable: bool = True) -> None:
         write_atomic(self.path / "status.json", msgspec.json.encode(status), durable=durable)
 
     def record(self) -> Record:
@@ -285,14 +303,16 @@ class Attempt:
         path = self.path / "predictions.npz"
         sets: dict[str, dict[str, np.ndarray]] = {}
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as file:
                 for name in file.files:
                     set_name, _, key = name.partition("/")
                     sets.setdefault(set_name, {})[key] = file[name]
         except FileNotFoundError:
             raise RecordError(f"{path}: no stored predictions") from None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-            raise RecordError(f"{path}: damaged or not plain arrays ({error})") from None
+        except Exception as error:
+            # zip, zlib, numpy and memory each have their own way to say that a file is damaged
+            text = " ".join(str(error).split())[:200]
+            raise RecordError(f"{path}: damaged or not plain arrays ({text})") from None
         return sets
 
 
@@ -303,20 +323,22 @@ def attempts(root: Path, run_id: str) -> list[Attempt]:
         names = os.listdir(f"{root}/runs/{run_id}")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [Attempt(root, run_id, k) for k in sorted(int(n) for n in names if n.isdecimal())]
+    numbers = sorted(int(name) for name in names if ATTEMPT.fullmatch(name))
+    return [Attempt(root, run_id, k) for k in numbers]
 
 
 def all_attempts(root: Path) -> Iterator[Attempt]:
     """Every attempt below `root`, runs in the order of their ids."""
     try:
         names = os.listdir(root / "runs")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
-    for run_id in sorted(name for name in names if re.fullmatch(r"[0-9a-f]{12}", name)):
+    for run_id in sorted(name for name in names if RUN_ID.fullmatch(name)):
         yield from attempts(root, run_id)
 
 
 def alive(status: Status, now: float | None = None) -> bool:
     """Whether a `running` status still beats (its process may be on another machine)."""
     age = (time.time() if now is None else now) - status.heartbeat
-    return status.state == "running" and age < STALE_HEARTBEAT_SECONDS
+    # abs: a heartbeat from the future is a wrong clock or a forgery, not a sign of life
+    return status.state == "running" and abs(age) < STALE_HEARTBEAT_SECONDS

@@ -1,6 +1,7 @@
 """Where things are: results root, data root, cache, config file. Command line beats environment beats
 `~/.config/longtail-suite/config.toml` (keys `root`, `data_root`, `protocol.<task>`)."""
 
+import errno
 import os
 import tomllib
 from functools import lru_cache
@@ -37,21 +38,45 @@ def config() -> dict[str, Any]:
     for key in values:
         if key not in KEYS:
             raise UserError(f"{path}: unknown key {key!r}{did_you_mean(key, KEYS)}")
+        kind = dict if key == "protocol" else str
+        if not isinstance(values[key], kind):
+            wanted = "a table [protocol] of task = name" if kind is dict else "a text"
+            raise UserError(f"{path}: {key} must be {wanted}")
     return values
 
 
 def results_root(given: Path | None) -> Path:
     """Results root; not created here."""
-    root = Path(given or config().get("root") or "results").expanduser().absolute()
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--root {root}: is a file, not a folder")
+    root = _absolute(given or config().get("root") or "results")
+    try:
+        if root.exists() and not root.is_dir():
+            raise UserError(f"--root {root}: is a file, not a folder")
+    except OSError as error:
+        raise UserError(f"--root {root}: {error.strerror}") from None
     return root
+
+
+def writable_root(root: Path) -> None:
+    """Make the results root. Raises UserError where nothing can be written below it."""
+    try:
+        (root / "runs").mkdir(parents=True, exist_ok=True)
+        if not os.access(root / "runs", os.W_OK):
+            raise PermissionError(errno.EACCES, "Permission denied")
+    except OSError as error:
+        raise UserError(f"--root {root}: cannot be written ({error.strerror})") from None
+
+
+def _absolute(path: Path | str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def data_root(given: Path | None) -> Path | None:
     """Data root, None if none is named anywhere; need not exist (the reader of the data says)."""
     chosen = given or os.environ.get("LONGTAIL_DATA") or config().get("data_root")
-    return Path(chosen).expanduser().absolute() if chosen else None
+    return _absolute(chosen) if chosen else None
 
 
 def default_protocol(task: str) -> str | None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from suite.errors import RecordError, UserError
-from suite.record import Attempt, Evaluation, attempts, read
+from suite.record import RUN_ID, Attempt, Evaluation, attempts, read
 from suite.spec import RunSpec
 
 
 def find_run(root: Path, prefix: str) -> str:
     """The run id that begins with `prefix`. Raises UserError: none, or several."""
     try:
-        names = sorted(name for name in os.listdir(root / "runs") if name.startswith(prefix))
-    except FileNotFoundError:
+        names = os.listdir(root / "runs")
+    except (FileNotFoundError, NotADirectoryError):
         names = []
+    names = sorted(name for name in names if RUN_ID.fullmatch(name) and name.startswith(prefix))
     if len(names) == 1 and prefix:
         return names[0]
     if names:
@@ -55,15 +57,24 @@ def run_facts(root: Path, prefix: str) -> dict[str, Any]:
                 for path in attempt.path.rglob("*")
                 if path.is_file()
             )
-    spec = msgspec.to_builtins(read(RunSpec, known[-1].path / "spec.json"))
     return {
         "run": run_id,
-        "spec": spec,
+        "spec": msgspec.to_builtins(_spec(known)),
         "attempts": listing,
         "record": record,
         "evaluations": evaluations,
         "files": files,
     }
+
+
+def _spec(known: Sequence[Attempt]) -> RunSpec:
+    """The newest spec that can be read: an attempt killed at once has only its folder."""
+    for attempt in reversed(known):
+        try:
+            return read(RunSpec, attempt.path / "spec.json")
+        except (FileNotFoundError, RecordError):
+            continue
+    raise UserError(f"run {known[0].run_id}: no readable spec.json in any of its attempts")
 
 
 def _attempt(attempt: Attempt) -> tuple[dict[str, Any], dict[str, Any] | None]:

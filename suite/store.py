@@ -70,6 +70,10 @@ class _Known:
     refused: tuple[Refused, ...]
 
 
+MAX_LINEAGE = 64
+"""Inputs of inputs are followed this far; beyond, an input's id stands in for it."""
+
+
 def store_path(root: Path) -> Path:
     return root / "store.duckdb"
 
@@ -428,10 +432,15 @@ def _lineages(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str
     inputs = {run: msgspec.json.decode(rest[3], type=dict[str, str]) for run, rest in runs.items()}
     known: dict[str, str] = {}
 
-    def identity(run: str) -> str:
+    def identity(run: str, depth: int = 0) -> str:
+        # honest chains are two or three long; a forged one must not exhaust the stack
+        if depth > MAX_LINEAGE:
+            return run
         if run not in known:
             # ids are hashes that cover the inputs' ids, so there are no cycles to run into
-            above = {role: identity(source) for role, source in inputs.get(run, {}).items()}
+            above = {
+                role: identity(source, depth + 1) for role, source in inputs.get(run, {}).items()
+            }
             known[run] = short_hash([*runs[run][:3], above]) if run in runs else run
         return known[run]
 

@@ -273,10 +273,8 @@ def _cost(cost: Mapping[str, float | None]) -> str:
     seconds, passes = cost["wall_seconds"], cost["passes_per_step"]
     if seconds is None:
         return "–"
-    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (float("inf"), 3600, "h")):
-        if seconds < limit:
-            text = f"{seconds / size:.3g} {unit}"
-            break
+    size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
+    text = f"{seconds / size:.3g} {unit}"
     return text if passes is None or passes == 1 else f"{text}, {passes:.3g}x"
 
 
@@ -343,12 +341,15 @@ def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[st
     for n, members in sorted(few.items()):
         yield f"unranked (n={n}): {_some(members)}"
     again = f"python -m suite run --task {task.name} --protocol {rows[0]['protocol']}"
-    if few:
+    # a command to copy must not hold a stranger's text, nor name what cannot be run here
+    runnable = _protocol(task, rows[0]) is not None
+    if few and runnable:
         yield f"  add seeds: {again} --seeds 0,1,2"
     stale = [name for row, name in zip(rows, names, strict=True) if row["state"] == "stale"]
     if stale:
         yield f"stale (made by other code than today's, not ranked): {_some(stale)}"
-        yield f"  train anew: {again} --stale"
+        if runnable:
+            yield f"  train anew: {again} --stale"
     for row, name in zip(rows, names, strict=True):
         for failure in row["failures"]:
             yield f"failed: {name}, {_failure(failure)}"

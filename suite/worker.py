@@ -30,6 +30,7 @@ from suite.protocol import Facts, Protocol
 from suite.provenance import environment, method_digest, method_files
 from suite.record import (
     HEARTBEAT_SECONDS,
+    INFRASTRUCTURE,
     Attempt,
     Cost,
     Failure,
@@ -83,7 +84,11 @@ class Stopped(Exception):
 
 
 class TimeLimit(Exception):
-    """The run used up its time limit."""
+    """The run used up its time limit, at iteration `step`."""
+
+    def __init__(self, limit: float, step: int) -> None:
+        super().__init__(f"time limit of {limit:g} s reached at iteration {step}")
+        self.step = step
 
 
 class NonFiniteLoss(Exception):
@@ -160,13 +165,20 @@ class Job:
             self._reported = now
             self.report(Report(run_id=self.spec.run_id, state="running", step=step, total=total))
             if self.time_limit is not None and self.elapsed > self.time_limit:
-                raise TimeLimit(f"time limit of {self.time_limit:g} s reached at iteration {step}")
+                raise TimeLimit(self.time_limit, step)
         if now - self._written > HEARTBEAT_SECONDS:
             self._written = now
             self.write("running", step=step, total=total)
 
-    def write(self, state: State, *, failure: Failure | None = None, **progress: Any) -> None:
-        """Rewrite status.json."""
+    def write(
+        self,
+        state: State,
+        *,
+        failure: Failure | None = None,
+        durable: bool = False,
+        **progress: Any,
+    ) -> None:
+        """Rewrite status.json; on disk for certain if `durable` or not `running` any more."""
         # the sitting's own start stays the base of `elapsed`; only the file gets the sum
         self.attempt.write_status(
             msgspec.structs.replace(
@@ -176,7 +188,8 @@ class Job:
                 heartbeat=time.time(),
                 elapsed=self.elapsed,
                 **progress,
-            )
+            ),
+            durable=durable or state != "running",
         )
         if progress:
             self.status = msgspec.structs.replace(self.status, **progress)
@@ -240,6 +253,9 @@ def _execute(
     source = catalog.source(spec.method)
     attempt.create(spec)
     before = attempt.status()
+    if before and before.failure and before.failure.kind not in INFRASTRUCTURE:
+        # another command's worker found out while this one waited for the lock
+        return Report(run_id=spec.run_id, state="failed", failure=before.failure)
     now = time.time()
     status = Status(
         state="running",
@@ -267,12 +283,14 @@ def _execute(
         report=report,
         stopping=stopping,
     )
-    job.write("running")
+    # durable, unlike later heartbeats: it says whose code the checkpoint belongs to
+    job.write("running", durable=True)
     try:
         if method_digest(source.path) != assignment.digest:
             raise UserError(f"{source.path} changed after the run was planned; run again")
         outcome = protocol.train(job)
         _store(job, outcome, assignment.digest)
+        _tidy(attempt)
         evaluate_all(attempt, catalog, protocol)
     except Stopped:
         job.write("stopped")
@@ -284,7 +302,6 @@ def _execute(
         job.write("failed", failure=failure)
         return Report(run_id=spec.run_id, state="failed", failure=failure)
     job.write("done", step=outcome.cost.iterations)
-    _tidy(attempt)
     return Report(run_id=spec.run_id, state="done", step=outcome.cost.iterations)
 
 

@@ -136,12 +136,23 @@ def test_predict_adds_a_set_and_its_scores(smoke, suite):
     assert "did you mean train" in unknown.stderr
 
 
-def test_kept_weights_predict_what_was_stored(smoke, suite):
+def test_kept_weights_predict_what_was_stored(smoke, suite, tmp_path):
     (run,) = by_method(smoke[1])["tmb"]["runs"]
     (attempt,) = attempts(smoke[0], run)
-    before = attempt.predictions()["test"]["confusion"]
-    assert suite("predict", run, "--set", "test", "--root", str(smoke[0])).returncode == 0
-    assert np.array_equal(attempt.predictions()["test"]["confusion"], before)
+    stored = attempt.predictions()["test"]["confusion"]
+    script = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from suite.catalog import Catalog; from suite.engine.run import predict\n"
+        "from suite.predict import prediction_job; from suite.record import Attempt\n"
+        "job = prediction_job(Attempt(Path(sys.argv[1]), sys.argv[2], 1), Catalog.load(), None)\n"
+        "np.save('again.npy', predict(job, 'test')['confusion'])"
+    )
+    command = [sys.executable, "-c", script, str(smoke[0]), run]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert np.array_equal(np.load(tmp_path / "again.npy"), stored)
+    refused = suite("predict", run, "--set", "test", "--root", str(smoke[0]))
+    assert refused.returncode == 2
+    assert "stored by the run itself" in refused.stderr
 
 
 def test_config_runs_under_mmengine_itself(tmp_path, suite):

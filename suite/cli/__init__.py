@@ -50,7 +50,9 @@ def main() -> Any:
     try:
         return app()
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        # the message may quote a record or a file name
+        line = "".join(c if c.isprintable() else "�" for c in " ".join(str(error).split()))
+        print(f"Error: {line}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # the reader of a pipe has gone (| head)

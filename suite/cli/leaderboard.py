@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from suite.cli.options import Plugins, Root, TaskName, parse_format
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
+    from suite.intake import Refused
     from suite.leaderboard import Planned
     from suite.protocol import Protocol
     from suite.task import Task
@@ -59,8 +61,11 @@ def print_board(
     protocol_name: str | None = None,
     by: str | None = None,
     format: str = "table",
-) -> None:
-    """Bring the store up to date and print the board; `protocol_name` may be short (`camvid`)."""
+) -> Sequence[Refused]:
+    """Bring the store up to date and print the board; `protocol_name` may be short (`camvid`).
+
+    Returns the files that the store refused; they are named on stderr.
+    """
     from suite import settings, store, tables
     from suite.cli.output import console
     from suite.errors import UserError
@@ -94,6 +99,7 @@ def print_board(
         sys.stdout.write(tables.to_markdown(rows, task, by))
     else:
         sys.stdout.write(tables.to_latex(rows, task, by))
+    return report.refused
 
 
 def _planned(catalog: Catalog, task: Task, protocol: Protocol) -> list[Planned]:

@@ -72,8 +72,10 @@ def parse_seeds(text: str) -> list[int]:
             low, high = int(first), int(last) if dash else int(first)
         except ValueError:
             raise UserError(f"--seeds {text!r}: write numbers such as 0,1,2 or 0-4") from None
-        if high < low or high - low > 10_000:
-            raise UserError(f"--seeds {text!r}: {part!r} is not a range")
+        if not 0 <= low <= high < 2**32:
+            raise UserError(f"--seeds {text!r}: {part!r}: seeds lie in 0..4294967295, low-high")
+        if high - low > 10_000:
+            raise UserError(f"--seeds {text!r}: {part!r} is more than 10,000 seeds")
         seeds += range(low, high + 1)
     return seeds
 

@@ -17,7 +17,8 @@ def console() -> Console:
     """Console on stdout; without a terminal as wide as the table needs."""
     if sys.stdout.isatty():
         return Console(highlight=False)
-    return Console(highlight=False, width=int(os.environ.get("COLUMNS", "160")))
+    columns = os.environ.get("COLUMNS", "")
+    return Console(highlight=False, width=int(columns) if columns.isdecimal() else 160)
 
 
 def duration(seconds: float) -> str:
@@ -31,8 +32,8 @@ def duration(seconds: float) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print as JSON, indented. Only numbers that JSON has."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print as JSON, indented and in ASCII: names from records may hold terminal escapes."""
+    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 def clean(text: object) -> str:

@@ -14,7 +14,7 @@ def predict(
     set_: Annotated[str, typer.Option("--set", help="Prediction set, see `tasks --format json`.")],
     root: Root = None,
     data_root: DataRoot = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda:0.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Add a prediction set to a finished run, from its kept weights, and evaluate again.

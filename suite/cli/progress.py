@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from suite.cli.output import duration
+from suite.cli.output import clean, duration
 from suite.dispatch.local import Slot
 from suite.launch import Result
 from suite.plan import Plan
@@ -81,7 +81,7 @@ class Progress:
         place = f"[{self.finished}/{len(self.work)}]"
         if report.failure is not None:
             failure = report.failure
-            text = f"[red]failed({failure.kind})[/] {escape(failure.message)}"
+            text = f"[red]failed({failure.kind})[/] {clean(failure.message)}"
         else:
             text = f"{report.state} in {duration(report.seconds)}"
         self.console.print(f"{escape(place):>8} {escape(name)} {text}")
@@ -137,7 +137,7 @@ class Progress:
         for item, failure in result.failures:
             console.print(
                 f"[red]failed({failure.kind})[/] {escape(self.names[item.spec.run_id])}: "
-                f"{escape(failure.message)}; log: {escape(str(item.attempt.path / 'log.txt'))}",
+                f"{clean(failure.message)}; log: {escape(str(item.attempt.path / 'log.txt'))}",
             )
         if plan.count("failed"):
             console.print(f"To train failed runs again:\n  {escape(command)} --fresh")

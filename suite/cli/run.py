@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,9 +75,9 @@ def run(
     from suite.errors import UserError
     from suite.plan import make_plan
 
-    if time_limit is not None and time_limit <= 0:
+    if time_limit is not None and not 0 < time_limit < math.inf:
         raise UserError(f"--time-limit {time_limit:g}: minutes, more than 0")
-    if checkpoint_seconds < 0:
+    if not 0 <= checkpoint_seconds < math.inf:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds:g}: 0 or more")
     results = settings.results_root(root)
     plugins: list[Path] = [path.absolute() for path in plugin]
@@ -103,6 +104,8 @@ def run(
         checkpoint_seconds=checkpoint_seconds,
         time_limit=time_limit and time_limit * 60,
     )
+    if work:
+        settings.writable_root(results)
     if any(not assignment.evaluate_only for assignment in work):
         # now, rather than in every worker
         settings.find_data(under, data)
@@ -113,6 +116,14 @@ def run(
         sys.exit(130)
     from suite.cli.leaderboard import print_board
 
-    print_board(results, catalog, task, under.name)
-    if result.failures:
+    refused = print_board(results, catalog, task, under.name)
+    wanted = {item.spec.run_id for item in plan.items}
+    lost = sorted(run for run in wanted if any(f"runs/{run}/" in file.path for file in refused))
+    for run_id in lost:
+        print(
+            f"run {run_id} has a damaged file and is not in the table whole: "
+            f"`python -m suite evaluate {run_id} --again`, or train it again with --fresh",
+            file=sys.stderr,
+        )
+    if result.failures or lost:
         sys.exit(1)

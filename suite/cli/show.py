@@ -59,11 +59,13 @@ def show(
         f"step, {duration(cost['train_seconds'])} training, {duration(cost['wall_seconds'])} in "
         f"all, {cost['peak_memory_bytes'] / 2**20:,.0f} MiB"
     )
+    # a stranger's environment may be of any shape
     environment = record["environment"]
-    git = environment.get("git") or {}
+    git = _mapping(environment.get("git"))
+    packages = _mapping(environment.get("packages"))
     out.print(
         f"environment Python {clean(environment.get('python'))}, "
-        f"torch {clean(environment.get('packages', {}).get('torch'))}, "
+        f"torch {clean(packages.get('torch'))}, "
         f"{clean(environment.get('cpu'))}, {clean(environment.get('device'))}, "
         f"{clean(environment.get('threads'))} thread(s), commit {clean(git.get('commit', '-'))[:12]}"
         + (" + uncommitted changes" if git.get("dirty") else ""),
@@ -72,7 +74,7 @@ def show(
     if record["flags"]:
         out.print(f"flags       {clean(' '.join(record['flags']))}")
     for evaluation in facts["evaluations"]:
-        out.print(f"\n{clean(evaluation['task'])} ({evaluation['evaluation_hash']})")
+        out.print(f"\n{clean(evaluation['task'])} ({clean(evaluation['evaluation_hash'])})")
         overall = [m for m in evaluation["metrics"] if m["class"] is None and m["step"] is None]
         scores = [
             (
@@ -83,3 +85,7 @@ def show(
         ]
         out.print(table(("metric", "value"), scores))
     out.print("\nfiles       " + clean(", ".join(facts["files"])), soft_wrap=True)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -25,6 +25,7 @@ from suite.worker import Assignment, Report
 MAX_DEATHS = 3
 """A run whose worker process died this often is failed(killed); before, it is resumed."""
 
+MAX_WORKERS = 1024
 BUSY_POLL_SECONDS = 1.0
 STOP_GRACE_SECONDS = 60.0
 HANG_GRACE_SECONDS = 60.0
@@ -68,6 +69,8 @@ def make_slots(device: str, workers: int | None, threads: int) -> list[Slot]:
     """
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: at least 1")
+    if workers is not None and workers > MAX_WORKERS:
+        raise UserError(f"--workers {workers}: at most {MAX_WORKERS} on one machine")
     kind, _, chosen = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (chosen and kind != "cuda"):
         raise UserError(f"--device {device!r}: use auto, cpu, cuda or cuda:0,1")

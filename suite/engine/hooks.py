@@ -71,11 +71,16 @@ class MonitorHook(RuntimeInfoHook):
         self.curves.setdefault(name, []).append((step, shown))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curves": self.curves, "sums": dict(self._sums), "count": self._count}
+        return {
+            "curves": self.curves,
+            "sums": dict(self._sums),
+            "count": self._count,
+            "bad": self._bad,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.curves, self._count = state["curves"], state["count"]
-        self._sums = dict(state["sums"])
+        self._sums, self._bad = dict(state["sums"]), state["bad"]
 
 
 class JobHook(Hook):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import time
 import warnings
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -24,7 +25,7 @@ from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
 from suite.errors import RecordError, UserError
 from suite.protocol import Facts
 from suite.record import Cost, MetricRow
-from suite.worker import Job, Outcome
+from suite.worker import Job, NonFiniteLoss, Outcome
 
 ENGINE_IMPORTS = ("suite.engine.data",)
 """Modules whose components a resolved config names."""
@@ -55,11 +56,13 @@ def resolve_config(
     params: Mapping[str, Any],
     seed: int,
     imports: Sequence[str] = (),
+    extra_budget: bool = False,
 ) -> tuple[Config, Facts]:
     """The config of a run: the protocol's, changed by the method, with the suite's data seeding.
 
     mmengine's own tools accept it. `imports` are modules to be imported before it is built, besides
-    the base config's own.
+    the base config's own. Raises UserError if the method changes what the protocol fixes: data, test,
+    backbone and, without `extra_budget` on its card, the budget.
     """
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     base, facts = build(data)
@@ -70,13 +73,39 @@ def resolve_config(
     cfg = Config(base)
     cfg.custom_imports = dict(imports=modules, allow_failed_imports=False)
     cfg.randomness = dict(seed=seed)
+    fixed = _fixed(cfg)
     cfg = configure(cfg, facts, **params)
     if not isinstance(cfg, Config):
         raise UserError(f"configure() returned a {type(cfg).__name__}; return the cfg it was given")
+    for name, value in _fixed(cfg).items():
+        if value != fixed[name] and not (extra_budget and name in _BUDGET):
+            raise UserError(f"configure() changed {name}, which the protocol fixes for all methods")
     loader = cfg.train_dataloader
     loader.sampler = dict(type="PositionSampler", sampler=loader.sampler)
     loader.dataset = dict(type="SeededDataset", dataset=loader.dataset, seed=seed)
     return cfg, facts
+
+
+_BUDGET = ("train_cfg.max_iters", "train_dataloader.batch_size")
+
+
+def _fixed(cfg: Config) -> dict[str, Any]:
+    """What a method must leave alone, as plain data."""
+    names = (
+        *_BUDGET,
+        "train_dataloader.dataset",
+        "test_dataloader",
+        "test_evaluator",
+        "prediction_dataloaders",
+        "model.backbone",
+    )
+    found = {}
+    for name in names:
+        value = cfg
+        for key in name.split("."):
+            value = value.get(key) if value is not None else None
+        found[name] = value.to_dict() if isinstance(value, ConfigDict) else value
+    return copy.deepcopy(found)
 
 
 def train(job: Job) -> Outcome:
@@ -96,6 +125,8 @@ def train(job: Job) -> Outcome:
         job.write("running", step=job.status.step, total=facts.iterations)
         runner.train()
         train_seconds = job.elapsed - begun
+        if not all(bool(torch.isfinite(p).all()) for p in runner.model.parameters()):
+            raise NonFiniteLoss(runner.max_iters, "a weight")
         begun = job.elapsed
         arrays, samples, rows = _test(runner)
         model = runner.model
@@ -105,7 +136,7 @@ def train(job: Job) -> Outcome:
                 parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
                 passes_per_step=job.source.card.needs.passes,
                 iterations=runner.max_iters,
-                samples_seen=facts.batch * runner.max_iters,
+                samples_seen=cfg.train_dataloader.batch_size * runner.max_iters,
                 train_seconds=round(job.status.elapsed + train_seconds, 3),
                 test_seconds=round(job.elapsed - begun, 3),
                 gpu_hours=round(job.elapsed / 3600, 5) if on_gpu else 0.0,
@@ -126,7 +157,9 @@ def predict(job: Job, name: str) -> Mapping[str, Any]:
     path = job.attempt.path / "weights.safetensors"
     if not path.exists():
         raise RecordError(f"{path}: no kept weights; train the run again with --fresh")
-    cfg, _ = _config(job)
+    cfg, facts = _config(job)
+    if dict(facts.observed) != job.attempt.record().data:
+        raise UserError(f"run {job.spec.run_id} was trained on another copy of the data than this")
     if name != "test":
         cfg.test_dataloader = cfg.prediction_dataloaders[name]
     with _runner(job, cfg) as runner:
@@ -139,7 +172,13 @@ def _config(job: Job) -> tuple[Config, Facts]:
     module = job.source.load()
     imports = [job.source.module] if job.source.module else []
     return resolve_config(
-        job.protocol.build, job.data(), module.configure, job.params, job.spec.seed, imports
+        job.protocol.build,
+        job.data(),
+        module.configure,
+        job.params,
+        job.spec.seed,
+        imports,
+        extra_budget=job.source.card.needs.extra_budget,
     )
 
 

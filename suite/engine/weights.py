@@ -74,7 +74,11 @@ def save(weights: dict[str, torch.Tensor], path: Path) -> None:
 def restore(model: torch.nn.Module, path: Path) -> None:
     """Load kept weights into a model of the same shape. Raises UserError where they do not fit."""
     weights = load(path)
-    missing, unexpected = model.load_state_dict(weights, strict=False)
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: does not fit the network ({text})") from None
     missing = [key for key in missing if not key.startswith("data_preprocessor.")]
     if missing or unexpected:
         odd = (missing or unexpected)[0]

@@ -20,7 +20,10 @@ SELECT
     -- an attempt killed before its first heartbeat has no digest yet; it would have run today's
     f.* REPLACE (coalesce(nullif(f.digest, ''), d.digest) AS digest),
     coalesce(l.input_methods, '{}') AS input_methods,
-    coalesce(l.lineage, '{}') AS lineage
+    coalesce(l.lineage, '{}')
+        -- trained on another copy of the data: comparable by eye, not to be averaged with the rest
+        || CASE WHEN list_contains(f.flags, 'data-variant') THEN ' data-variant' ELSE '' END
+        AS lineage
 FROM facts f
 JOIN digests d USING (method)
 LEFT JOIN lineages l USING (run_id);

@@ -95,9 +95,13 @@ def _auc_rows(
 
     state = {key.removeprefix("auc_"): a for key, a in arrays.items() if key.startswith("auc_")}
     try:
-        result = PixelAUC.from_state(state).compute()
+        sketch = PixelAUC.from_state(state)
     except ValueError as error:
         raise RecordError(f"stored predictions: {error}") from None
+    classes = len(settings["classes"])
+    if sketch.num_classes != classes:
+        raise RecordError(f"stored pixel AUC is of {sketch.num_classes} classes, not {classes}")
+    result = sketch.compute()
     where = subset(**split)
     rows = [
         MetricRow(metric="pixel_auc", subset=where, value=result.value),
