@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,12 @@ def evaluate_attempt(
     evaluation_hash = task.evaluation_hash(protocol)
     if not again and _readable(attempt.evaluation_path(task.name, evaluation_hash)):
         return None
-    rows = task.evaluate(attempt.predictions(), settings)
+    # rows made during training are repeated beside those made from the arrays
+    rows = [*task.evaluate(attempt.predictions(), settings), *attempt.record().rows]
+    keys = Counter((row.metric, row.subset, row.class_, row.step) for row in rows)
+    twice = [key for key, count in keys.items() if count > 1]
+    if twice:
+        raise RecordError(f"{attempt.path}: two rows for {twice[0]}; a hook must use other names")
     evaluation = Evaluation(
         run_id=attempt.run_id,
         attempt=attempt.number,
@@ -34,7 +40,7 @@ def evaluate_attempt(
         evaluation_hash=evaluation_hash,
         evaluation=settings,
         # NaN has no JSON form: an undefined value is null
-        metrics=[_finite(row) for row in [*rows, *attempt.record().rows]],
+        metrics=[_finite(row) for row in rows],
         made=time.time(),
     )
     attempt.write_evaluation(evaluation)

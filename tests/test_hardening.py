@@ -10,10 +10,12 @@ import pytest
 
 from suite.card import Card, check_value, parse_setting
 from suite.catalog import Catalog
+from suite.cli.output import duration
 from suite.errors import RecordError, UserError
+from suite.evaluate import evaluate_attempt
 from suite.plan import make_plan
 from suite.provenance import method_files
-from suite.record import Attempt, Failure, attempts
+from suite.record import Attempt, Failure, MetricRow, attempts
 from suite.worker import Assignment, execute
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -276,3 +278,20 @@ def test_a_method_cannot_change_what_the_protocol_fixes(tmp_path):
             resolve_config(smoke.build, data, configure, {"what": what}, 0)
     assert Path(data).exists()
     resolve_config(smoke.build, data, configure, {"what": "budget"}, 0, extra_budget=True)
+
+
+def test_a_hook_row_of_a_tasks_own_name_is_refused_when_it_is_made(tmp_path):
+    catalog = Catalog.load()
+    (item,) = plan_of(catalog, tmp_path, "steady", settings=["steady.sleep=0.0"]).items
+    carry_out(catalog, tmp_path, item)
+    record = item.attempt.record()
+    row = MetricRow(metric="score", value=1.0, source="hook")
+    item.attempt.write_record(msgspec.structs.replace(record, rows=[row]))
+    task = catalog.task("fake")
+    with pytest.raises(RecordError, match="two rows for"):
+        evaluate_attempt(item.attempt, task, catalog.protocol(task, None), again=True)
+
+
+def test_durations():
+    shown = [duration(seconds) for seconds in (0.4, 59, 185, 7800, float("inf"))]
+    assert shown == ["0 s", "59 s", "3 min 05 s", "2 h 10 min", "unknown"]
