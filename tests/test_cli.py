@@ -274,3 +274,11 @@ def test_reading_verbs_import_neither_torch_nor_scipy(tmp_path, arguments):
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_the_command_to_go_on_leaves_out_fresh(monkeypatch):
+    from suite.cli.progress import _own_command
+
+    monkeypatch.setattr(sys, "argv", ["suite", "run", "--task", "fake", "--fresh"])
+    assert _own_command(without="--fresh") == "python -m suite run --task fake"
+    assert _own_command() == "python -m suite run --task fake --fresh"

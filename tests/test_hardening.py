@@ -133,7 +133,7 @@ def test_failure_found_by_another_worker_is_not_trained_again(tmp_path):
     assert item.attempt.status().restarts == 0
 
 
-def test_first_status_and_checkpoint_survive_each_other(tmp_path):
+def test_stray_folders_are_no_attempts(tmp_path):
     catalog = Catalog.load()
     (item,) = plan_of(catalog, tmp_path, "steady").items
     item.attempt.create(item.spec)

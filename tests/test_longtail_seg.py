@@ -201,6 +201,26 @@ def test_a_method_of_ones_own_is_one_file(tmp_path, suite):
     assert by_method(board(tmp_path))["loud"]["metrics"] == rows["loud"]["metrics"]
 
 
+def test_the_method_in_the_readme_works(tmp_path):
+    import torch
+    from mmseg.registry import MODELS
+
+    from suite.catalog import Catalog
+    from suite.engine.run import resolve_config
+    from suite.settings import find_data
+
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "smooth.py").write_text(block.group(1))
+    catalog = Catalog.load([tmp_path / "smooth.py"])
+    smoke = catalog.protocol(catalog.task("longtail-seg"), "smoke")
+    module, params = catalog.source("smooth").load(), catalog.resolve("smooth", smoke, {})
+    cfg, _ = resolve_config(smoke.build, find_data(smoke, None), module.configure, params, 0)
+    loss = MODELS.build(cfg.model.decode_head.loss_decode)
+    scores, label = torch.randn(2, 11, 4, 4), torch.randint(11, (2, 4, 4))
+    expected = torch.nn.functional.cross_entropy(scores, label, label_smoothing=0.1)
+    assert torch.equal(loss(scores, label), expected)
+
+
 def test_a_diverging_run_is_a_row_with_its_step(tmp_path, suite):
     bad = "loud.factor=1e39"  # beyond float32
     (tmp_path / "mine.py").write_text(MINE)

@@ -123,9 +123,12 @@ class Progress:
         command = _own_command()
         if result.interrupted:
             done = sum(report.state == "done" for report in result.reports.values())
+            fresh = "--fresh" in sys.argv
             console.print(
                 f"Stopped: {done} of {len(self.work)} done; what was running is checkpointed. "
-                f"To go on:\n  {escape(command)}"
+                # with --fresh what has just been trained would be trained once more
+                f"To go on:\n  {escape(_own_command(without='--fresh'))}"
+                + ("\nRuns not begun anew keep their old records; name them to --fresh." * fresh)
             )
             return
         stale = plan.count("stale")
@@ -143,5 +146,5 @@ class Progress:
             console.print(f"To train failed runs again:\n  {escape(command)} --fresh")
 
 
-def _own_command() -> str:
-    return "python -m suite " + shlex.join(sys.argv[1:])
+def _own_command(without: str = "") -> str:
+    return "python -m suite " + shlex.join(word for word in sys.argv[1:] if word != without)
