@@ -102,7 +102,7 @@ def startup(folder: Path, repeat: int) -> None:
 
 def per_run(folder: Path) -> None:
     made = plan(folder, 4, "ce")
-    reports = LocalDispatch([Slot("cpu", "", 1)]).run(assignments(made, folder, None))
+    reports = LocalDispatch([Slot("cpu", "", 1)]).run(assignments(made.items, folder, None))
     for number, item in enumerate(made.items):
         cost = Attempt(folder, item.spec.run_id, 1).record().cost
         own = reports[item.spec.run_id].seconds - cost.train_seconds - cost.test_seconds

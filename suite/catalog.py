@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -68,9 +68,19 @@ def plugin_module(path: Path) -> str:
 class Catalog:
     """Tasks and methods known to this process."""
 
-    def __init__(self, tasks: Mapping[str, Task], sources: Mapping[str, Source]) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        sources: Mapping[str, Source],
+        packages: Iterable[str] = (),
+        distributions: Iterable[str] = (),
+    ) -> None:
         self._tasks = dict(tasks)
         self._sources = dict(sources)
+        self.packages = frozenset({"suite", *packages})
+        """Top-level import names of everything known here but `--plugin` files."""
+        self.distributions = frozenset(filter(None, distributions))
+        """Names of the installed distributions that declare them."""
         # resolved once, not per seed
         self._params: dict[tuple[str, str, bytes], dict[str, Any]] = {}
 
@@ -82,14 +92,21 @@ class Catalog:
         raises on import (it is imported here, so that the mistake shows before anything starts).
         """
         tasks: dict[str, Task] = {}
+        packages: set[str] = set()
+        distributions: set[str] = set()
         for entry in entry_points(group=TASKS_GROUP):
+            packages.add(_top(entry.module))
+            distributions.add(entry.dist.name if entry.dist else "")
             for name, target in _load(entry).items():
+                packages.add(_top(target))
                 if name in tasks:
                     raise UserError(f"two tasks are called {name!r}; the second is {target}")
                 home, _, attribute = target.partition(":")
                 tasks[name] = getattr(importlib.import_module(home), attribute)
         sources: dict[str, Source] = {}
         for entry in entry_points(group=BASELINES_GROUP):
+            packages.add(_top(entry.value))
+            distributions.add(entry.dist.name if entry.dist else "")
             found = importlib.util.find_spec(entry.value)
             if found is None or not found.submodule_search_locations:
                 raise UserError(f"entry point {entry.name!r}: no package {entry.value!r}")
@@ -113,7 +130,7 @@ class Catalog:
                 raise UserError(f"--plugin {path}: raises on import: {text}") from None
             if not callable(getattr(module, "configure", None)):
                 raise UserError(f"--plugin {path}: has no function configure(cfg, facts, **params)")
-        return cls(tasks, sources)
+        return cls(tasks, sources, packages, distributions)
 
     # -- tasks and protocols
     def tasks(self) -> dict[str, Task]:
@@ -210,6 +227,10 @@ class Catalog:
                     "later and declares no neutral value; train it again with --stale"
                 )
         return {**neutral, **spec.params}
+
+
+def _top(target: str) -> str:
+    return target.partition(":")[0].partition(".")[0]
 
 
 def _load(entry: EntryPoint) -> Mapping[str, str]:

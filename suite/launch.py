@@ -1,15 +1,24 @@
-"""Carry out a plan on this machine, and bring the store up to date."""
+"""Carry out a plan, on this machine or on a cluster, and bring the store up to date."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from suite.catalog import Catalog
+from suite.dispatch.batch import Batch, jobs_folder, new_id, user
 from suite.dispatch.local import LocalDispatch, Slot
-from suite.plan import Item, Plan
-from suite.record import Failure
+from suite.dispatch.packing import Measured, Packing, pack
+from suite.plan import Item, Plan, measured
+from suite.protocol import Protocol
+from suite.provenance import PACKAGES
+from suite.record import Attempt, Failure
+from suite.sites import Site
 from suite.worker import Assignment, Report
 
 
@@ -25,7 +34,7 @@ class Result:
     interrupted: bool
 
     def state(self, item: Item) -> str:
-        """done, failed, stopped or stale."""
+        """done, failed, cancelled, stopped or stale."""
         report = self.reports.get(item.spec.run_id)
         if report is not None:
             return report.state
@@ -42,16 +51,22 @@ class Result:
                 found.append((item, failure))
         return found
 
+    @property
+    def cancelled(self) -> list[Item]:
+        """Runs that somebody cancelled meanwhile."""
+        return [item for item in self.plan.items if self.state(item) == "cancelled"]
+
 
 def assignments(
-    plan: Plan,
+    items: Iterable[Item],
     root: Path,
     data_root: Path | None,
     *,
     checkpoint_seconds: float = 60.0,
     time_limit: float | None = None,
 ) -> list[Assignment]:
-    """What the workers are to be told, in plan order."""
+    """What the workers are to be told of those items that need work, in the same order."""
+    wanted = time.time()
     return [
         Assignment(
             spec=item.spec,
@@ -62,8 +77,9 @@ def assignments(
             checkpoint_seconds=checkpoint_seconds,
             time_limit=time_limit,
             evaluate_only=item.todo == "evaluate",
+            wanted=wanted,
         )
-        for item in plan.items
+        for item in items
         if item.work
     ]
 
@@ -76,12 +92,201 @@ def launch(
     plugins: Sequence[Path] = (),
     on_report: Callable[[Report], None] = lambda _: None,
 ) -> Result:
-    """Run the work; returns when all of it is through or Ctrl-C has stopped it in order."""
+    """Run the work here; returns when all of it is through or Ctrl-C has stopped it in order."""
     if not work:
         return Result(plan, {}, False)
     dispatch = LocalDispatch(slots, plugins, on_report)
     reports = dispatch.run(work)
     return Result(plan, reports, dispatch.interrupted)
+
+
+@dataclass(frozen=True)
+class Request:
+    """How work goes to a cluster: what a job asks for, runs at a time in a job (None: what fits), and
+    the `--plugin` files."""
+
+    site: Site
+    workers: int | None = None
+    plugins: tuple[Path, ...] = ()
+
+
+def draft(
+    root: Path,
+    catalog: Catalog,
+    protocol: Protocol,
+    work: Sequence[Assignment],
+    request: Request,
+    cluster: str,
+) -> tuple[Batch, Packing]:
+    """The batch that `submit` would submit, and how its runs are packed. Writes nothing.
+
+    Raises UserError: a run needs more memory than a job asks for.
+    """
+    on_gpu = request.site.gpus_per_node > 0
+    costs = measured(root, protocol, gpu=on_gpu)
+    packing = pack(
+        work,
+        request.site,
+        threads=protocol.threads,
+        workers=request.workers,
+        measured={method: Measured(*cost) for method, cost in costs.items()},
+        rough_seconds=protocol.seconds,
+    )
+    now = time.time()
+    batch = Batch(
+        id=new_id(now),
+        created=now,
+        cluster=cluster,
+        site=request.site,
+        slots=packing.slots,
+        threads=protocol.threads,
+        code="",
+        plugin_files=[str(plugin) for plugin in request.plugins],
+        needs=sorted({*_installed(PACKAGES), *catalog.distributions}),
+        jobs=[[msgspec.structs.replace(a, wanted=now) for a in job] for job in packing.jobs],
+        user=user(),
+        host=platform.node(),
+    )
+    return batch, packing
+
+
+def submit(
+    root: Path,
+    catalog: Catalog,
+    protocol: Protocol,
+    work: Sequence[Assignment],
+    request: Request,
+) -> tuple[Batch, Packing]:
+    """Submit the work, with a copy of today's code. Call it under `submission_lock`.
+
+    Raises UserError: no SLURM, or sbatch refused; nothing is then left in the queue.
+    """
+    from suite import snapshot
+    from suite.dispatch import slurm
+
+    cluster = slurm.cluster()
+    batch, packing = draft(root, catalog, protocol, work, request, cluster.name)
+    code = snapshot.take(jobs_folder(root) / "code", catalog.packages, request.plugins)
+    batch = msgspec.structs.replace(
+        batch,
+        code=code.path.name,
+        plugins=[str(plugin.relative_to(code.path)) for plugin in code.plugins],
+    )
+    limit = min(cluster.max_array, request.site.max_array or cluster.max_array)
+    return slurm.submit(root, batch, limit), packing
+
+
+def renew(batch: Batch, work: Sequence[Assignment]) -> Batch:
+    """A batch for runs that `batch` has lost: one job each, the same request and the same code."""
+    now = time.time()
+    jobs = [[msgspec.structs.replace(assignment, wanted=now)] for assignment in work]
+    return msgspec.structs.replace(
+        batch, id=new_id(now), state="submitting", created=now, jobs=jobs, ids=[]
+    )
+
+
+def _installed(names: Iterable[str]) -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in names:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        found.append(name)
+    return found
+
+
+POLL_SECONDS = 2.0
+MAX_RESUBMITS = 3
+"""So often `follow` submits a run again that its job has lost."""
+
+
+def follow(
+    root: Path,
+    work: Mapping[str, Assignment],
+    submit_again: Callable[[Sequence[Assignment]], None],
+    *,
+    backoff: float,
+    on_report: Callable[[Report], None] = lambda _: None,
+    poll: float = POLL_SECONDS,
+) -> dict[str, Report]:
+    """Watch runs on a cluster until each has an end; run id -> final report.
+
+    A run whose job is gone for a reason of the cluster's (time limit, preemption, a dead node) is
+    handed to `submit_again`, `MAX_RESUBMITS` times at most, after `backoff` seconds, doubled each
+    time. What fails for lack of the package or of the results root ends the whole batch: the other
+    jobs would fail the same way.
+    """
+    from suite.dispatch.standing import standing
+
+    left = dict(work)
+    final: dict[str, Report] = {}
+    submitted: dict[str, int] = {}
+    due: dict[str, float] = {}
+    while left:
+        now = standing(root)
+        for run_id, assignment in list(left.items()):
+            report = _standing_report(root, assignment, run_id in now.places)
+            if report is None:
+                continue
+            if report.state == "running":
+                on_report(report)
+                continue
+            if report.failure and _lost(assignment, report.failure) and run_id not in due:
+                count = submitted.get(run_id, 0)
+                if count < MAX_RESUBMITS:
+                    submitted[run_id] = count + 1
+                    due[run_id] = time.monotonic() + backoff * 2**count
+            if run_id in due:
+                continue
+            del left[run_id]
+            final[run_id] = report
+            on_report(report)
+            if report.failure and report.failure.kind == "environment":
+                _end_batch(now.holds[run_id].batch)
+        ready = [run_id for run_id, moment in due.items() if moment <= time.monotonic()]
+        if ready:
+            submit_again([left[run_id] for run_id in ready])
+            for run_id in ready:
+                del due[run_id]
+        elif left:
+            time.sleep(poll)
+    return final
+
+
+def _standing_report(root: Path, assignment: Assignment, queued: bool) -> Report | None:
+    """What the run's files say: its end, its step, or None where it waits."""
+    from suite.hold import cancelled
+
+    spec = assignment.spec
+    attempt = Attempt(root, spec.run_id, assignment.attempt)
+    status = attempt.status()
+    seconds = status.elapsed if status else 0.0
+    if attempt.finished and not (assignment.evaluate_only and queued):
+        return Report(run_id=spec.run_id, state="done", seconds=seconds)
+    if queued:
+        if status is None or status.state != "running":
+            return None
+        return Report(run_id=spec.run_id, state="running", step=status.step, total=status.total)
+    if cancelled(root, spec.run_id, assignment.wanted):
+        return Report(run_id=spec.run_id, state="cancelled", seconds=seconds)
+    if status is not None and status.state == "failed" and status.failure is not None:
+        return Report(run_id=spec.run_id, state="failed", failure=status.failure, seconds=seconds)
+    return None
+
+
+def _lost(assignment: Assignment, failure: Failure) -> bool:
+    if failure.kind == "timeout":
+        return assignment.time_limit is None
+    return failure.kind == "killed"
+
+
+def _end_batch(batch: Batch) -> None:
+    from suite.dispatch import slurm
+
+    slurm.cancel_by_name(batch.job_name)
 
 
 def update_store(root: Path, catalog: Catalog) -> None:

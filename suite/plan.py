@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,7 +28,7 @@ from suite.record import (
 from suite.spec import RunSpec
 from suite.task import Task
 
-Todo = Literal["done", "evaluate", "new", "resume", "retry", "running", "failed", "stale"]
+Todo = Literal["done", "evaluate", "new", "resume", "retry", "running", "queued", "failed", "stale"]
 
 EXPLAIN: dict[Todo, str] = {
     "done": "finished",
@@ -36,6 +37,7 @@ EXPLAIN: dict[Todo, str] = {
     "resume": "interrupted; goes on from its checkpoint",
     "retry": "failed for a reason another try may mend",
     "running": "running in another process",
+    "queued": "in a cluster job; `cancel` takes it out",
     "failed": "failed by the method's own doing; --fresh trains it again",
     "stale": "trained with other code of the method; --stale trains it again",
 }
@@ -82,11 +84,13 @@ def make_plan(
     settings: Sequence[str] = (),
     fresh: bool = False,
     stale: bool = False,
+    queued: Container[str] = (),
 ) -> Plan:
     """Plan `methods` (default: all whose card names the task) for every seed.
 
     `settings` are `METHOD.key=value` texts. `fresh` trains finished and failed runs again, `stale`
-    those whose code has changed. Raises UserError for unknown names and values.
+    those whose code has changed; `queued` are ids of runs that a cluster job has in hand. Raises
+    UserError for unknown names and values.
     """
     overrides = _overrides(catalog, settings)
     for method in methods:
@@ -112,8 +116,12 @@ def make_plan(
         for method in chosen:
             changed = overrides.get(method, {})
             spec = catalog.spec(method, protocol, seed, changed)
-            item = _Facts(root, spec, digests[method], changed, task.name, evaluation_hash)
-            items.append(_item(item, fresh, stale))
+            item = look(
+                root, spec, digests[method], task.name, evaluation_hash, changed, fresh, stale
+            )
+            if item.work and item.todo != "running" and spec.run_id in queued:
+                item = replace(item, todo="queued")
+            items.append(item)
     return Plan(task, protocol, items)
 
 
@@ -146,17 +154,17 @@ def finished_digest(attempt: Attempt) -> str | None:
     return head.digest if (head.schema, head.run_id) == (SCHEMA, attempt.run_id) else None
 
 
-class _Facts(NamedTuple):
-    root: Path
-    spec: RunSpec
-    digest: str
-    changed: Mapping[str, Any]
-    task: str
-    evaluation_hash: str
-
-
-def _item(facts: _Facts, fresh: bool, stale: bool) -> Item:
-    root, spec, digest, changed, task, evaluation_hash = facts
+def look(
+    root: Path,
+    spec: RunSpec,
+    digest: str,
+    task: str,
+    evaluation_hash: str,
+    changed: Mapping[str, Any] = MappingProxyType({}),
+    fresh: bool = False,
+    stale: bool = False,
+) -> Item:
+    """What is to be done with one run whose method's code has this digest today."""
     known = attempts(root, spec.run_id)
 
     def item(todo: Todo, attempt: Attempt, status: Status | None = None) -> Item:
@@ -217,13 +225,16 @@ def _running(status: Status | None) -> bool:
     return True
 
 
-def measured_seconds(root: Path, protocol: Protocol) -> dict[str, float]:
-    """Mean wall seconds of finished runs under the protocol, by method, from the store's snapshot."""
-    from suite.store import connect, seconds_by_method
+def measured(
+    root: Path, protocol: Protocol, *, gpu: bool | None = None
+) -> dict[str, tuple[float, int]]:
+    """Method -> (mean wall seconds, largest peak memory in bytes) of finished runs under the
+    protocol, from the store's snapshot; `gpu` takes only those on a GPU, or only those without."""
+    from suite.store import connect, cost_by_method
 
     try:
         with connect(root) as store:
-            return seconds_by_method(store, protocol.hash)
+            return cost_by_method(store, protocol.hash, gpu)
     except UserError:
         return {}
 
@@ -234,9 +245,10 @@ def describe(plan: Plan, root: Path, workers: int, data_root: Path | None) -> di
     `estimated_seconds` takes earlier runs of the method, else the protocol's own figure; null where
     neither is known. A missing data set is reported in `data_problem`, it is not an error.
     """
-    left = [item for item in plan.items if item.todo in ("new", "resume", "retry", "running")]
-    measured = measured_seconds(root, plan.protocol) if left else {}
-    each = [measured.get(item.spec.method, plan.protocol.seconds) for item in left]
+    coming = ("new", "resume", "retry", "running", "queued")
+    left = [item for item in plan.items if item.todo in coming]
+    costs = measured(root, plan.protocol) if left else {}
+    each = [costs.get(item.spec.method, (plan.protocol.seconds,))[0] for item in left]
     known = [seconds for seconds in each if seconds is not None]
     estimate = sum(known) / max(workers, 1) if len(known) == len(each) else None
     return {

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -80,7 +81,7 @@ def method_digest(path: Path) -> str:
     return hashlib.sha256(canonical(method_files(path))).hexdigest()[:12]
 
 
-def environment(device: str, threads: int, seed: int) -> dict[str, Any]:
+def environment(device: str, threads: int, seed: int, job: str = "") -> dict[str, Any]:
     """Versions, code state, hardware and settings of this process, for the record."""
     from importlib.metadata import PackageNotFoundError, version
 
@@ -101,13 +102,23 @@ def environment(device: str, threads: int, seed: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "seed": seed,
+        **({"job": job} if job else {}),
     }
+
+
+GIT_FILE = "longtail-git.json"
+"""In a copy of the code: what `git_state` said of the checkout it was made from."""
 
 
 @lru_cache(maxsize=1)
 def git_state() -> dict[str, str] | None:
     """Commit of the suite's checkout and digest of its uncommitted changes; None outside of one."""
     here = Path(__file__).resolve().parent.parent
+    try:
+        copied: dict[str, str] | None = json.loads((here / GIT_FILE).read_bytes())
+        return copied
+    except FileNotFoundError:
+        pass
 
     def git(*arguments: str) -> bytes:
         command = ["git", "-C", str(here), *arguments]

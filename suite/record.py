@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -41,9 +41,16 @@ RUN_ID = re.compile(r"[0-9a-f]{12}")
 SCHEMA = 1
 """Version of record.json, status.json and evaluation files. Raised when a reader must change."""
 
-FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "bad-data", "code"]
-INFRASTRUCTURE: frozenset[str] = frozenset({"oom", "timeout", "killed", "disk", "bad-data"})
+FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "bad-data", "environment", "code"]
+FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
+"""`killed`: its process or its job was ended from outside. `environment`: the job's machine lacks the
+package or does not see the results root."""
+INFRASTRUCTURE: frozenset[str] = frozenset(
+    {"oom", "timeout", "killed", "disk", "bad-data", "environment"}
+)
 """Kinds that another try may mend; `nan` and `code` are the method's own and stay rows."""
+RETRIED: frozenset[str] = frozenset({"oom", "killed", "disk"})
+"""Kinds that are tried again without being asked: time alone may mend them."""
 
 State = Literal["running", "stopped", "failed", "done"]
 HEARTBEAT_SECONDS = 2.0
@@ -64,7 +71,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `heartbeat` and `started` are Unix seconds; `step` and `total` are iterations; `restarts` counts
     how often this attempt was taken up again after an interruption; `elapsed` is the wall time in
     seconds over all its sittings; `digest` is the method's code
-    digest the attempt runs with.
+    digest the attempt runs with. `owner` is a token of the present sitting, `job` the cluster job it
+    runs in, `wanted` when the command that wanted it was given (Unix seconds).
     """
 
     schema: int = SCHEMA
@@ -79,6 +87,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     host: str = ""
     pid: int = 0
+    owner: str = ""
+    job: str = ""
+    wanted: float = 0.0
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +270,15 @@ class Attempt:
 
     def write_status(self, status: Status, *, durable: bool = True) -> None:
         write_atomic(self.path / "status.json", msgspec.json.encode(status), durable=durable)
+
+    def write_failure(self, failure: Failure) -> None:
+        """Say that the attempt has failed, in its process's place. Only for the holder of the run's
+        lock; a finished attempt, and one that never said whose code it runs, are left as they are."""
+        status = self.status()
+        if status is not None and not self.finished:
+            step = status.step if failure.step is None else failure.step
+            failure = msgspec.structs.replace(failure, step=step)
+            self.write_status(msgspec.structs.replace(status, state="failed", failure=failure))
 
     def record(self) -> Record:
         return read(Record, self.path / "record.json")

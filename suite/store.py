@@ -138,12 +138,14 @@ def ingest(
         raise UserError(f"{root}: the store cannot be written ({first})") from None
 
 
-def seconds_by_method(
-    connection: duckdb.DuckDBPyConnection, protocol_hash: str
-) -> dict[str, float]:
-    """Mean wall seconds of the counted runs under a protocol, by method, over all parameters."""
-    query = statements("seconds_by_method")
-    return dict(connection.execute(query, {"protocol_hash": protocol_hash}).fetchall())
+def cost_by_method(
+    connection: duckdb.DuckDBPyConnection, protocol_hash: str, gpu: bool | None = None
+) -> dict[str, tuple[float, int]]:
+    """Method -> (mean wall seconds, largest peak memory in bytes) of the counted runs under a
+    protocol, over all parameters; `gpu`: only runs on a GPU, or only runs without."""
+    query = statements("cost_by_method")
+    rows = connection.execute(query, {"protocol_hash": protocol_hash, "gpu": gpu}).fetchall()
+    return {method: (seconds, memory) for method, seconds, memory in rows}
 
 
 @cache

@@ -7,15 +7,13 @@ needed to resume.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ import msgspec
 from suite.catalog import Catalog, Source
 from suite.errors import DataError, UserError
 from suite.evaluate import evaluate_attempt
+from suite.hold import TakenOver, cancelled, held_elsewhere, run_lock
 from suite.plan import finished_digest
 from suite.protocol import Facts, Protocol
 from suite.provenance import environment, method_digest, method_files
@@ -47,11 +46,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+JOB_VARIABLE = "LONGTAIL_JOB"
+"""Environment variable with the id of the cluster job that a worker runs in."""
+
+
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """A run as it is handed to a worker. `evaluate_only`: the record stands, only metrics are due.
 
     `checkpoint_seconds` is the least wall time between two resume checkpoints; `time_limit` is in
-    seconds of wall time over all sittings, null for none.
+    seconds of wall time over all sittings, null for none; `wanted` is when the command that wants the
+    run was given (Unix seconds): a `cancel` after it counts.
     """
 
     spec: RunSpec
@@ -63,10 +67,12 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_seconds: float = 60.0
     time_limit: float | None = None
     evaluate_only: bool = False
+    wanted: float = 0.0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of a run. `state` is a run's state, or `busy`: another process has it.
+    """What a worker says of a run. `state` is a run's state, or `busy`: another process has it, or
+    `cancelled`.
 
     `seconds` is the wall time of this sitting.
     """
@@ -145,6 +151,7 @@ class Job:
     _sitting: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
     _written: float = 0.0
+    _owns: bool = False
 
     def data(self) -> Path:
         """Folder of the protocol's data set. Raises DataError."""
@@ -178,7 +185,11 @@ class Job:
         durable: bool = False,
         **progress: Any,
     ) -> None:
-        """Rewrite status.json; on disk for certain if `durable` or not `running` any more."""
+        """Rewrite status.json; on disk for certain if `durable` or not `running` any more.
+
+        Raises TakenOver where another process has written it since.
+        """
+        self.require_owner()
         # the sitting's own start stays the base of `elapsed`; only the file gets the sum
         self.attempt.write_status(
             msgspec.structs.replace(
@@ -191,22 +202,16 @@ class Job:
             ),
             durable=durable or state != "running",
         )
+        self._owns = True
         if progress:
             self.status = msgspec.structs.replace(self.status, **progress)
 
-
-@contextlib.contextmanager
-def run_lock(root: Path, run_id: str) -> Iterator[bool]:
-    """Hold the run's lock for the block; yields False if another process holds it."""
-    folder = root / "runs" / run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    def require_owner(self) -> None:
+        """Raise TakenOver if another process has taken up the run since this one did."""
+        if self._owns:
+            present = self.attempt.status()
+            if present is not None and present.owner != self.status.owner:
+                raise TakenOver
 
 
 def execute(
@@ -221,17 +226,40 @@ def execute(
     spec = assignment.spec
     started = time.monotonic()
     attempt = Attempt(root, spec.run_id, assignment.attempt)
+    is_cancelled = _every(0.5, lambda: bool(cancelled(root, spec.run_id, assignment.wanted)))
     try:
         with run_lock(root, spec.run_id) as mine:
-            if not mine:
+            if not mine or held_elsewhere(attempt.status()):
                 return Report(run_id=spec.run_id, state="busy")
+            if is_cancelled():
+                return Report(run_id=spec.run_id, state="cancelled")
             attempt.sweep()
-            final = _execute(assignment, catalog, attempt, report, stopping)
+            final = _execute(
+                assignment, catalog, attempt, report, lambda: stopping() or is_cancelled()
+            )
+            if final.state == "stopped" and not stopping():
+                final = msgspec.structs.replace(final, state="cancelled")
+    except TakenOver:
+        final = Report(run_id=spec.run_id, state="busy")
     except (OSError, UserError) as error:
         # not even a status could be written (disk full, folder gone), or the stored predictions of a
         # finished run are damaged: say it all the same
         final = Report(run_id=spec.run_id, state="failed", failure=classify(error))
     return msgspec.structs.replace(final, seconds=time.monotonic() - started)
+
+
+def _every(seconds: float, look: Callable[[], bool]) -> Callable[[], bool]:
+    """`look`, called at most every so many seconds; once True it stays so."""
+    found, due = False, 0.0
+
+    def asked() -> bool:
+        nonlocal found, due
+        now = time.monotonic()
+        if not found and now >= due:
+            found, due = look(), now + seconds
+        return found
+
+    return asked
 
 
 def _execute(
@@ -268,6 +296,9 @@ def _execute(
         elapsed=before.elapsed if before else 0.0,
         host=platform.node(),
         pid=os.getpid(),
+        owner=os.urandom(6).hex(),
+        job=os.environ.get(JOB_VARIABLE, ""),
+        wanted=assignment.wanted,
     )
     job = Job(
         spec=spec,
@@ -295,6 +326,8 @@ def _execute(
     except Stopped:
         job.write("stopped")
         return Report(run_id=spec.run_id, state="stopped", step=job.status.step)
+    except TakenOver:
+        raise
     except Exception as error:
         failure = classify(error)
         # goes to the run's log.txt: the worker redirects its output there
@@ -307,6 +340,7 @@ def _execute(
 
 def _store(job: Job, outcome: Outcome, digest: str) -> None:
     attempt, facts = job.attempt, outcome.facts
+    job.require_owner()
     attempt.write_predictions(outcome.predictions)
     if outcome.save_weights is not None:
         attempt.write_weights(outcome.save_weights)
@@ -315,6 +349,7 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
     flags = {*job.source.card.flags, *outcome.flags}
     if facts.variant:
         flags.add("data-variant")
+    job.require_owner()
     attempt.write_record(
         Record(
             run_id=attempt.run_id,
@@ -330,7 +365,7 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
             curves=dict(outcome.curves),
             rows=outcome.rows,
             environment={
-                **environment(job.device, job.protocol.threads, job.spec.seed),
+                **environment(job.device, job.protocol.threads, job.spec.seed, job.status.job),
                 **outcome.environment,
             },
             data=dict(facts.observed),

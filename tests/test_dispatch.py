@@ -31,7 +31,7 @@ def work(root, *settings, methods=(), seeds=(0,), **options):
         seeds=seeds,
         settings=settings,
     )
-    return assignments(plan, root, None, **options)
+    return assignments(plan.items, root, None, **options)
 
 
 def scores(root):

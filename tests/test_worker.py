@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from suite.catalog import Catalog
+from suite.hold import run_lock
 from suite.plan import make_plan
 from suite.record import Evaluation, RunSpec, read
-from suite.worker import Assignment, classify, execute, run_lock
+from suite.worker import Assignment, classify, execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -9,15 +9,20 @@ import typer
 
 from suite.cli import (
     baselines,
+    cancel,
     config,
     data,
     evaluate,
     ingest,
     leaderboard,
+    logs,
     plan,
     predict,
+    retry,
     run,
     show,
+    sites,
+    status,
     tasks,
 )
 from suite.errors import UserError
@@ -34,10 +39,15 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(plan.plan)
+app.command()(status.status)
+app.command()(logs.logs)
+app.command()(cancel.cancel)
+app.command()(retry.retry)
 app.command()(leaderboard.leaderboard)
 app.command()(show.show)
 app.command()(tasks.tasks)
 app.command()(baselines.baselines)
+app.command()(sites.sites)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(config.config)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from suite.errors import UserError
+
+if TYPE_CHECKING:
+    from suite.sites import Site
 
 Root = Annotated[
     Path | None,
@@ -61,6 +64,78 @@ Plugins = Annotated[
         show_default=False,
     ),
 ]
+
+On = Annotated[
+    str, typer.Option("--on", help="local: this machine. slurm: the cluster, through submitit.")
+]
+SiteName = Annotated[
+    str | None,
+    typer.Option("--site", help="Profile of what a job asks for, see `sites`.", show_default=False),
+]
+Partition = Annotated[str | None, typer.Option(help="sbatch --partition.", show_default=False)]
+Account = Annotated[str | None, typer.Option(help="sbatch --account.", show_default=False)]
+Qos = Annotated[str | None, typer.Option(help="sbatch --qos.", show_default=False)]
+Constraint = Annotated[str | None, typer.Option(help="sbatch --constraint.", show_default=False)]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time", help="Time limit of a job: minutes, 4:00:00 or 2-12.", show_default=False
+    ),
+]
+GpusPerNode = Annotated[int | None, typer.Option(help="GPUs of a job.", show_default=False)]
+CpusPerTask = Annotated[int | None, typer.Option(help="Cores of a job.", show_default=False)]
+Memory = Annotated[
+    str | None, typer.Option("--mem", help="Memory of a job, such as 16G.", show_default=False)
+]
+ArrayParallelism = Annotated[
+    int | None, typer.Option(help="Jobs that may run at a time.", show_default=False)
+]
+Sbatch = Annotated[
+    list[str],
+    typer.Option(
+        "--sbatch",
+        metavar="KEY=VALUE",
+        help="A further option of sbatch; repeatable.",
+        show_default=False,
+    ),
+]
+Pack = Annotated[
+    str | None,
+    typer.Option(
+        "--pack",
+        help="Runs in a job, or auto: by measured time and memory. Default: auto.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the jobs and their script; submit nothing.")
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Follow the jobs to the end, then print the leaderboard.")
+]
+
+
+def where(
+    on: str, site_name: str | None, workers: int | None, flags: dict[str, Any]
+) -> Site | None:
+    """What a job asks for; None to run on this machine.
+
+    `flags` are those that mean something on a cluster only. Raises UserError, also where one of them
+    is given without --on slurm: it would be ignored.
+    """
+    from suite.sites import request
+
+    if on not in ("local", "slurm"):
+        raise UserError(f"--on {on!r}: use local or slurm")
+    if on == "slurm":
+        if workers is not None and workers < 1:
+            raise UserError(f"--workers {workers}: at least 1")
+        return request(site_name, flags)
+    given = [name for name, value in {"site": site_name, **flags}.items() if value]
+    if given:
+        flag = "--" + given[0].replace("_", "-")
+        raise UserError(f"{flag} is for a cluster job; add --on slurm")
+    return None
 
 
 def parse_seeds(text: str) -> list[int]:

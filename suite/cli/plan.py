@@ -47,7 +47,9 @@ def plan(
     from suite import settings
     from suite.catalog import Catalog
     from suite.cli.output import plan_table, print_json
+    from suite.dispatch.batch import jobs_folder
     from suite.dispatch.local import make_slots
+    from suite.dispatch.standing import standing
     from suite.plan import describe, make_plan
 
     parse_format(format, ("table", "json"))
@@ -55,6 +57,7 @@ def plan(
     catalog = Catalog.load(plugin)
     chosen = catalog.task(task)
     under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
+    held = standing(results, settle=False).places if jobs_folder(results).exists() else {}
     made = make_plan(
         results,
         catalog,
@@ -65,6 +68,7 @@ def plan(
         settings=set_,
         fresh=fresh,
         stale=stale,
+        queued=held,
     )
     slots = make_slots(device, workers, under.threads)
     summary = describe(made, results, len(slots), settings.data_root(data_root))

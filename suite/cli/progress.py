@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from suite.cli.output import clean, duration
-from suite.dispatch.local import Slot
 from suite.launch import Result
 from suite.plan import Plan
 from suite.worker import Assignment, Report
@@ -24,10 +23,13 @@ _PLAIN_EVERY_SECONDS = 15.0
 
 
 class Progress:
-    """Shows the runs of one command; a context manager whose `update` takes the reports."""
+    """Shows the runs of one command; a context manager whose `update` takes the reports.
 
-    def __init__(self, plan: Plan, work: Sequence[Assignment], slots: Sequence[Slot]) -> None:
-        self.plan, self.work, self.slots = plan, work, slots
+    `where` says how the work is carried out, such as `2 at a time on cpu`.
+    """
+
+    def __init__(self, plan: Plan, work: Sequence[Assignment], where: str) -> None:
+        self.plan, self.work, self.where = plan, work, where
         # long lines are for the terminal, or the log file, to wrap
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.names = {
@@ -47,11 +49,9 @@ class Progress:
         done = plan.count("done")
         if not total:
             return self
-        device = self.slots[0].device
         self.console.print(
             f"{plan.task.name} under [bold]{escape(plan.protocol.name)}[/]: {total} to do, {done} done; "
-            f"{min(len(self.slots), total)} at a time on {device}, {self.slots[0].threads} "
-            "thread(s) each"
+            f"{self.where}"
         )
         if self.console.is_terminal:
             self._bars = Bars(
@@ -120,14 +120,14 @@ class Progress:
         console, plan = self.console, result.plan
         if not self.work:
             console.print(f"{plan.task.name} under {escape(plan.protocol.name)}: nothing to do")
-        command = _own_command()
+        command = own_command()
         if result.interrupted:
             done = sum(report.state == "done" for report in result.reports.values())
             fresh = "--fresh" in sys.argv
             console.print(
                 f"Stopped: {done} of {len(self.work)} done; what was running is checkpointed. "
                 # with --fresh what has just been trained would be trained once more
-                f"To go on:\n  {escape(_own_command(without='--fresh'))}"
+                f"To go on:\n  {escape(own_command(without='--fresh'))}"
                 + ("\nRuns not begun anew keep their old records; name them to --fresh." * fresh)
             )
             return
@@ -137,6 +137,8 @@ class Progress:
                 f"{stale} run(s) are stale: their method's code has changed since. To train them "
                 f"again:\n  {escape(command)} --stale"
             )
+        if result.cancelled:
+            console.print(f"{len(result.cancelled)} run(s) were cancelled meanwhile")
         for item, failure in result.failures:
             console.print(
                 f"[red]failed({failure.kind})[/] {escape(self.names[item.spec.run_id])}: "
@@ -145,6 +147,12 @@ class Progress:
         if plan.count("failed"):
             console.print(f"To train failed runs again:\n  {escape(command)} --fresh")
 
+    def left_to_cluster(self) -> None:
+        """Say that Ctrl-C has ended the watching, not the jobs."""
+        self.console.print(
+            "The jobs go on. Look: python -m suite status; end them: python -m suite cancel --all"
+        )
 
-def _own_command(without: str = "") -> str:
+
+def own_command(without: str = "") -> str:
     return "python -m suite " + shlex.join(word for word in sys.argv[1:] if word != without)

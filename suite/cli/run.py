@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import math
 import sys
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Container
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from suite.cli.options import (
+    Account,
+    ArrayParallelism,
+    Constraint,
+    CpusPerTask,
     DataRoot,
+    DryRun,
+    GpusPerNode,
+    Memory,
     Methods,
+    On,
+    Pack,
+    Partition,
     Plugins,
     ProtocolName,
+    Qos,
     Root,
+    Sbatch,
     Seeds,
     Settings,
+    SiteName,
     TaskName,
+    Time,
+    Wait,
     parse_seeds,
+    where,
 )
+
+if TYPE_CHECKING:
+    from suite.plan import Plan
 
 
 def run(
@@ -33,7 +52,7 @@ def run(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Runs at a time. Default: GPUs, or usable cores / the protocol's threads per run.",
+            help="Runs at a time, here or in a job. Default: GPUs, or cores / the protocol's threads.",
             show_default=False,
         ),
     ] = None,
@@ -54,6 +73,21 @@ def run(
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Least time between two resume checkpoints of a run.")
     ] = 60.0,
+    on: On = "local",
+    site_name: SiteName = None,
+    partition: Partition = None,
+    account: Account = None,
+    qos: Qos = None,
+    constraint: Constraint = None,
+    time: Time = None,
+    gpus_per_node: GpusPerNode = None,
+    cpus_per_task: CpusPerTask = None,
+    mem: Memory = None,
+    array_parallelism: ArrayParallelism = None,
+    sbatch: Sbatch = [],  # noqa: B006
+    pack: Pack = None,
+    dry_run: DryRun = False,
+    wait: Wait = False,
 ) -> None:
     """Train every method of a task under one protocol and print the leaderboard.
 
@@ -67,63 +101,87 @@ def run(
       python -m suite run --task longtail-seg --protocol camvid:half --data-root ~/data
       python -m suite run --task longtail-seg --method focal --set focal.gamma=1.0
       python -m suite run --task longtail-seg --plugin my_method.py
+      python -m suite run --task longtail-seg --on slurm --partition gpu --gpus-per-node 1 --time 4:00:00
+      python -m suite run --task longtail-seg --on slurm --site lab --seeds 0-4 --dry-run
     """
-    from suite import launch, settings
+    from suite import settings
     from suite.catalog import Catalog
-    from suite.cli.progress import Progress
-    from suite.dispatch.local import make_slots
+    from suite.cli.carrying import Carrier
     from suite.errors import UserError
-    from suite.plan import make_plan
+    from suite.launch import Request
+    from suite.plan import describe, make_plan
 
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise UserError(f"--time-limit {time_limit:g}: minutes, more than 0")
     if not 0 <= checkpoint_seconds < math.inf:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds:g}: 0 or more")
+    site = where(
+        on,
+        site_name,
+        workers,
+        {
+            "partition": partition,
+            "account": account,
+            "qos": qos,
+            "constraint": constraint,
+            "time": time,
+            "gpus_per_node": gpus_per_node,
+            "cpus_per_task": cpus_per_task,
+            "mem": mem,
+            "array_parallelism": array_parallelism,
+            "sbatch": sbatch,
+            "pack": pack,
+        },
+    )
+    if wait and site is None:
+        raise UserError("--wait is for cluster jobs; add --on slurm")
+    if site is not None and device != "auto":
+        raise UserError("--device is for this machine; a job takes --gpus-per-node")
     results = settings.results_root(root)
-    plugins: list[Path] = [path.absolute() for path in plugin]
+    plugins = tuple(path.absolute() for path in plugin)
     catalog = Catalog.load(plugins)
     chosen = catalog.task(task)
     under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
-    plan = make_plan(
+    wanted_seeds = parse_seeds(seeds)
+
+    def make(queued: Container[str]) -> Plan:
+        return make_plan(
+            results,
+            catalog,
+            chosen,
+            under,
+            methods=method,
+            seeds=wanted_seeds,
+            settings=set_,
+            fresh=fresh,
+            stale=stale,
+            queued=queued,
+        )
+
+    carrier = Carrier(
         results,
         catalog,
-        chosen,
-        under,
-        methods=method,
-        seeds=parse_seeds(seeds),
-        settings=set_,
-        fresh=fresh,
-        stale=stale,
+        settings.data_root(data_root),
+        plugins,
+        checkpoint_seconds,
+        time_limit and time_limit * 60,
     )
-    slots = make_slots(device, workers, under.threads)
-    data = settings.data_root(data_root)
-    work = launch.assignments(
-        plan,
-        results,
-        data,
-        checkpoint_seconds=checkpoint_seconds,
-        time_limit=time_limit and time_limit * 60,
-    )
-    if work:
-        settings.writable_root(results)
-    if any(not assignment.evaluate_only for assignment in work):
-        # now, rather than in every worker
-        settings.find_data(under, data)
-    with Progress(plan, work, slots) as progress:
-        result = launch.launch(plan, work, slots, plugins=plugins, on_report=progress.update)
-    progress.summary(result)
-    if result.interrupted:
-        sys.exit(130)
-    from suite.cli.leaderboard import print_board
+    if site is None:
+        from suite.dispatch.local import make_slots
 
-    refused = print_board(results, catalog, task, under.name)
-    wanted = {item.spec.run_id for item in plan.items}
-    lost = sorted(run for run in wanted if any(f"runs/{run}/" in file.path for file in refused))
-    for run_id in lost:
-        print(
-            f"run {run_id} has a damaged file and is not in the table whole: "
-            f"`python -m suite evaluate {run_id} --again`, or train it again with --fresh",
-            file=sys.stderr,
-        )
-    if result.failures or lost:
-        sys.exit(1)
+        slots = make_slots(device, workers, under.threads)
+        if dry_run:
+            from suite.cli.output import plan_table
+
+            plan_table(describe(make(()), results, len(slots), carrier.data_root))
+            return
+        result = carrier.here(make, slots)
+    else:
+        request = Request(site, workers, plugins)
+        if dry_run:
+            carrier.dry_run(make, request)
+            return
+        result = carrier.on_cluster(make, request, wait)
+        if not wait and any(item.work or item.todo == "queued" for item in result.plan.items):
+            return
+    sys.exit(carrier.finish(result))

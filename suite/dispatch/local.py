@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import heapq
+import itertools
 import os
 import queue
 import shutil
@@ -12,18 +14,21 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from suite.errors import UserError
-from suite.record import Attempt, Failure
+from suite.hold import run_lock
+from suite.record import RETRIED, Attempt, Failure
 from suite.worker import Assignment, Report
 
-MAX_DEATHS = 3
-"""A run whose worker process died this often is failed(killed); before, it is resumed."""
+MAX_TRIES = 3
+"""So often a run is tried in all whose process dies, or which finds no memory or no room on the disk."""
+BACKOFF_SECONDS = 2.0
+"""Wait before the second try; each further one waits four times as long."""
 
 MAX_WORKERS = 1024
 BUSY_POLL_SECONDS = 1.0
@@ -104,32 +109,42 @@ class _Process:
 class LocalDispatch:
     """Carries out assignments on `slots`; never more at a time than there are slots.
 
-    One run's failure never stops the others. A run whose process dies is taken up again from its
-    checkpoint. A run that another process holds is looked at again until that one is through.
+    One run's failure never stops the others. A run whose process dies, or that fails for a reason in
+    `record.RETRIED`, is taken up again from its checkpoint, `MAX_TRIES` times in all. A run that
+    another process holds is looked at again until that one is through. When `stopping()` turns true
+    the workers checkpoint and stop; after `grace` seconds they are killed.
     """
 
     slots: Sequence[Slot]
     plugins: Sequence[Path] = ()
     on_report: Callable[[Report], None] = lambda _: None
+    stopping: Callable[[], bool] = lambda: False
+    grace: float = STOP_GRACE_SECONDS
     _events: queue.SimpleQueue[tuple[_Process, Report | None]] = field(
         default_factory=queue.SimpleQueue
     )
 
     def run(self, assignments: Sequence[Assignment]) -> dict[str, Report]:
-        """Final report per run id. On KeyboardInterrupt the workers checkpoint and stop, and what
-        was not reached is missing from the result; `interrupted` is then True."""
+        """Final report per run id. After `stopping()`, or on KeyboardInterrupt, what was not reached
+        is missing from the result; `interrupted` is then True."""
         self.interrupted = False
         waiting = deque(assignments)
-        busy: deque[tuple[float, Assignment]] = deque()
-        deaths: dict[str, int] = {}
+        later: list[tuple[float, int, Assignment]] = []
+        order = itertools.count()
+        tries: dict[str, int] = {}
         final: dict[str, Report] = {}
         idle = list(reversed(self.slots[: max(1, len(waiting))]))
         free: list[_Process] = []
         working: list[_Process] = []
+        ending: list[_Process] = []
         try:
-            while waiting or busy or working:
-                while busy and busy[0][0] <= time.monotonic():
-                    waiting.append(busy.popleft()[1])
+            while waiting or later or working:
+                if self.stopping():
+                    self.interrupted = True
+                    self._stop(working, final)
+                    break
+                while later and later[0][0] <= time.monotonic():
+                    waiting.append(heapq.heappop(later)[-1])
                 while waiting and (free or idle):
                     worker = free.pop() if free else self._start(idle.pop())
                     worker.current, worker.since = waiting.popleft(), time.monotonic()
@@ -144,26 +159,36 @@ class LocalDispatch:
                     self.on_report(report)
                     continue
                 if worker not in working:
-                    # died, or was stopped, while it had nothing in hand
-                    if worker in free:
-                        free.remove(worker)
-                        idle.append(worker.slot)
+                    # it died, or ended as it was told to, while it had nothing in hand
+                    for group in (free, ending):
+                        if worker in group:
+                            group.remove(worker)
+                            idle.append(worker.slot)
                     continue
                 working.remove(worker)
                 assignment = worker.current
                 assert assignment is not None
+                worker.current = None
+                died = report is None
                 if report is None:
                     idle.append(worker.slot)
-                    report = self._died(worker, assignment, deaths)
-                    if report is None:
-                        waiting.append(assignment)
-                        continue
-                else:
-                    worker.current = None
-                    free.append(worker)
+                    report = _death(worker, assignment, tries)
                 if report.state == "busy":
-                    busy.append((time.monotonic() + BUSY_POLL_SECONDS, assignment))
+                    delay: float | None = BUSY_POLL_SECONDS
+                else:
+                    delay = _delay(report, tries)
+                if not died:
+                    if report.failure is not None and report.failure.kind == "oom":
+                        # what the process still holds would be missing at the next try
+                        worker.process.stdin.close()  # type: ignore[union-attr]
+                        ending.append(worker)
+                    else:
+                        free.append(worker)
+                if delay is not None:
+                    heapq.heappush(later, (time.monotonic() + delay, next(order), assignment))
                     continue
+                if died:
+                    _write_failure(assignment, report.failure)
                 final[report.run_id] = report
                 self.on_report(report)
         except KeyboardInterrupt:
@@ -173,7 +198,7 @@ class LocalDispatch:
             for worker in [*free, *working]:
                 if worker.process.stdin:
                     worker.process.stdin.close()
-            for worker in [*free, *working]:
+            for worker in [*free, *working, *ending]:
                 try:
                     worker.process.wait(timeout=10)
                 except subprocess.TimeoutExpired:
@@ -219,28 +244,6 @@ class LocalDispatch:
         except BrokenPipeError:
             pass  # it has died; the listener says so
 
-    def _died(
-        self, worker: _Process, assignment: Assignment, deaths: dict[str, int]
-    ) -> Report | None:
-        """Final report of a run whose process died, None if it is to be resumed."""
-        run_id = assignment.spec.run_id
-        deaths[run_id] = deaths.get(run_id, 0) + 1
-        failure = worker.killed_for
-        if failure is None:
-            if deaths[run_id] < MAX_DEATHS:
-                return None
-            code = worker.process.returncode
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            failure = Failure(
-                kind="killed", message=f"worker process died {MAX_DEATHS} times, last by {how}"
-            )
-        attempt = Attempt(Path(assignment.root), run_id, assignment.attempt)
-        status = attempt.status()
-        if status is not None and not attempt.finished:
-            failure = msgspec.structs.replace(failure, step=status.step)
-            attempt.write_status(msgspec.structs.replace(status, state="failed", failure=failure))
-        return Report(run_id=run_id, state="failed", failure=failure)
-
     def _end_hung(self, working: Sequence[_Process]) -> None:
         """Kill runs that are over their time limit and do not notice it themselves."""
         now = time.monotonic()
@@ -255,10 +258,10 @@ class LocalDispatch:
                 worker.process.kill()
 
     def _stop(self, working: list[_Process], final: dict[str, Report]) -> None:
-        """Let the workers checkpoint; a second Ctrl-C, or the grace period's end, kills them."""
+        """Let the workers checkpoint; Ctrl-C meanwhile, or the grace period's end, kills them."""
         for worker in working:
             worker.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_GRACE_SECONDS
+        deadline = time.monotonic() + self.grace
         try:
             while working and time.monotonic() < deadline:
                 try:
@@ -276,3 +279,31 @@ class LocalDispatch:
             pass
         for worker in working:
             worker.process.kill()
+
+
+def _death(worker: _Process, assignment: Assignment, tries: Mapping[str, int]) -> Report:
+    """What is to be said of a run whose process is gone."""
+    run_id, failure = assignment.spec.run_id, worker.killed_for
+    if failure is None:
+        code = worker.process.returncode
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        nth = f"try {tries.get(run_id, 0) + 1} of {MAX_TRIES}"
+        failure = Failure(kind="killed", message=f"worker process died by {how}, {nth}")
+    return Report(run_id=run_id, state="failed", failure=failure)
+
+
+def _delay(report: Report, tries: dict[str, int]) -> float | None:
+    """Seconds until a failed run is tried again; None where it is not."""
+    if report.failure is None or report.failure.kind not in RETRIED:
+        return None
+    tries[report.run_id] = count = tries.get(report.run_id, 0) + 1
+    return BACKOFF_SECONDS * 4 ** (count - 1) if count < MAX_TRIES else None
+
+
+def _write_failure(assignment: Assignment, failure: Failure | None) -> None:
+    """Leave the failure of a run whose own process cannot do it any more."""
+    assert failure is not None
+    attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
+    with run_lock(attempt.root, attempt.run_id) as mine:
+        if mine:
+            attempt.write_failure(failure)

@@ -1,7 +1,7 @@
 """A worker process: takes assignments as JSON lines on stdin, answers with reports on stdout.
 
 Started by `suite.dispatch.local` with its device and thread count in the environment. It imports
-torch once and carries out many runs. It stops, checkpointing the run in hand, on SIGTERM and when
+torch once and carries out many runs. It stops, checkpointing the run in hand, on SIGTERM or USR2 and when
 its stdin closes, which is how it notices that its parent has died.
 """
 
@@ -30,7 +30,9 @@ def main() -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # SLURM signals every process of a job: USR2 ahead of the time limit, TERM before it kills
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assignments: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(assignments, stop), daemon=True).start()

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.runner import Runner
 
 from suite.engine.resume import ResumeHook
+from suite.hold import TakenOver
 from suite.worker import Job, NonFiniteLoss, Stopped
 
 CURVE_POINTS = 200
@@ -96,6 +97,8 @@ class JobHook(Hook):
             self._job.beat(runner.iter + 1, runner.max_iters)
             if self._job.stopping():
                 raise Stopped
+        except TakenOver:
+            raise
         except BaseException:
             self._resume.save(runner)
             raise

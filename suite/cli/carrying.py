@@ -1,0 +1,223 @@
+"""What `run` and `retry` share: carry out a plan here or on the cluster, and say what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+
+from suite import launch, settings
+from suite.catalog import Catalog
+from suite.cli.output import clean, console, table
+from suite.cli.progress import Progress
+from suite.dispatch.batch import Batch, jobs_folder, submission_lock
+from suite.dispatch.local import Slot
+from suite.errors import DataError
+from suite.plan import Plan
+from suite.worker import Assignment
+
+MakePlan = Callable[[Container[str]], Plan]
+"""Ids of the runs that a cluster job has in hand -> the plan."""
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """What is the same for every plan of one command."""
+
+    root: Path
+    catalog: Catalog
+    data_root: Path | None
+    plugins: tuple[Path, ...] = ()
+    checkpoint_seconds: float = 60.0
+    time_limit: float | None = None
+
+    def work(self, plan: Plan) -> list[Assignment]:
+        return launch.assignments(
+            plan.items,
+            self.root,
+            self.data_root,
+            checkpoint_seconds=self.checkpoint_seconds,
+            time_limit=self.time_limit,
+        )
+
+    def here(self, make: MakePlan, slots: Sequence[Slot]) -> launch.Result:
+        """Carry out the plan on this machine."""
+        plan = make(_in_jobs(self.root))
+        work = self.work(plan)
+        if work:
+            settings.writable_root(self.root)
+        if any(not assignment.evaluate_only for assignment in work):
+            # now, rather than in every worker
+            settings.find_data(plan.protocol, self.data_root)
+        where = (
+            f"{min(len(slots), len(work))} at a time on {slots[0].device}, {slots[0].threads} "
+            "thread(s) each"
+        )
+        with Progress(plan, work, where) as progress:
+            result = launch.launch(
+                plan, work, slots, plugins=self.plugins, on_report=progress.update
+            )
+        progress.summary(result)
+        if plan.count("queued"):
+            _say(f"{plan.count('queued')} run(s) are in cluster jobs: python -m suite status")
+        return result
+
+    def dry_run(self, make: MakePlan, request: launch.Request) -> None:
+        """Print the jobs that would be submitted, and their script."""
+        from suite.dispatch import slurm
+
+        plan = make(_in_jobs(self.root, settle=False))
+        work = self.work(plan)
+        if not work:
+            print("nothing to submit")
+            return
+        batch, packing = launch.draft(
+            self.root, self.catalog, plan.protocol, work, request, cluster=""
+        )
+        batch = msgspec.structs.replace(
+            batch, code="CODE", plugins=[path.name for path in request.plugins]
+        )
+        out = console()
+        rows = [
+            (number, len(job), ", ".join(f"{a.spec.method}/{a.spec.seed}" for a in job))
+            for number, job in enumerate(packing.jobs)
+        ]
+        out.print(table(("job", "runs", "method/seed"), rows))
+        out.print(f"\n{len(work)} run(s) in {len(packing.jobs)} job(s): {clean(packing.why)}\n")
+        print(slurm.script(self.root, batch, len(batch.jobs)))
+
+    def on_cluster(self, make: MakePlan, request: launch.Request, wait: bool) -> launch.Result:
+        """Submit the plan; with `wait` follow its runs to their end."""
+        from suite.dispatch import slurm
+        from suite.dispatch.batch import batches
+        from suite.dispatch.standing import standing
+
+        # before anything is written
+        cluster = slurm.cluster()
+        settings.writable_root(self.root)
+        batch = None
+        with submission_lock(self.root):
+            slurm.recover(self.root, batches(self.root), cluster.name)
+            now = standing(self.root)
+            plan = make(now.places)
+            work = [
+                assignment
+                for item, assignment in zip(
+                    [item for item in plan.items if item.work], self.work(plan), strict=True
+                )
+                # whoever is at it will bring it to its end
+                if item.todo != "running"
+            ]
+            if work:
+                _mention_data(plan, self.data_root)
+                batch, packing = launch.submit(
+                    self.root, self.catalog, plan.protocol, work, request
+                )
+        if batch is not None:
+            _say(
+                f"{plan.task.name} under {escape(plan.protocol.name)}: {len(work)} run(s) submitted to "
+                f"{escape(batch.cluster)} in {len(batch.jobs)} job(s), {_ids(batch)}; {packing.why}"
+            )
+        if plan.count("queued"):
+            _say(f"{plan.count('queued')} run(s) are in the queue already")
+        if not wait:
+            if batch is None:
+                Progress(plan, [], "").summary(launch.Result(plan, {}, False))
+            else:
+                _say("look: python -m suite status --watch; end: python -m suite cancel --all")
+            return launch.Result(plan, {}, False)
+        return self._follow(plan, work, batch, request)
+
+    def _follow(
+        self,
+        plan: Plan,
+        work: Sequence[Assignment],
+        batch: Batch | None,
+        request: launch.Request,
+    ) -> launch.Result:
+        from suite.dispatch import slurm
+        from suite.dispatch.standing import standing
+
+        followed = {assignment.spec.run_id: assignment for assignment in work}
+        holds = standing(self.root).holds
+        for item in plan.items:
+            run_id = item.spec.run_id
+            if item.todo in ("queued", "running") and run_id in holds:
+                followed[run_id] = holds[run_id].assignment
+
+        def again(lost: Sequence[Assignment]) -> None:
+            holds = standing(self.root).holds
+            with submission_lock(self.root):
+                for assignment in lost:
+                    before = holds[assignment.spec.run_id].batch
+                    renewed = launch.renew(before, [assignment])
+                    slurm.submit(self.root, renewed, slurm.cluster().max_array)
+
+        with Progress(plan, list(followed.values()), "on the cluster") as progress:
+            try:
+                reports = launch.follow(
+                    self.root,
+                    followed,
+                    again,
+                    backoff=request.site.backoff_seconds,
+                    on_report=progress.update,
+                )
+            except KeyboardInterrupt:
+                progress.left_to_cluster()
+                sys.exit(130)
+        result = launch.Result(plan, reports, False)
+        progress.summary(result)
+        return result
+
+    def finish(self, result: launch.Result) -> int:
+        """Print the board of the plan's task. The exit code: 130 after Ctrl-C, 1 if a run failed, was
+        cancelled or cannot be read, else 0."""
+        from suite.cli.leaderboard import print_board
+
+        if result.interrupted:
+            return 130
+        plan = result.plan
+        refused = print_board(self.root, self.catalog, plan.task.name, plan.protocol.name)
+        wanted = {item.spec.run_id for item in plan.items}
+        lost = sorted(run for run in wanted if any(f"runs/{run}/" in file.path for file in refused))
+        for run_id in lost:
+            print(
+                f"run {run_id} has a damaged file and is not in the table whole: "
+                f"`python -m suite evaluate {run_id} --again`, or train it again with --fresh",
+                file=sys.stderr,
+            )
+        return 1 if result.failures or result.cancelled or lost else 0
+
+
+def _in_jobs(root: Path, settle: bool = True) -> Container[str]:
+    """Ids of the runs that a cluster job has in hand; a cluster that does not answer is mentioned."""
+    from suite.dispatch.standing import standing
+
+    if not jobs_folder(root).exists():
+        return ()
+    now = standing(root, settle=settle)
+    if now.problem:
+        _say(f"[yellow]cluster:[/] {clean(now.problem)}")
+    return now.places
+
+
+def _mention_data(plan: Plan, data_root: Path | None) -> None:
+    try:
+        settings.find_data(plan.protocol, data_root)
+    except DataError as error:
+        # login nodes do not always see what the nodes see; a wrong path is no secret either
+        _say(f"[yellow]not found here, and the jobs will look for it:[/] {clean(error)}")
+
+
+def _ids(batch: Batch) -> str:
+    first, last = batch.ids[0], batch.ids[-1]
+    return first if first == last else f"{first} to {last}"
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text)

@@ -1,0 +1,62 @@
+"""`logs`: what a run, or its cluster job, has printed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from suite.cli.options import Root
+
+
+def logs(
+    run: Annotated[str, typer.Argument(help="Run id, or the first few digits of it.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Last lines; 0 for all.")] = 50,
+    job: Annotated[
+        bool, typer.Option("--job", help="The log of its cluster job instead of its own.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing what is added (Ctrl-C ends it).")
+    ] = False,
+    root: Root = None,
+) -> None:
+    """Print a run's log; of a run that has not begun, the log of its cluster job.
+
+    \b
+    Examples:
+      python -m suite logs 3f2a9c
+      python -m suite logs 3f2a9c --job --lines 0
+    """
+    from suite import settings
+    from suite.errors import UserError
+    from suite.survey import log_of
+
+    if lines < 0:
+        raise UserError(f"--lines {lines}: 0 or more")
+    path = log_of(settings.results_root(root), run, job)
+    print(f"{path}:", file=sys.stderr)
+    try:
+        _print(path, lines, follow)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print(path: Path, lines: int, follow: bool) -> None:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        content = file.read().splitlines()
+        for line in content[-lines:] if lines else content:
+            print(_plain(line))
+        while follow:
+            line = file.readline()
+            if line:
+                print(_plain(line.rstrip("\n")), flush=True)
+            else:
+                time.sleep(0.5)
+
+
+def _plain(line: str) -> str:
+    # a stranger's log must not steer the terminal
+    return "".join(c if c.isprintable() or c == "\t" else "�" for c in line)

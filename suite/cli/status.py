@@ -1,0 +1,214 @@
+"""`status`: where every run stands, on this machine and on the cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from suite.cli.options import (
+    Methods,
+    Plugins,
+    ProtocolName,
+    Root,
+    Seeds,
+    parse_format,
+    parse_seeds,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from suite.catalog import Catalog
+    from suite.survey import RunState
+
+SHOWN = 30
+"""Runs listed by name of each kind; the JSON has them all."""
+
+
+def status(
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="Only this task; what it lacks is shown as planned.", show_default=False
+        ),
+    ] = None,
+    method: Methods = [],  # noqa: B006 - typer copies defaults
+    protocol: ProtocolName = None,
+    seeds: Seeds = "0",
+    state: Annotated[
+        list[str],
+        typer.Option("--state", metavar="STATE", help="Only this state; repeatable."),
+    ] = [],  # noqa: B006
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until nothing runs or waits any more.")
+    ] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.")] = 5.0,
+    root: Root = None,
+    plugin: Plugins = [],  # noqa: B006
+    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Show the state of the runs: planned, queued, running, done, failed, stale.
+
+    The cluster's queue is asked; runs that it has lost are marked as failed, with the reason.
+
+    \b
+    Examples:
+      python -m suite status
+      python -m suite status --task longtail-seg --seeds 0,1,2 --watch
+      python -m suite status --state failed --format json
+    """
+    import time
+
+    from suite import settings
+    from suite.catalog import Catalog
+    from suite.cli.output import console, print_json
+    from suite.errors import UserError, did_you_mean
+    from suite.survey import STATES
+
+    parse_format(format, ("table", "json"))
+    for name in state:
+        if name not in STATES:
+            raise UserError(f"--state {name!r}: no such state{did_you_mean(name, STATES)}")
+    if not 0.2 <= interval <= 86400:
+        raise UserError(f"--interval {interval:g}: 0.2 seconds or more")
+    if watch and format == "json":
+        raise UserError("--watch is for people; with --format json ask again yourself")
+    results = settings.results_root(root)
+    catalog = Catalog.load(plugin)
+    if task is not None:
+        catalog.task(task)
+    elif protocol is not None:
+        raise UserError("--protocol needs --task: names of protocols are a task's own")
+
+    def look() -> tuple[list[RunState], str | None]:
+        found, problem = _look(results, catalog, task, protocol, method, parse_seeds(seeds))
+        return [run for run in found if not state or run.state in state], problem
+
+    found, problem = look()
+    if format == "json":
+        print_json({"problem": problem, "runs": [run.as_dict() for run in found]})
+        return
+    out = console()
+    if not watch:
+        out.print(_view(found, problem))
+        return
+    from rich.live import Live
+
+    shown: Any = None
+    with Live(console=out, auto_refresh=False, transient=True) as live:
+        while True:
+            counts = Counter(run.state for run in found)
+            if out.is_terminal:
+                live.update(_view(found, problem), refresh=True)
+            elif counts != shown:
+                print(", ".join(f"{count} {name}" for name, count in counts.items()), flush=True)
+                shown = counts
+            if not counts["running"] and not counts["queued"]:
+                break
+            try:
+                time.sleep(interval)
+            except KeyboardInterrupt:
+                sys.exit(130)
+            found, problem = look()
+    out.print(_view(found, problem))
+
+
+def _look(
+    root: Path,
+    catalog: Catalog,
+    task: str | None,
+    protocol: str | None,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+) -> tuple[list[RunState], str | None]:
+    from suite import settings
+    from suite.survey import survey
+
+    wanted, only = [], None
+    if task is not None:
+        under = catalog.protocol(catalog.task(task), protocol or settings.default_protocol(task))
+        wanted = [
+            catalog.spec(name, under, seed)
+            for name in methods or catalog.methods(task)
+            for seed in seeds
+        ]
+        only = under.hash if protocol is not None else None
+    states, problem = survey(root, catalog, wanted)
+    return [
+        run
+        for run in states
+        if (task is None or task in run.tasks)
+        and (only is None or run.spec.protocol_hash == only)
+        and (not methods or run.spec.method in methods)
+    ], problem
+
+
+def _view(found: Sequence[RunState], problem: str | None) -> Group:
+    """Counts by task, protocol and state; then the runs that run, wait or failed."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from suite.cli.output import clean, duration, table
+    from suite.survey import STATES
+
+    parts: list[Any] = []
+    if problem:
+        parts.append(Text.from_markup(f"[yellow]cluster:[/] {clean(problem)}\n"))
+    if not found:
+        parts.append("no runs yet: python -m suite run --task TASK (see `tasks`)")
+        return Group(*parts)
+    boards: dict[tuple[str, str], Counter[str]] = {}
+    for run in found:
+        key = ", ".join(run.tasks) or "-", run.spec.protocol
+        boards.setdefault(key, Counter())[run.state] += 1
+    columns = [name for name in STATES if any(counts[name] for counts in boards.values())]
+    rows: list[Sequence[object]] = [
+        (*key, *(counts[name] or "" for name in columns), sum(counts.values()))
+        for key, counts in sorted(boards.items())
+    ]
+    parts.append(table(("task", "protocol", *columns, "runs"), rows))
+
+    def listing(name: str, heads: Sequence[str], cells: Any) -> None:
+        runs = [run for run in found if run.state == name]
+        if not runs:
+            return
+        more = f", {SHOWN} of {len(runs)} shown" if len(runs) > SHOWN else ""
+        rows = [
+            (run.spec.run_id, run.spec.method, run.spec.seed, *cells(run)) for run in runs[:SHOWN]
+        ]
+        parts.append("")
+        parts.append(table(("run", "method", "seed", *heads), rows, f"{name}{more}"))
+
+    def place(run: RunState) -> str:
+        if run.place is not None:
+            node = f" on {run.place.node}" if run.place.node else ""
+            return f"job {run.place.job}{node}"
+        return f"on {run.item.status.host}" if run.item.status else ""
+
+    def running(run: RunState) -> Sequence[object]:
+        status = run.item.status
+        assert status is not None
+        steps = f"{status.step} of {status.total}" if status.total else str(status.step)
+        eta = run.eta_seconds
+        return steps, duration(eta) if eta is not None else "-", place(run)
+
+    def failed(run: RunState) -> Sequence[object]:
+        failure = run.item.status.failure if run.item.status else None
+        return (failure.kind, failure.message) if failure else ("", "")
+
+    listing("running", ("step", "left", "where"), running)
+    listing("queued", ("where", "why it waits"), lambda run: (place(run), run.note))
+    listing("stopped", ("step",), lambda run: (run.item.status.step if run.item.status else 0,))
+    listing("cancelled", ("",), lambda run: (run.note,))
+    listing("failed", ("kind", "what happened"), failed)
+    parts.append("")
+    states = Counter(run.state for run in found)
+    parts += [
+        f"{states[name]:>5} {name:<9} {meaning}" for name, meaning in STATES.items() if states[name]
+    ]
+    return Group(*parts)

@@ -1,0 +1,123 @@
+"""What runs inside a cluster job: the local dispatch, on what the job was given."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.dispatch.batch import Batch, jobs_folder, read_batch
+from suite.dispatch.local import LocalDispatch, Slot, make_slots
+from suite.dispatch.slurm import REFUSED, STOPPED_EXIT
+from suite.errors import UserError
+from suite.plan import finished_digest
+from suite.record import Attempt
+from suite.worker import JOB_VARIABLE, Assignment, Report
+
+TERMINATED = 128 + signal.SIGTERM
+GRACE_SHARE = 0.6
+"""Share of the time between SLURM's signal and the end that the workers get to checkpoint."""
+
+
+@dataclass(frozen=True)
+class CarryOut:
+    """Job `number` of a batch, as submitit stores it; called on the node.
+
+    It ends the process with the exit code that teardown.sh reads, or returns when all is through.
+    """
+
+    root: str
+    batch: str
+    number: int
+
+    def __call__(self) -> None:
+        code = self.work()
+        if code:
+            # no exception: submitit would store it as the job's result, with a traceback
+            sys.exit(code)
+
+    def work(self) -> int:
+        """Carry out the job's runs; its exit code."""
+        root = Path(self.root)
+        try:
+            batch = read_batch(root, self.batch)
+            slots = job_slots(batch)
+            _check(batch)
+        except UserError as error:
+            print(f"longtail: {error}", file=sys.stderr)
+            return REFUSED
+        work = batch.jobs[self.number]
+        told: list[int] = []
+        # submitit's own handlers would requeue at once; here the workers checkpoint first
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, lambda got, _: told.append(got))
+        os.environ[JOB_VARIABLE] = _job_id()
+        before = _progress(work)
+        dispatch = LocalDispatch(
+            slots,
+            [jobs_folder(root) / "code" / batch.code / plugin for plugin in batch.plugins],
+            on_report=_say,
+            stopping=lambda: bool(told),
+            grace=GRACE_SHARE * batch.site.signal_seconds,
+        )
+        dispatch.run(work)
+        if signal.SIGTERM in told:
+            # it is being cancelled, or preempted, and then SLURM itself queues it again
+            return TERMINATED
+        if dispatch.interrupted:
+            # time limits that leave no time for one checkpoint would go round for ever
+            return STOPPED_EXIT if _progress(work) > before else 1
+        # what failed has been tried again as often as it is to be
+        return 0
+
+
+def job_slots(batch: Batch) -> list[Slot]:
+    """Room for the runs of a job, from what SLURM says it was given. Raises UserError: no GPU."""
+    if batch.site.gpus_per_node:
+        return make_slots("cuda", batch.slots, batch.threads)
+    return [Slot("cpu", "", batch.threads)] * batch.slots
+
+
+def _check(batch: Batch) -> None:
+    """Raise UserError if this Python lacks a package."""
+    missing = []
+    for name in batch.needs:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise UserError(
+            f"{sys.executable} on {os.uname().nodename} lacks {', '.join(missing)}: name another "
+            "with python = in the site's profile, or activate it in setup"
+        )
+
+
+def _job_id() -> str:
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array:
+        return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+    return os.environ.get("SLURM_JOB_ID", "")
+
+
+def _progress(work: Sequence[Assignment]) -> int:
+    """Grows when a run gets on: steps reached, and runs finished."""
+    total = 0
+    for assignment in work:
+        attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
+        if finished_digest(attempt) is not None:
+            total += 1 << 40
+        else:
+            status = attempt.status()
+            total += status.step if status is not None else 0
+    return total
+
+
+def _say(report: Report) -> None:
+    if report.state != "running":
+        kind = f"({report.failure.kind}) {report.failure.message}" if report.failure else ""
+        print(f"longtail: run {report.run_id} {report.state} {kind}", flush=True)

@@ -1,0 +1,119 @@
+"""Which runs share a job: small ones share a process and a GPU, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from suite.errors import UserError
+from suite.sites import Site
+from suite.worker import Assignment
+
+MARGIN = 1.25
+"""Measured time and peak memory are taken this much larger: other nodes, other neighbours."""
+TARGET_SECONDS = 3600.0
+"""`auto` fills jobs up to about this long: start-up costs little of it, and a lost node not much."""
+TIME_SHARE = 0.8
+"""... or to this share of the time limit, if that is less."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of earlier runs of a method: mean wall seconds, largest peak memory in bytes."""
+
+    seconds: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """`jobs`: the runs of each job, in plan order; `slots`: runs at a time in a job; `why`: one line."""
+
+    jobs: list[list[Assignment]]
+    slots: int
+    why: str
+
+
+def pack(
+    work: Sequence[Assignment],
+    site: Site,
+    *,
+    threads: int,
+    workers: int | None,
+    measured: Mapping[str, Measured],
+    rough_seconds: float | None,
+) -> Packing:
+    """Divide `work` into jobs.
+
+    Args:
+        threads: CPU threads of a run.
+        workers: runs at a time in a job; default what its cores, GPUs and memory hold.
+        measured: by method, on the device the jobs will use.
+        rough_seconds: of a run whose method was never measured; None if unknown.
+
+    Raises UserError: one run needs more memory than the job asks for.
+    """
+    memory = [measured.get(a.spec.method, Measured()).memory for a in work]
+    slots, room = _slots(site, threads, workers, memory)
+    if isinstance(site.pack, int):
+        jobs = [list(work[i : i + site.pack]) for i in range(0, len(work), site.pack)]
+        return Packing(jobs, slots, f"{site.pack} run(s) a job, {room}")
+    each = [
+        1.0 if a.evaluate_only else measured.get(a.spec.method, Measured()).seconds or rough_seconds
+        for a in work
+    ]
+    target = TARGET_SECONDS
+    if site.minutes is not None:
+        target = min(target, TIME_SHARE * 60 * site.minutes)
+    jobs, used = [], 0.0
+    for assignment, seconds in zip(work, each, strict=True):
+        if seconds is None:
+            # nothing is known: one round of its slots
+            cost = target
+        else:
+            cost = min(seconds * MARGIN, target)
+        if not jobs or used + cost > target * slots:
+            jobs.append([])
+            used = 0.0
+        jobs[-1].append(assignment)
+        used += cost
+    known = sum(seconds is not None for seconds in each)
+    basis = (
+        f"up to {target / 60:.0f} min by time measured or stated by the protocol, with {MARGIN - 1:.0%} margin"
+        if known
+        else "nothing measured yet"
+    )
+    return Packing(jobs, slots, f"{room}; {basis}")
+
+
+def _slots(
+    site: Site, threads: int, workers: int | None, memory: Sequence[int | None]
+) -> tuple[int, str]:
+    """Runs at a time in a job, and why."""
+    known = [peak for peak in memory if peak]
+    peak = ceil(max(known) * MARGIN) if known else None
+    if site.gpus_per_node:
+        share = 1
+        if peak and site.gpu_mem_bytes:
+            share = _share("gpu_mem", site.gpu_mem_bytes, peak)
+        slots, on = site.gpus_per_node * share, f"{site.gpus_per_node} GPU(s)"
+    else:
+        cores = site.cpus_per_task or threads
+        slots, on = max(1, cores // threads), f"{cores} core(s)"
+        if peak and site.mem_bytes:
+            slots = min(slots, _share("mem", site.mem_bytes, peak))
+    if workers is not None:
+        return workers, f"{workers} at a time, as asked"
+    if peak:
+        on += f", peak memory {peak / 2**30:.1f} GiB a run with {MARGIN - 1:.0%} margin"
+    return slots, f"{slots} at a time on {on}"
+
+
+def _share(name: str, room: int, peak: int) -> int:
+    if room < peak:
+        raise UserError(
+            f"{name} is {room / 2**30:.1f} GiB, and an earlier run took {peak / MARGIN / 2**30:.1f} GiB "
+            f"({MARGIN - 1:.0%} margin is added): ask for more, or say --workers 1"
+        )
+    return room // peak

@@ -1,0 +1,346 @@
+"""SLURM, through submitit: submit the jobs of a batch, look at the queue, ask how jobs ended."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from suite.dispatch.batch import Batch, batch_folder, jobs_folder, write_batch
+from suite.errors import UserError
+from suite.sites import Site
+
+COMMAND_SECONDS = 60.0
+"""A SLURM command that has not answered by then is taken for dead."""
+REFUSED = 78
+"""Exit code of a job that cannot work where it is (EX_CONFIG): trying again would not help."""
+STOPPED_EXIT = 75
+"""Exit code of a job that stopped at its checkpoints and wants to go on later (EX_TEMPFAIL)."""
+NO_OUTPUT = "0:53"
+"""How SLURM (22.05) reports a job whose output file it could not open on the node."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """`name` as SLURM calls itself; `max_array`: jobs an array may have."""
+
+    name: str
+    max_array: int
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job that the cluster has in its queue: its state (`PENDING`, `RUNNING`, ...), node, reason."""
+
+    state: str
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job ended: SLURM's state (`TIMEOUT`, ..., `UNKNOWN`), `exit` as `code:signal`, node, by
+    whom it was cancelled (a user id, else "")."""
+
+    state: str
+    exit: str = ""
+    node: str = ""
+    by: str = ""
+
+
+LIVE = frozenset(
+    {
+        "PENDING",
+        "RUNNING",
+        "SUSPENDED",
+        "COMPLETING",
+        "CONFIGURING",
+        "REQUEUED",
+        "RESIZING",
+        "SIGNALING",
+        "STAGE_OUT",
+    }
+)
+
+
+class NoAnswer(UserError):
+    """SLURM is there but does not answer."""
+
+
+def cluster() -> Cluster:
+    """The cluster of this machine. Raises UserError: no SLURM, NoAnswer: slurmctld is down."""
+    if shutil.which("sbatch") is None:
+        raise UserError(
+            "no SLURM on this machine (no sbatch on PATH): run here with --on local, or type this on "
+            "a login node"
+        )
+    text = _call("scontrol", "show", "config")
+    found = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", text, re.MULTILINE))
+    # MaxArraySize is the first index that is too large
+    return Cluster(found.get("ClusterName", ""), max(1, int(found.get("MaxArraySize", 1001)) - 1))
+
+
+def script(root: Path, batch: Batch, count: int) -> str:
+    """The sbatch script of an array of `count` jobs (or of one job)."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    folder = batch_folder(root, batch.id) / "slurm"
+    command = f"{_python(batch.site)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    parameters = _parameters(root, batch)
+    text: str = _make_sbatch_string(
+        command=command, folder=folder, map_count=count if count > 1 else None, **parameters
+    )
+    return text
+
+
+def submit(root: Path, batch: Batch, limit: int) -> Batch:
+    """Hand all jobs of `batch` to the cluster, in arrays of at most `limit` jobs.
+
+    The batch is written before the first job and after the last. Raises UserError with sbatch's own
+    words if one array is refused; those taken before are then cancelled.
+    """
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    from suite.dispatch.job import CarryOut
+
+    write_batch(root, batch)
+    folder = batch_folder(root, batch.id) / "slurm"
+    numbers = list(range(len(batch.jobs)))
+    ids: list[str] = []
+    said = io.StringIO()
+    try:
+        with _outside_of_jobs(), contextlib.redirect_stderr(said):
+            for first in range(0, len(numbers), limit):
+                executor = submitit.SlurmExecutor(folder=folder, python=_python(batch.site))
+                executor.update_parameters(**_parameters(root, batch))
+                if ids and batch.site.array_parallelism:
+                    # %N holds within an array; one after the other it holds over all
+                    before = ids[-1].partition("_")[0]
+                    executor.update_parameters(dependency=f"afterany:{before}")
+                chunk = [
+                    CarryOut(str(root), batch.id, number)
+                    for number in numbers[first : first + limit]
+                ]
+                with executor.batch():
+                    jobs = [executor.submit(carry_out) for carry_out in chunk]
+                ids += [job.job_id for job in jobs]
+    except (FailedJobError, FailedSubmissionError) as error:
+        _abandon(root, batch)
+        raise UserError(
+            f"sbatch refused: {_sbatch_words(said.getvalue() or str(error))}; nothing was submitted"
+        ) from None
+    except BaseException:
+        _abandon(root, batch)
+        raise
+    submitted = msgspec.structs.replace(batch, state="submitted", ids=ids)
+    write_batch(root, submitted)
+    return submitted
+
+
+def _abandon(root: Path, batch: Batch) -> None:
+    with contextlib.suppress(UserError):
+        cancel_by_name(batch.job_name)
+    write_batch(root, msgspec.structs.replace(batch, state="abandoned"))
+
+
+def recover(root: Path, known: Iterable[Batch], cluster_name: str) -> list[Batch]:
+    """Cancel what a submission left that was killed half-way; call under the submission lock.
+
+    Returns `known` with those batches abandoned: their runs are free to be submitted again.
+    """
+    found = []
+    for batch in known:
+        if batch.state == "submitting" and batch.cluster == cluster_name:
+            cancel_by_name(batch.job_name)
+            batch = msgspec.structs.replace(batch, state="abandoned")
+            write_batch(root, batch)
+        found.append(batch)
+    return found
+
+
+def queue(names: Iterable[str]) -> dict[str, Queued]:
+    """Job id (`12_3` or `12`) -> its place in the queue, for the jobs of these names."""
+    from submitit.slurm.slurm import read_job_id
+
+    wanted = ",".join(names)
+    if not wanted:
+        return {}
+    text = _call("squeue", "-h", f"--name={wanted}", "-o", "%i|%T|%N|%r")
+    found: dict[str, Queued] = {}
+    for line in text.splitlines():
+        shown, state, node, reason = line.split("|", 3)
+        entry = Queued(state, node, "" if reason == "None" else reason)
+        for job, *span in read_job_id(shown):
+            if not span:
+                found[job] = entry
+            for index in range(int(span[0]), int(span[-1]) + 1) if span else ():
+                found[f"{job}_{index}"] = entry
+    return found
+
+
+def endings(ids: Iterable[str]) -> dict[str, Ending]:
+    """How the jobs ended, by the cluster's accounts; those still alive are left out.
+
+    Where the cluster keeps no accounts, or they lag behind, slurmctld's memory is asked; what has
+    gone from there too is `UNKNOWN`.
+    """
+    wanted = set(ids)
+    bases = sorted({job.partition("_")[0] for job in wanted}, key=int)
+    if not bases:
+        return {}
+    try:
+        rows = _accounts(bases)
+    except NoAnswer:
+        rows = {}
+    unknown = {job.partition("_")[0] for job in wanted if job not in rows}
+    rows.update(_memory(sorted(unknown, key=int)))
+    found = {}
+    for job in wanted:
+        ending = rows.get(job, Ending("UNKNOWN"))
+        if ending.state not in LIVE:
+            found[job] = ending
+    return found
+
+
+def _accounts(bases: Iterable[str]) -> dict[str, Ending]:
+    fields = "JobID,State,ExitCode,NodeList"
+    text = _call("sacct", "-n", "-P", "-X", "-o", fields, "-j", ",".join(bases))
+    rows = {}
+    for line in text.splitlines():
+        job, state, code, node = (line.split("|") + [""] * 4)[:4]
+        word, _, by = state.partition(" by ")
+        rows[job] = Ending(word, code, "" if node == "None assigned" else node, by)
+    return rows
+
+
+def _memory(bases: Iterable[str]) -> dict[str, Ending]:
+    rows = {}
+    for base in bases:
+        try:
+            text = _call("scontrol", "-o", "show", "job", base)
+        except NoAnswer:
+            continue  # slurmctld forgets a job some minutes after its end
+        for line in text.splitlines():
+            fields = dict(re.findall(r"(\w+)=(\S*)", line))
+            job = fields.get("JobId", "")
+            if "ArrayTaskId" in fields:
+                job = f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
+            node = fields.get("NodeList", "").replace("(null)", "")
+            rows[job] = Ending(fields.get("JobState", ""), fields.get("ExitCode", ""), node)
+    return rows
+
+
+def cancel(ids: Iterable[str]) -> None:
+    """Cancel jobs; those that have ended already are no error."""
+    chosen = sorted(ids)
+    for first in range(0, len(chosen), 500):
+        _call("scancel", "--quiet", *chosen[first : first + 500])
+
+
+def cancel_by_name(name: str) -> None:
+    _call("scancel", "--quiet", f"--name={name}")
+
+
+def _call(*command: str) -> str:
+    """Output of a SLURM command. Raises NoAnswer with its own words."""
+    # array ranges are cut short otherwise
+    environment = {**os.environ, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, env=environment
+        )
+    except FileNotFoundError:
+        raise NoAnswer(f"{command[0]} is not on PATH") from None
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"{command[0]} has not answered for {COMMAND_SECONDS:g} s") from None
+    if done.returncode:
+        words = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise NoAnswer(f"SLURM does not answer: {words}")
+    return done.stdout
+
+
+def _sbatch_words(text: str) -> str:
+    lines = [line.removeprefix("sbatch: error: ") for line in text.splitlines() if line.strip()]
+    return "; ".join(" ".join(line.split()) for line in lines[-3:]) or "no reason given"
+
+
+def _python(site: Site) -> str:
+    return site.python or shlex.quote(sys.executable)
+
+
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hide the variables of the job that this command itself runs in, if it does: sbatch would take
+    them for options. Those that a user sets for sbatch (SBATCH_ACCOUNT, ...) stay."""
+    hidden = {}
+    if "SLURM_JOB_ID" in os.environ:
+        for name in [
+            name for name in os.environ if name.startswith(("SLURM_", "SLURMD_", "SRUN_"))
+        ]:
+            if name != "SLURM_CONF":
+                hidden[name] = os.environ.pop(name)
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _parameters(root: Path, batch: Batch) -> dict[str, Any]:
+    """submitit's parameters of the batch's jobs."""
+    site = batch.site
+    further: dict[str, Any] = {"requeue": True}
+    if site.mem is not None:
+        further["mem"] = site.mem
+    further.update({key.replace("_", "-"): value for key, value in site.sbatch.items()})
+    return {
+        "job_name": batch.job_name,
+        "partition": site.partition,
+        "account": site.account,
+        "qos": site.qos,
+        "constraint": site.constraint,
+        "time": site.minutes,
+        "gpus_per_node": site.gpus_per_node or None,
+        "cpus_per_task": site.cpus_per_task or batch.threads * batch.slots,
+        "signal_delay_s": site.signal_seconds,
+        "array_parallelism": site.array_parallelism or 1_000_000,
+        "stderr_to_stdout": True,
+        "wckey": None,
+        "setup": _setup(root, batch),
+        "teardown": _TEARDOWN.read_text(encoding="utf-8").splitlines(),
+        "additional_parameters": further,
+    }
+
+
+_TEARDOWN = Path(__file__).with_name("teardown.sh")
+
+
+def _setup(root: Path, batch: Batch) -> list[str]:
+    code = shlex.quote(str(jobs_folder(root) / "code" / batch.code))
+    folder = batch_folder(root, batch.id)
+    seen = shlex.quote(str(folder / "batch.json"))
+    unseen = shlex.quote(
+        f"the results root {root} is not seen here: use a --root on a file system that the nodes share"
+    )
+    return [
+        *batch.site.setup,
+        # the copy made at submission, ahead of whatever is installed or lies in the working folder
+        f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
+        f"export LONGTAIL_FAILURES={shlex.quote(str(folder / 'failures'))}",
+        f"export LONGTAIL_BACKOFF={batch.site.backoff_seconds}",
+        # since SLURM 22.05 srun does not take this over by itself
+        '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',
+        f"[ -f {seen} ] || {{ echo {unseen} >&2; exit {REFUSED}; }}",
+        f"{_python(batch.site)} -c 'import submitit, suite.dispatch.job' || exit {REFUSED}",
+    ]

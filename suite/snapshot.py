@@ -1,0 +1,115 @@
+"""The code that a queued job will run: a copy made when it was submitted.
+
+A job may start days later; until then the checkout is edited, switched or deleted. The copy is named
+by its content, so a thousand submissions of one state share one, and it is never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from suite.errors import UserError
+from suite.provenance import GIT_FILE, git_state
+
+MAX_BYTES = 256 << 20
+"""A package larger than this is no code; what else lies in it does not belong there."""
+SKIPPED = frozenset({"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`path` goes on PYTHONPATH; `plugins` are the copies of the `--plugin` files, in order."""
+
+    path: Path
+    plugins: tuple[Path, ...]
+
+
+def take(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> Snapshot:
+    """Copy the top-level `packages` and the plug-in files below `folder`, unless that copy is there.
+
+    A plug-in that lies in a package is copied with it. Raises UserError: a package that cannot be
+    found or is larger than `MAX_BYTES`.
+    """
+    files: dict[str, Path] = {}
+    for name in sorted(set(packages)):
+        files.update(_package(name))
+    copies = []
+    for number, plugin in enumerate(plugins):
+        top = plugin.parent
+        while (top / "__init__.py").exists() and (top.parent / "__init__.py").exists():
+            top = top.parent
+        base = f"plugins/{number}"
+        if (top / "__init__.py").exists():
+            files.update({f"{base}/{name}": path for name, path in _tree(top)})
+            copies.append(f"{base}/{plugin.relative_to(top.parent)}")
+        else:
+            files[f"{base}/{plugin.name}"] = plugin
+            copies.append(f"{base}/{plugin.name}")
+    contents = {name: path.read_bytes() for name, path in sorted(files.items())}
+    # a copy is not a checkout: it has to say which commit it was made from
+    contents[GIT_FILE] = msgspec.json.encode(git_state())
+    path = folder / _digest(contents)
+    if not path.exists():
+        _write(path, contents)
+    return Snapshot(path, tuple(path / copy for copy in copies))
+
+
+def _digest(contents: Mapping[str, bytes]) -> str:
+    whole = hashlib.sha256()
+    for name, content in sorted(contents.items()):
+        whole.update(f"{name}\0{len(content)}\0".encode())
+        whole.update(content)
+    return whole.hexdigest()[:12]
+
+
+def _write(path: Path, contents: Mapping[str, bytes]) -> None:
+    work = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+    shutil.rmtree(work, ignore_errors=True)
+    for name, content in contents.items():
+        target = work / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    try:
+        os.rename(work, path)
+    except OSError:
+        # another process has made it meanwhile
+        shutil.rmtree(work, ignore_errors=True)
+        if not path.exists():
+            raise
+
+
+def _package(name: str) -> dict[str, Path]:
+    found = importlib.util.find_spec(name)
+    if found is not None and found.submodule_search_locations:
+        return dict(
+            pair for folder in found.submodule_search_locations for pair in _tree(Path(folder))
+        )
+    if found is not None and found.origin:
+        return {Path(found.origin).name: Path(found.origin)}
+    raise UserError(f"package {name!r} is not to be found, so no job can be given a copy of it")
+
+
+def _tree(top: Path) -> Iterator[tuple[str, Path]]:
+    """(name below the folder's parent, path) of every file of a package."""
+    size = 0
+    for folder, folders, names in os.walk(top):
+        folders[:] = sorted(set(folders) - SKIPPED)
+        for name in sorted(names):
+            path = Path(folder) / name
+            if name.endswith((".pyc", ".tmp")) or not path.is_file():
+                continue
+            size += path.stat().st_size
+            if size > MAX_BYTES:
+                raise UserError(
+                    f"{top}: larger than {MAX_BYTES >> 20} MiB, and every job is given a copy of the "
+                    "package; keep data out of it"
+                )
+            yield str(path.relative_to(top.parent)), path

@@ -1,0 +1,227 @@
+"""The state of every run, from its files and from the cluster's queue. A folder is never a state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from suite.catalog import Catalog
+from suite.dispatch.batch import batches, jobs_folder, log_path
+from suite.dispatch.standing import Place, Standing, standing
+from suite.errors import RecordError, UserError
+from suite.hold import cancelled
+from suite.plan import Item, finished_digest, look
+from suite.record import RUN_ID, attempts, read
+from suite.spec import RunSpec
+
+State = Literal["planned", "queued", "running", "stopped", "cancelled", "failed", "stale", "done"]
+STATES: dict[State, str] = {
+    "running": "being trained",
+    "queued": "in the cluster's queue, or in a job behind other runs",
+    "planned": "wanted, and in nobody's hand: `run`",
+    "stopped": "interrupted, and in nobody's hand: `run` or `retry` go on from the checkpoint",
+    "cancelled": "taken out on request: `retry --kind cancelled`",
+    "failed": "`retry` tries again what another try may mend",
+    "stale": "trained with other code of the method: `run --stale`",
+    "done": "finished",
+}
+
+
+BY_US = "by `cancel`"
+"""Note of a run that the verb `cancel` took out, rather than somebody on the cluster."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run: what is to be done with it, the live cluster job that holds it, and its tasks' names.
+
+    `note` says why it waits or who cancelled it.
+    """
+
+    spec: RunSpec
+    state: State
+    item: Item
+    tasks: tuple[str, ...]
+    place: Place | None = None
+    note: str = ""
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds until the last iteration at the pace so far; None where that is not known."""
+        status = self.item.status
+        if self.state != "running" or status is None or not status.step or not status.total:
+            return None
+        return status.elapsed / status.step * (status.total - status.step)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        status = self.item.status
+        failure = status.failure if status is not None and self.state == "failed" else None
+        return {
+            "run": self.spec.run_id,
+            "tasks": list(self.tasks),
+            "protocol": self.spec.protocol,
+            "method": self.spec.method,
+            "seed": self.spec.seed,
+            "params": self.spec.params,
+            "state": self.state,
+            "attempt": self.item.attempt.number,
+            "step": status.step if status else None,
+            "total": status.total if status else None,
+            "eta_seconds": self.eta_seconds,
+            "failure": msgspec.to_builtins(failure),
+            "job": self.place.job if self.place else None,
+            "node": self.place.node or None if self.place else None,
+            "note": self.note or None,
+        }
+
+
+def survey(
+    root: Path, catalog: Catalog, wanted: Iterable[RunSpec] = ()
+) -> tuple[list[RunState], str | None]:
+    """Every run that has a folder, was submitted or is `wanted`, and why the cluster could not be
+    asked (None if it was, or nothing was submitted)."""
+    now = standing(root) if jobs_folder(root).exists() else Standing()
+    specs = {spec.run_id: spec for spec in wanted}
+    specs.update({run: hold.assignment.spec for run, hold in now.holds.items()})
+    for run_id in _folders(root):
+        if run_id not in specs:
+            spec = _spec(root, run_id)
+            if spec is not None:
+                specs[run_id] = spec
+    digests = catalog.digests()
+    accepting = _accepting(catalog)
+    return [
+        _state(root, spec, digests, accepting, now) for _, spec in sorted(specs.items())
+    ], now.problem
+
+
+def pick(states: Sequence[RunState], prefixes: Iterable[str]) -> list[RunState]:
+    """The runs whose ids begin with `prefixes`. Raises UserError: none, or several, for one of them."""
+    found = []
+    for prefix in prefixes:
+        some = [state for state in states if prefix and state.spec.run_id.startswith(prefix)]
+        found.append(some[_one(prefix, [state.spec.run_id for state in some])])
+    return found
+
+
+def log_of(root: Path, prefix: str, of_job: bool) -> Path:
+    """The log of a run's newest attempt; of its cluster job where asked, or where it has not begun.
+
+    Raises UserError: no such run, or nothing was printed yet.
+    """
+    holds = {
+        run: (batch.id, job) for batch in batches(root) for run, job in batch.runs.items() if job
+    }
+    known = sorted({*holds, *_folders(root)})
+    some = [run for run in known if prefix and run.startswith(prefix)]
+    run_id = some[_one(prefix, some)]
+    paths = [attempt.path / "log.txt" for attempt in reversed(attempts(root, run_id))]
+    if run_id in holds:
+        job_log = log_path(root, *holds[run_id])
+        paths = [job_log] if of_job else [*paths, job_log]
+    elif of_job:
+        raise UserError(f"run {run_id} was never in a cluster job")
+    for path in paths:
+        if path.is_file() and path.stat().st_size:
+            return path
+    raise UserError(f"run {run_id} has printed nothing yet; see `python -m suite status`")
+
+
+def _one(prefix: str, found: Sequence[str]) -> int:
+    if len(found) == 1:
+        return 0
+    if found:
+        raise UserError(f"run {prefix!r} is not one run but {len(found)}: {', '.join(found[:5])}")
+    raise UserError(f"no run {prefix!r} here; see `python -m suite status`")
+
+
+Accepting = Mapping[str, tuple[tuple[str, str], ...]]
+
+
+def _accepting(catalog: Catalog) -> Accepting:
+    """Protocol hash -> (task, evaluation hash) of the tasks that accept it."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for task in catalog.tasks().values():
+        for protocol in task.protocols:
+            pair = (task.name, task.evaluation_hash(protocol))
+            found[protocol.hash] = (*found.get(protocol.hash, ()), pair)
+    return found
+
+
+def _state(
+    root: Path,
+    spec: RunSpec,
+    digests: Mapping[str, str],
+    accepting: Accepting,
+    now: Standing,
+) -> RunState:
+    run_id = spec.run_id
+    pairs = accepting.get(spec.protocol_hash, ())
+    task, evaluation = pairs[0] if pairs else ("", "")
+    digest = digests.get(spec.method) or _own_digest(root, run_id)
+    item = look(root, spec, digest, task, evaluation)
+    place = now.places.get(run_id)
+    hold = now.holds.get(run_id)
+    state: State
+    note = place.reason if place else ""
+    request = None
+    if item.todo in ("done", "evaluate"):
+        state = "done"
+    elif item.todo == "running":
+        state = "running"
+    elif place is not None:
+        state = "queued"
+        if place.state == "RUNNING":
+            note = "its job runs; other runs come first"
+    elif item.todo == "stale":
+        state = "stale"
+    elif request := _request(root, item, hold.batch.created if hold else 0.0):
+        state, note = "cancelled", request
+    elif item.todo in ("failed", "retry"):
+        state = "failed"
+    else:
+        state = "planned" if item.todo == "new" else "stopped"
+    return RunState(spec, state, item, tuple(name for name, _ in pairs), place, note)
+
+
+def _request(root: Path, item: Item, submitted: float) -> str:
+    wanted = max(submitted, item.status.wanted if item.status else 0.0)
+    found = cancelled(root, item.spec.run_id, wanted)
+    return (found.note or BY_US) if found else ""
+
+
+def _own_digest(root: Path, run_id: str) -> str:
+    """Of a method that is not known here: whatever its newest attempt ran counts as today's."""
+    for attempt in reversed(attempts(root, run_id)):
+        digest = finished_digest(attempt)
+        status = attempt.status()
+        if digest or status:
+            return digest or (status.digest if status else "")
+    return ""
+
+
+def _folders(root: Path) -> list[str]:
+    try:
+        names = os.listdir(root / "runs")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [name for name in names if RUN_ID.fullmatch(name)]
+
+
+def _spec(root: Path, run_id: str) -> RunSpec | None:
+    for attempt in reversed(attempts(root, run_id)):
+        try:
+            return read(RunSpec, attempt.path / "spec.json")
+        except (FileNotFoundError, RecordError):
+            pass
+        try:
+            return attempt.record().spec
+        except (FileNotFoundError, RecordError):
+            continue
+    return None
