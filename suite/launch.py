@@ -198,7 +198,9 @@ def _installed(names: Iterable[str]) -> list[str]:
     return found
 
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 2.0, 30.0
+"""Between two looks: from the first, growing to the second with a suite's length, since every look is a
+question to the cluster's one controller."""
 MAX_RESUBMITS = 3
 """So often `follow` submits a run again that its job has lost."""
 
@@ -210,7 +212,6 @@ def follow(
     *,
     backoff: float,
     on_report: Callable[[Report], None] = lambda _: None,
-    poll: float = POLL_SECONDS,
 ) -> dict[str, Report]:
     """Watch runs on a cluster until each has an end; run id -> final report.
 
@@ -221,7 +222,7 @@ def follow(
     """
     from suite.dispatch.standing import standing
 
-    left = dict(work)
+    left, began = dict(work), time.monotonic()
     final: dict[str, Report] = {}
     submitted: dict[str, int] = {}
     due: dict[str, float] = {}
@@ -252,7 +253,8 @@ def follow(
             for run_id in ready:
                 del due[run_id]
         elif left:
-            time.sleep(poll)
+            shortest, longest = POLL_SECONDS
+            time.sleep(min(longest, max(shortest, (time.monotonic() - began) / 20)))
     return final
 
 

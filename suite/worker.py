@@ -151,6 +151,7 @@ class Job:
     _sitting: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
     _written: float = 0.0
+    _step: int = 0
     _owns: bool = False
 
     def data(self) -> Path:
@@ -167,7 +168,7 @@ class Job:
 
         Raises TimeLimit when the run's time is used up.
         """
-        now = time.monotonic()
+        now, self._step = time.monotonic(), step
         if now - self._reported > 0.5:
             self._reported = now
             self.report(Report(run_id=self.spec.run_id, state="running", step=step, total=total))
@@ -190,6 +191,8 @@ class Job:
         Raises TakenOver where another process has written it since.
         """
         self.require_owner()
+        # between two heartbeats the training has gone on
+        progress = {"step": max(self._step, self.status.step), **progress}
         # the sitting's own start stays the base of `elapsed`; only the file gets the sum
         self.attempt.write_status(
             msgspec.structs.replace(
@@ -203,8 +206,7 @@ class Job:
             durable=durable or state != "running",
         )
         self._owns = True
-        if progress:
-            self.status = msgspec.structs.replace(self.status, **progress)
+        self.status = msgspec.structs.replace(self.status, **progress)
 
     def require_owner(self) -> None:
         """Raise TakenOver if another process has taken up the run since this one did."""

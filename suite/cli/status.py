@@ -47,7 +47,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again until nothing runs or waits any more.")
     ] = False,
-    interval: Annotated[float, typer.Option(help="Seconds between two looks.")] = 5.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.")] = 10.0,
     root: Root = None,
     plugin: Plugins = [],  # noqa: B006
     format: Annotated[str, typer.Option(help="table or json.")] = "table",

@@ -27,7 +27,7 @@ from suite.sites import Site
 from suite.worker import Assignment
 
 BATCH_SCHEMA = 1
-_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
+_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +99,7 @@ def log_path(root: Path, batch_id: str, job: str) -> Path:
 
 def new_id(now: float) -> str:
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-    return f"{stamp}-{os.urandom(2).hex()}"
+    return f"{stamp}-{os.urandom(3).hex()}"
 
 
 def user() -> str:

@@ -91,6 +91,8 @@ def _slots(
     site: Site, threads: int, workers: int | None, memory: Sequence[int | None]
 ) -> tuple[int, str]:
     """Runs at a time in a job, and why."""
+    if workers is not None:
+        return workers, f"{workers} at a time, as asked"
     known = [peak for peak in memory if peak]
     peak = ceil(max(known) * MARGIN) if known else None
     if site.gpus_per_node:
@@ -103,8 +105,6 @@ def _slots(
         slots, on = max(1, cores // threads), f"{cores} core(s)"
         if peak and site.mem_bytes:
             slots = min(slots, _share("mem", site.mem_bytes, peak))
-    if workers is not None:
-        return workers, f"{workers} at a time, as asked"
     if peak:
         on += f", peak memory {peak / 2**30:.1f} GiB a run with {MARGIN - 1:.0%} margin"
     return slots, f"{slots} at a time on {on}"

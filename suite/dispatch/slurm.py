@@ -172,8 +172,6 @@ def recover(root: Path, known: Iterable[Batch], cluster_name: str) -> list[Batch
 
 def queue(names: Iterable[str]) -> dict[str, Queued]:
     """Job id (`12_3` or `12`) -> its place in the queue, for the jobs of these names."""
-    from submitit.slurm.slurm import read_job_id
-
     wanted = ",".join(names)
     if not wanted:
         return {}
@@ -182,12 +180,19 @@ def queue(names: Iterable[str]) -> dict[str, Queued]:
     for line in text.splitlines():
         shown, state, node, reason = line.split("|", 3)
         entry = Queued(state, node, "" if reason == "None" else reason)
-        for job, *span in read_job_id(shown):
-            if not span:
-                found[job] = entry
-            for index in range(int(span[0]), int(span[-1]) + 1) if span else ():
-                found[f"{job}_{index}"] = entry
+        found.update(dict.fromkeys(_expand(shown), entry))
     return found
+
+
+def _expand(shown: str) -> Iterator[str]:
+    """`7`, `7_3`, and `7_[0-2,5%4]`, as SLURM shows array jobs that wait together, as single ids."""
+    from submitit.slurm.slurm import read_job_id
+
+    for job, *span in read_job_id(shown):
+        if not span:
+            yield job
+        for index in range(int(span[0]), int(span[-1]) + 1) if span else ():
+            yield f"{job}_{index}"
 
 
 def endings(ids: Iterable[str]) -> dict[str, Ending]:
@@ -221,7 +226,8 @@ def _accounts(bases: Iterable[str]) -> dict[str, Ending]:
     for line in text.splitlines():
         job, state, code, node = (line.split("|") + [""] * 4)[:4]
         word, _, by = state.partition(" by ")
-        rows[job] = Ending(word, code, "" if node == "None assigned" else node, by)
+        ending = Ending(word, code, "" if node == "None assigned" else node, by)
+        rows.update(dict.fromkeys(_expand(job), ending))
     return rows
 
 
@@ -234,11 +240,12 @@ def _memory(bases: Iterable[str]) -> dict[str, Ending]:
             continue  # slurmctld forgets a job some minutes after its end
         for line in text.splitlines():
             fields = dict(re.findall(r"(\w+)=(\S*)", line))
-            job = fields.get("JobId", "")
-            if "ArrayTaskId" in fields:
-                job = f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
+            job, tasks = fields.get("JobId", ""), fields.get("ArrayTaskId", "")
+            if tasks:
+                job = f"{fields['ArrayJobId']}_{tasks if tasks.isdecimal() else f'[{tasks}]'}"
             node = fields.get("NodeList", "").replace("(null)", "")
-            rows[job] = Ending(fields.get("JobState", ""), fields.get("ExitCode", ""), node)
+            ending = Ending(fields.get("JobState", ""), fields.get("ExitCode", ""), node)
+            rows.update(dict.fromkeys(_expand(job), ending))
     return rows
 
 

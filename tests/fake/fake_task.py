@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from suite.hold import TakenOver
 from suite.jsonio import write_atomic
 from suite.protocol import Budget, DataSet, Facts, Protocol
 from suite.record import Cost, MetricRow, subset
@@ -73,6 +74,8 @@ def train(job: Job) -> Outcome:
             job.beat(step, STEPS)
             if job.stopping():
                 raise Stopped
+        except TakenOver:
+            raise
         except BaseException:
             save()
             raise
@@ -82,6 +85,7 @@ def train(job: Job) -> Outcome:
         cost=Cost(parameters=1, iterations=STEPS, train_seconds=time.monotonic() - begun),
         predictions={"test": {"score": np.array([score])}},
         curves={"total": [(STEPS, total)]},
+        environment={"visible": os.environ.get("CUDA_VISIBLE_DEVICES", "")},
     )
 
 
@@ -98,6 +102,10 @@ def _misbehave(what: str, step: int, job: Job) -> None:
         os._exit(137)
     if what == "hang":
         time.sleep(600)
+    if what == "memory":
+        block = bytearray(600 << 20)
+        time.sleep(6)
+        del block
     if what == "full":
         raise OSError(28, "No space left on device")
 

@@ -14,7 +14,7 @@ CARD = {
         "at": {"default": 0, "low": 0, "help": "step at which to misbehave, 0 for never"},
         "what": {
             "default": "none",
-            "choices": ["none", "nan", "oom", "code", "die", "die-once", "hang", "full"],
+            "choices": ["none", "nan", "oom", "code", "die", "die-once", "hang", "full", "memory"],
             "help": "how to misbehave",
         },
         "later": {"default": 1, "neutral": 1, "help": "a parameter added later"},

@@ -1,0 +1,199 @@
+"""A real SLURM for tests (`tests/slurm/cluster.sh`), and what tests do to it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.catalog import Catalog
+from suite.survey import survey
+
+SCRIPT = Path(__file__).parent / "slurm" / "cluster.sh"
+SITE = """
+[test]
+backoff_seconds = 1
+signal_seconds = 5
+mem = "500M"
+pack = 1
+"""
+
+
+def missing(accounts: str) -> str:
+    """Why no cluster can be started here; "" if one can."""
+    if os.geteuid() != 0:
+        return "a SLURM of one's own needs root"
+    wanted = ["slurmctld", "slurmd", "squeue", "munged"]
+    if accounts == "dbd":
+        wanted += ["slurmdbd", "mariadbd"]
+    # daemons lie in sbin, which is not on every PATH
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    lacking = [name for name in wanted if shutil.which(name, path=path) is None]
+    if lacking:
+        return (
+            f"no {', '.join(lacking)} here: apt-get install slurmctld slurmd slurm-client munge "
+            "slurmdbd mariadb-server"
+        )
+    return ""
+
+
+class Cluster:
+    """A running cluster of four nodes with two cores and two fake GPUs each."""
+
+    def __init__(self, folder: Path, accounts: str, port: int) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+            "SLURM_CI_ROOT": str(folder),
+            "SLURM_CONF": str(folder / "etc" / "slurm.conf"),
+            "ACCT": accounts,
+            "PORT": str(port),
+        }
+
+    def script(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(SCRIPT), *arguments], env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def call(self, *command: str, check: bool = True) -> str:
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout
+
+    def pid(self, daemon: str) -> int:
+        return int((self.folder / "run" / f"{daemon}.pid").read_text())
+
+    def ready(self, nodes: int = 4) -> None:
+        """Wait until every node takes jobs and none is left."""
+
+        def idle() -> bool:
+            self.call("scancel", "-u", "root", check=False)
+            found = self.call("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False).split()
+            return len(set(found)) == nodes
+
+        until(idle, 60, "nodes are not idle")
+
+
+@contextmanager
+def started(accounts: str) -> Iterator[Cluster]:
+    """A cluster for the block. Skips the test where there can be none."""
+    reason = missing(accounts)
+    if reason:
+        pytest.skip(reason)
+    # sockets have short names: not below pytest's temporary folder
+    folder = Path(f"/tmp/longtail-slurm-{os.getpid()}-{accounts}")
+    port = 20000 + os.getpid() % 400 * 40 + (20 if accounts == "none" else 0)
+    cluster = Cluster(folder, accounts, port)
+    try:
+        cluster.script("up")
+        yield cluster
+    finally:
+        cluster.script("down")
+
+
+def until(holds: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+    """Wait until `holds()` is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, what or "it did not come about"
+        time.sleep(0.2)
+    return found
+
+
+class Lab:
+    """One results root on the cluster, and the command line on it."""
+
+    def __init__(self, cluster: Cluster, folder: Path, extra: Mapping[str, str]) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.root = folder / "results"
+        sites = folder / "sites.toml"
+        sites.write_text(SITE)
+        # the path the fake task lies on is set by the `fake` fixture
+        self.environment = {
+            **cluster.environment,
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "LONGTAIL_SITES": str(sites),
+            **extra,
+        }
+
+    def suite(self, *arguments: str, code: int | None = 0, timeout: float = 120) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "suite", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "suite", *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """run id -> what `status --format json` says of it, without a process for every look."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("PATH", "SLURM_CONF"):
+                patch.setenv(name, self.environment[name])
+            states, _ = survey(self.root, Catalog.load())
+        return {state.spec.run_id: state.as_dict() for state in states}
+
+    def states(self) -> list[str]:
+        return sorted(run["state"] for run in self.runs().values())
+
+    def started(self, step: int = 1, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until `count` runs have reached `step`."""
+
+        def running() -> list[dict[str, Any]] | None:
+            found = [
+                run
+                for run in self.runs().values()
+                if run["state"] == "running" and (run["step"] or 0) >= step
+            ]
+            return found if len(found) >= count else None
+
+        return until(running, 60, "no run has begun")
+
+    def settled(self, seconds: float = 120) -> list[str]:
+        """Wait until nothing runs or waits; the states then."""
+
+        def through() -> list[str] | None:
+            found = self.states()
+            return None if {"running", "queued"} & set(found) else found
+
+        return until(through, seconds, "jobs go on for ever")
+
+
+def board(suite: Callable[..., Any]) -> list[tuple[Any, ...]]:
+    """The board of the fake task as figures that must not depend on where it was made."""
+    rows = json.loads(suite("leaderboard", "--task", "fake", "--format", "json").stdout)
+    return sorted(
+        (
+            row["method"],
+            json.dumps(row["params"], sort_keys=True),
+            row["state"],
+            row["n"],
+            row["rank"],
+            json.dumps(row["metrics"], sort_keys=True),
+            tuple(sorted(row["runs"])),
+        )
+        for row in rows
+        if row["state"] != "planned"
+    )

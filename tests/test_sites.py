@@ -1,0 +1,89 @@
+"""Requests of cluster jobs: site files, flags over them, and what is wrong with either."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suite.errors import UserError
+from suite.sites import Site, check, request, sites
+
+
+@pytest.fixture
+def profiles(tmp_path, monkeypatch):
+    def write(text):
+        path = tmp_path / "sites.toml"
+        path.write_text(text)
+        monkeypatch.setenv("LONGTAIL_SITES", str(path))
+
+    return write
+
+
+def test_flags_beat_the_profile_and_add_to_its_sbatch_options(profiles):
+    profiles(
+        '[lab]\npartition = "gpu"\nmem = "8G"\nsbatch = { reservation = "x", exclusive = true }\n'
+    )
+    site = request("lab", {"mem": "16G", "time": None, "sbatch": ["--nice=5", "hold"], "pack": "3"})
+    assert (site.partition, site.mem, site.pack) == ("gpu", "16G", 3)
+    assert site.sbatch == {"reservation": "x", "exclusive": True, "nice": "5", "hold": True}
+
+
+def test_without_a_file_there_are_no_sites():
+    assert sites() == {}
+    assert request(None, {"partition": None}) == Site()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ('[lab]\npartion = "x"\n', ["[lab]", "unknown key 'partion'; did you mean partition"]),
+        ("[lab]\ngpus_per_node = 'two'\n", ["[lab]", "gpus_per_node"]),
+        ("[lab]\ncpus_per_task = 0\n", ["cpus_per_task is 0; at least 1"]),
+        ("[lab]\npack = -1\n", ["pack is -1"]),
+        ("[lab]\ntime = 'long'\n", ["time 'long'"]),
+        ("[lab]\nmem = '16 cows'\n", ["mem '16 cows'"]),
+        ("[lab]\nsbatch = { array = '0-9' }\n", ["'array' is set by the suite itself"]),
+        ("[lab]\npartition = ''\n", ["no value that sbatch takes"]),
+        ("partition = 'x'\n", ["stands outside of a table"]),
+        ("[lab\n", ["sites.toml"]),
+    ],
+)
+def test_a_bad_site_file_is_named(profiles, text, parts):
+    profiles(text)
+    with pytest.raises(UserError) as error:
+        sites()
+    for part in ["sites.toml", *parts]:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value).strip()
+
+
+def test_unknown_site(profiles):
+    profiles("[lab]\n")
+    with pytest.raises(UserError, match="--site lib: no such site; did you mean lab"):
+        request("lib", {})
+    with pytest.raises(UserError, match="--pack 'many'"):
+        request("lab", {"pack": "many"})
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [(90, 90), ("90", 90), ("2:30", 3), ("4:00:00", 240), ("2-12", 3600), ("1-00:01", 1441),
+     ("1-02:03:04", 1564)],
+)  # fmt: skip
+def test_times_as_slurm_writes_them(text, minutes):
+    assert Site(time=text).minutes == minutes
+
+
+@given(st.integers(0, 6), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_every_spelling_of_a_time_is_rounded_up(days, hours, minutes, seconds):
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    text = f"{days}-{hours}:{minutes:02}:{seconds:02}"
+    if total < 60:
+        with pytest.raises(UserError, match="at least one minute"):
+            _ = Site(time=text).minutes
+    else:
+        assert Site(time=text).minutes == -(-total // 60)
+
+
+def test_memory_sizes():
+    assert check({"mem": "500"}, "").mem_bytes == 500 << 20  # MiB, as for sbatch
+    assert check({"mem": "16GB", "gpu_mem": "80g"}, "").gpu_mem_bytes == 80 << 30
