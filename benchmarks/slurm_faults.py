@@ -250,9 +250,10 @@ def campaign(cluster: Cluster, given: argparse.Namespace, folder: Path) -> int:
     keeper.join()
     bring_to_the_end(lab, commands, 1500)
     for log in lab.root.glob("jobs/2*/slurm/*_log.out"):
-        text = log.read_text(errors="replace")
-        faults.counts["memory limit"] += text.count("exceeded memory limit")
-        faults.counts["time limit"] += text.count("code 75, to be queued again")
+        # one part a start of the job
+        for part in log.read_text(errors="replace").split("Starting with JobEnvironment"):
+            faults.counts["memory limit"] += "exceeded memory limit" in part
+            faults.counts["time limit"] += "code 75, to be queued again" in part
     # a USR2 of ours ends in 75 too
     faults.counts["time limit"] = max(
         0, faults.counts["time limit"] - faults.counts["USR2 to a job"]
