@@ -179,7 +179,9 @@ def bring_to_the_end(lab: Lab, commands: list[list[str]], seconds: float) -> Non
         runs = lab.runs().values()
         states = Counter(run["state"] for run in runs)
         print(f"    {dict(states)}", flush=True)
-        if not states["running"] and not states["queued"]:
+        if any("retry" in (run["note"] or "") for run in runs):
+            lab.suite("retry", code=None)
+        elif not states["running"] and not states["queued"]:
             left = [r for r in runs if r["state"] != "done" and not _by_itself(r)]
             if not left:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from suite.catalog import Catalog
 from suite.dispatch.batch import Batch, jobs_folder, new_id, user
 from suite.dispatch.local import LocalDispatch, Slot
 from suite.dispatch.packing import Measured, Packing, pack
+from suite.errors import UserError
 from suite.plan import Item, Plan, measured
 from suite.protocol import Protocol
 from suite.provenance import PACKAGES
@@ -217,17 +219,24 @@ def follow(
 
     A run whose job is gone for a reason of the cluster's (time limit, preemption, a dead node) is
     handed to `submit_again`, `MAX_RESUBMITS` times at most, after `backoff` seconds, doubled each
-    time. What fails for lack of the package or of the results root ends the whole batch: the other
+    time; a job that SLURM holds after a failed launch is released as often, and then cancelled. What
+    fails for lack of the package or of the results root ends the whole batch: the other
     jobs would fail the same way.
     """
+    from suite.dispatch import slurm
     from suite.dispatch.standing import standing
 
     left, began = dict(work), time.monotonic()
     final: dict[str, Report] = {}
     submitted: dict[str, int] = {}
     due: dict[str, float] = {}
+    released: dict[str, int] = {}
     while left:
         now = standing(root)
+        for job in {place.job for run, place in now.places.items() if run in left and place.stuck}:
+            released[job] = released.get(job, 0) + 1
+            with contextlib.suppress(UserError):  # it has gone on by itself
+                (slurm.release if released[job] <= MAX_RESUBMITS else slurm.cancel)([job])
         for run_id, assignment in list(left.items()):
             report = _standing_report(root, assignment, run_id in now.places)
             if report is None:
@@ -246,7 +255,7 @@ def follow(
             final[run_id] = report
             on_report(report)
             if report.failure and report.failure.kind == "environment":
-                _end_batch(now.holds[run_id].batch)
+                slurm.cancel_by_name(now.holds[run_id].batch.job_name)
         ready = [run_id for run_id, moment in due.items() if moment <= time.monotonic()]
         if ready:
             submit_again([left[run_id] for run_id in ready])
@@ -283,12 +292,6 @@ def _lost(assignment: Assignment, failure: Failure) -> bool:
     if failure.kind == "timeout":
         return assignment.time_limit is None
     return failure.kind == "killed"
-
-
-def _end_batch(batch: Batch) -> None:
-    from suite.dispatch import slurm
-
-    slurm.cancel_by_name(batch.job_name)
 
 
 def update_store(root: Path, catalog: Catalog) -> None:

@@ -179,6 +179,8 @@ def _state(
         state = "queued"
         if place.state == "RUNNING":
             note = "its job runs; other runs come first"
+        elif place.stuck:
+            note += ": `retry` releases it"
     elif item.todo == "stale":
         state = "stale"
     elif request := _request(root, item, hold.batch.created if hold else 0.0):

@@ -71,6 +71,20 @@ def test_exports(suite, format):
         ((*RUN, "--device", "gpu"), ["--device 'gpu'"]),
         ((*RUN, "--plugin", "none.py"), ["none.py: no such file"]),
         ((*RUN, "--time-limit", "0"), ["--time-limit 0"]),
+        ((*RUN, "--on", "slrum"), ["--on 'slrum': use local or slurm"]),
+        ((*RUN, "--partition", "gpu"), ["--partition is for a cluster job; add --on slurm"]),
+        ((*RUN, "--pack", "4"), ["--pack is for a cluster job; add --on slurm"]),
+        ((*RUN, "--wait"), ["--wait is for cluster jobs; add --on slurm"]),
+        ((*RUN, "--on", "slurm", "--device", "cuda"), ["a job takes --gpus-per-node"]),
+        ((*RUN, "--on", "slurm", "--site", "lab"), ["--site lab: no such site", "sites.toml"]),
+        ((*RUN, "--on", "slurm", "--time", "soon"), ["--on slurm: time 'soon'"]),
+        ((*RUN, "--on", "slurm", "--workers", "0"), ["--workers 0"]),
+        (("status", "--state", "runing"), ["--state 'runing'", "did you mean running"]),
+        (("status", "--task", "fak"), ["unknown task 'fak'"]),
+        (("cancel",), ["cancel what?"]),
+        (("cancel", "abc"), ["no run 'abc' here"]),
+        (("logs", "abc"), ["no run 'abc' here"]),
+        (("retry", "--kind", "omm"), ["--kind 'omm'", "did you mean oom"]),
         (("leaderboard", "--task", "fake", "--by", "scroe"), ["scroe", "score"]),
         (("leaderboard", "--task", "fake", "--format", "word"), ["--format 'word'"]),
         (("show", "abc"), ["no run 'abc'"]),
@@ -282,3 +296,61 @@ def test_the_command_to_go_on_leaves_out_fresh(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["suite", "run", "--task", "fake", "--fresh"])
     assert _own_command(without="--fresh") == "python -m suite run --task fake"
     assert _own_command() == "python -m suite run --task fake --fresh"
+
+
+def test_status_cancel_retry_and_logs_of_runs_here(suite, tmp_path):
+    assert "no runs yet" in suite("status").stdout
+    planned = json.loads(suite("status", "--task", "fake", "--format", "json").stdout)
+    assert [run["state"] for run in planned["runs"]] == ["planned"] * 3
+    slow = ("--set", "steady.sleep=0.2", "--workers", "3")
+    broken = ("--set", "calm.what=oom", "--set", "calm.at=2")
+    command = [sys.executable, "-m", "suite", *RUN, *slow, *broken]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+    def states():
+        found = json.loads(suite("status", "--format", "json").stdout)["runs"]
+        return {run["method"]: run for run in found}
+
+    deadline = time.monotonic() + 60
+    while states().get("steady", {}).get("state") != "running":
+        assert time.monotonic() < deadline
+    while states()["calm"]["state"] != "failed" or states()["brisk"]["state"] != "done":
+        assert time.monotonic() < deadline
+    steady = states()["steady"]
+    assert steady["total"] == 60
+    shown = suite("status").stdout
+    assert re.search(rf"{steady['run']} +steady +0 +\d+ of 60", shown)
+    assert "oom" in shown
+    assert "1 run(s) cancelled" in suite("cancel", steady["run"][:6]).stdout
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "1 run(s) were cancelled meanwhile" in errors
+    assert states()["steady"]["state"] == "cancelled"
+    assert "out of memory" in suite("logs", states()["calm"]["run"]).stdout
+    assert "nothing to try again" in suite("retry", "--kind", "nan").stdout
+    assert "calm" in suite("retry", "--dry-run").stdout
+    again = suite("retry", steady["run"])
+    assert again.returncode == 0
+    assert states()["steady"]["state"] == "done"
+
+
+def test_sites_are_listed(suite, tmp_path, monkeypatch):
+    assert "no sites yet" in suite("sites").stdout
+    path = tmp_path / "mine.toml"
+    path.write_text('[lab]\npartition = "gpu"\n')
+    monkeypatch.setenv("LONGTAIL_SITES", str(path))
+    assert "partition=gpu" in suite("sites").stdout
+    printed = suite("run", "--task", "fake", "--on", "slurm", "--site", "lab", "--dry-run")
+    assert printed.returncode == 0, printed.stderr
+    assert "#SBATCH --partition=gpu" in printed.stdout
+    assert not (tmp_path / "results").exists()
+    path.write_text('[lab]\npartion = "gpu"\n')
+    refused(suite("sites"), "mine.toml: [lab]: unknown key 'partion'; did you mean partition")
+
+
+def test_without_slurm_it_says_how_to_run_here(suite, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/nowhere")
+    refused(suite(*RUN, "--on", "slurm"), "no SLURM on this machine", "--on local")
+    assert not (tmp_path / "results").exists()

@@ -93,6 +93,42 @@ def test_worker_that_dies_once_is_resumed_and_one_that_keeps_dying_has_failed(tm
 
 
 @pytest.mark.fault
+def test_out_of_memory_and_disk_full_are_tried_three_times_and_code_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "BACKOFF_SECONDS", 0.1)
+    kinds = {"calm": "oom", "brisk": "full", "steady": "code"}
+    settings = [f"{m}.{key}" for m, what in kinds.items() for key in (f"what={what}", "at=3")]
+    todo = work(tmp_path, *settings)
+    began = time.monotonic()
+    reports = LocalDispatch(cpu(1)).run(todo)
+    by_method = {a.spec.method: reports[a.spec.run_id].failure.kind for a in todo}
+    assert by_method == {"calm": "oom", "brisk": "disk", "steady": "code"}
+    restarts = {}
+    for assignment in todo:
+        (attempt,) = attempts(tmp_path, assignment.spec.run_id)
+        restarts[assignment.spec.method] = attempt.status().restarts
+    assert restarts == {"calm": 2, "brisk": 2, "steady": 0}
+    assert time.monotonic() - began >= 0.1 + 0.4
+
+
+@pytest.mark.fault
+def test_stopping_from_outside_checkpoints_and_stops(tmp_path):
+    todo = work(tmp_path, *(f"{m}.sleep=0.05" for m in ("steady", "calm", "brisk")))
+    reported = []
+    dispatch = LocalDispatch(
+        cpu(1),
+        on_report=lambda report: reported.append(report.step),
+        stopping=lambda: any(reported),
+    )
+    reports = dispatch.run(todo)
+    assert dispatch.interrupted
+    assert [report.state for report in reports.values()] == ["stopped"]
+    (attempt,) = attempts(tmp_path, todo[0].spec.run_id)
+    assert attempt.status().state == "stopped"
+    assert attempt.checkpoint_dir.exists()
+    assert LocalDispatch(cpu(1)).run(todo)[todo[0].spec.run_id].state == "done"
+
+
+@pytest.mark.fault
 def test_a_hanging_run_is_ended_after_its_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "HANG_GRACE_SECONDS", 0.5)
     todo = work(tmp_path, "steady.what=hang", "steady.at=3", methods=["steady"], time_limit=1.0)

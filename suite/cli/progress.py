@@ -120,14 +120,14 @@ class Progress:
         console, plan = self.console, result.plan
         if not self.work:
             console.print(f"{plan.task.name} under {escape(plan.protocol.name)}: nothing to do")
-        command = own_command()
+        command = _own_command()
         if result.interrupted:
             done = sum(report.state == "done" for report in result.reports.values())
             fresh = "--fresh" in sys.argv
             console.print(
                 f"Stopped: {done} of {len(self.work)} done; what was running is checkpointed. "
                 # with --fresh what has just been trained would be trained once more
-                f"To go on:\n  {escape(own_command(without='--fresh'))}"
+                f"To go on:\n  {escape(_own_command(without='--fresh'))}"
                 + ("\nRuns not begun anew keep their old records; name them to --fresh." * fresh)
             )
             return
@@ -154,5 +154,5 @@ class Progress:
         )
 
 
-def own_command(without: str = "") -> str:
+def _own_command(without: str = "") -> str:
     return "python -m suite " + shlex.join(word for word in sys.argv[1:] if word != without)

@@ -87,6 +87,7 @@ def retry(
     from suite.catalog import Catalog
     from suite.cli.carrying import Carrier
     from suite.cli.output import plan_table
+    from suite.dispatch import slurm
     from suite.dispatch.local import make_slots
     from suite.dispatch.standing import standing
     from suite.errors import UserError, did_you_mean
@@ -113,15 +114,21 @@ def retry(
     if problem and on != "local":
         raise UserError(problem)
     named = pick(known, runs) if runs else known
+    stuck = {run.place.job for run in named if run.place is not None and run.place.stuck}
+    if stuck and not dry_run:
+        slurm.release(stuck)
+        print(f"{len(stuck)} job(s) released that SLURM held after a failed launch")
     chosen = [
         run
         for run in named
         if (task is None or task in run.tasks) and _wanted(run, kind, bool(runs))
     ]
     for run in named if runs else ():
-        if run not in chosen:
+        if run not in chosen and not (run.place and run.place.stuck):
             print(f"run {run.spec.run_id} is {run.state}: not tried again")
     if not chosen:
+        if stuck:
+            return
         print("nothing to try again; see `python -m suite status`")
         return
     holds = standing(results).holds

@@ -256,6 +256,12 @@ def cancel(ids: Iterable[str]) -> None:
         _call("scancel", "--quiet", *chosen[first : first + 500])
 
 
+def release(ids: Iterable[str]) -> None:
+    """Let held jobs go on."""
+    for job in sorted(ids):
+        _call("scontrol", "release", job)
+
+
 def cancel_by_name(name: str) -> None:
     _call("scancel", "--quiet", f"--name={name}")
 

@@ -34,6 +34,15 @@ class Place:
     reason: str
     batch: str
 
+    @property
+    def stuck(self) -> bool:
+        """Whether SLURM itself holds the job, after a launch that failed: it waits for `retry`."""
+        reason = self.reason.lower()
+        return self.state == "PENDING" and ("requeued held" in reason or reason in STUCK)
+
+
+STUCK = frozenset({"jobholdmaxrequeue", "job_requeued_in_held_state", "job requeued in held state"})
+
 
 @dataclass(frozen=True)
 class Hold:

@@ -1,0 +1,317 @@
+"""What becomes of runs whose jobs the cluster has ended, from its answers alone (no SLURM needed)."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from suite import launch
+from suite.catalog import Catalog
+from suite.dispatch import slurm, standing
+from suite.dispatch.batch import Batch, log_path, new_id, write_batch
+from suite.dispatch.slurm import Cluster, Ending, NoAnswer, Queued
+from suite.errors import UserError
+from suite.hold import cancel
+from suite.launch import assignments, follow
+from suite.plan import make_plan
+from suite.record import Attempt, Failure, Status
+from suite.sites import Site
+from suite.survey import survey
+from suite.worker import execute
+
+pytestmark = pytest.mark.usefixtures("fake")
+
+
+class FakeSlurm:
+    """Answers as told; `asked` counts the questions."""
+
+    def __init__(self, monkeypatch):
+        self.queue: dict[str, Queued] = {}
+        self.endings: dict[str, Ending] = {}
+        self.cancelled: list[str] = []
+        self.asked = 0
+        self.up = True
+        monkeypatch.setattr(slurm, "cluster", self._cluster)
+        monkeypatch.setattr(slurm, "queue", lambda names: [*names] and dict(self.queue))
+        monkeypatch.setattr(
+            slurm, "endings", lambda ids: {i: self.endings[i] for i in ids if i in self.endings}
+        )
+        monkeypatch.setattr(slurm, "cancel_by_name", self.cancelled.append)
+
+    def _cluster(self):
+        self.asked += 1
+        if not self.up:
+            raise NoAnswer("SLURM does not answer: gone")
+        return Cluster("ci", 1000)
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    return FakeSlurm(monkeypatch)
+
+
+@pytest.fixture
+def catalog():
+    return Catalog.load()
+
+
+def submitted(root, catalog, *settings, seeds=(0, 1, 2), cluster="ci", **changes):
+    """A batch of one job a run, with ids 7_0, 7_1, ..."""
+    task = catalog.task("fake")
+    plan = make_plan(
+        root, catalog, task, catalog.protocol(task, "quick"), methods=["steady"], seeds=seeds,
+        settings=("steady.sleep=0.0", *settings),
+    )  # fmt: skip
+    now = time.time()
+    batch = Batch(
+        id=new_id(now), created=now, state="submitted", cluster=cluster, site=Site(), slots=1,
+        threads=1, code="x", jobs=[[run] for run in assignments(plan.items, root, None)],
+        ids=[f"7_{n}" for n in range(len(seeds))], **changes,
+    )  # fmt: skip
+    write_batch(root, batch)
+    return batch
+
+
+def states(root, catalog):
+    found, problem = survey(root, catalog)
+    return {state.spec.seed: state for state in found}, problem
+
+
+def test_queue_and_files_together_make_the_state(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog)
+    answers.queue = {
+        "7_0": Queued("RUNNING", "node1", ""),
+        "7_1": Queued("PENDING", "", "Resources"),
+        "7_2": Queued("PENDING", "", "launch failed requeued held"),
+    }
+    run = batch.jobs[0][0]
+    attempt = Attempt(tmp_path, run.spec.run_id, 1)
+    attempt.create(run.spec)
+    now = time.time()
+    status = Status(
+        state="running", digest=run.digest, started=now, heartbeat=now, step=15, total=60,
+        elapsed=30.0, host="elsewhere", job="7_0",
+    )  # fmt: skip
+    attempt.write_status(status)
+    found, problem = states(tmp_path, catalog)
+    assert problem is None
+    assert [found[seed].state for seed in range(3)] == ["running", "queued", "queued"]
+    assert found[0].eta_seconds == 90.0
+    assert found[0].as_dict()["node"] == "node1"
+    assert found[2].note == "launch failed requeued held: `retry` releases it"
+
+
+@pytest.mark.parametrize(
+    ("ending", "log", "kind", "text"),
+    [
+        (Ending("OUT_OF_MEMORY", "0:125", "n1"), "", "oom", "job 7_0 on n1 ended OUT_OF_MEMORY"),
+        (Ending("FAILED", "9:0", "n1"), "StepId exceeded memory limit\n", "oom", "(exit code 9:0)"),
+        (Ending("TIMEOUT", "0:0", "n1"), "", "timeout", "ended TIMEOUT"),
+        (Ending("NODE_FAIL", "0:0"), "", "killed", "job 7_0 ended NODE_FAIL"),
+        (Ending("PREEMPTED", "0:0"), "", "killed", "ended PREEMPTED"),
+        (Ending("FAILED", "75:0"), "", "killed", "was not queued again"),
+        (Ending("FAILED", "0:53", "n9"), "", "environment", "job 7_0 on n9 does not see"),
+        (Ending("FAILED", "78:0"), "No module named 'x'\n", "environment", "No module named 'x'"),
+        (Ending("UNKNOWN"), "", "killed", "keeps no account of it"),
+        (Ending("FAILED", "1:0"), "KeyError: 3\n", "killed", "before the run began: KeyError: 3"),
+    ],
+)  # fmt: skip
+def test_a_job_that_ended_for_good_is_a_failure_of_its_run(
+    tmp_path, answers, catalog, ending, log, kind, text
+):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    path = log_path(tmp_path, batch.id, "7_0")
+    path.parent.mkdir()
+    path.write_text(log)
+    answers.endings = {"7_0": ending}
+    found, _ = states(tmp_path, catalog)
+    failure = found[0].item.status.failure
+    assert (found[0].state, failure.kind) == ("failed", kind)
+    assert text in failure.message
+    asked = answers.asked
+    states(tmp_path, catalog)  # it is on record now: the cluster is asked about the queue alone
+    answers.endings = {}
+    assert states(tmp_path, catalog)[0][0].state == "failed"
+    assert answers.asked == asked + 2
+
+
+def test_what_is_still_alive_or_finished_is_left_alone(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog)
+    done = execute(batch.jobs[0][0], catalog)
+    assert done.state == "done"
+    answers.endings = {"7_0": Ending("FAILED", "1:0")}  # whatever it says: the record stands
+    found, _ = states(tmp_path, catalog)
+    # accounts lag behind the queue: no ending yet, so nothing is settled
+    assert [found[seed].state for seed in range(3)] == ["done", "planned", "planned"]
+    assert Attempt(tmp_path, batch.jobs[1][0].spec.run_id, 1).status() is None
+
+
+def test_a_run_that_failed_by_itself_keeps_its_failure(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog, "steady.what=code", "steady.at=3", seeds=(0,))
+    execute(batch.jobs[0][0], catalog)
+    answers.endings = {"7_0": Ending("NODE_FAIL")}
+    assert states(tmp_path, catalog)[0][0].item.status.failure.kind == "code"
+
+
+def test_a_run_taken_up_here_since_is_not_the_jobs_any_more(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    asked = iter([False] * 10 + [True] * 100)
+    assert execute(batch.jobs[0][0], catalog, stopping=lambda: next(asked)).state == "stopped"
+    answers.endings = {"7_0": Ending("NODE_FAIL")}
+    assert states(tmp_path, catalog)[0][0].state == "stopped"
+
+
+def test_cancelled_on_the_cluster_is_said_and_is_no_failure(tmp_path, answers, catalog):
+    submitted(tmp_path, catalog, seeds=(0,))
+    answers.endings = {"7_0": Ending("CANCELLED", "0:15", "n1", "1000")}
+    found, _ = states(tmp_path, catalog)
+    assert (found[0].state, found[0].note) == ("cancelled", "job 7_0 was cancelled by user id 1000")
+
+
+def test_a_cluster_that_does_not_answer_changes_nothing(tmp_path, answers, catalog):
+    submitted(tmp_path, catalog)
+    answers.up = False
+    answers.endings = {"7_0": Ending("NODE_FAIL")}
+    found, problem = states(tmp_path, catalog)
+    assert problem == "SLURM does not answer: gone"
+    assert {state.state for state in found.values()} == {"planned"}
+
+
+def test_jobs_of_another_cluster_are_not_judged_from_here(tmp_path, answers, catalog):
+    submitted(tmp_path, catalog, cluster="far")
+    answers.endings = {f"7_{n}": Ending("UNKNOWN") for n in range(3)}
+    found, problem = states(tmp_path, catalog)
+    assert problem == "jobs on far are seen from there only"
+    assert {state.state for state in found.values()} == {"planned"}
+
+
+def test_plans_do_not_settle(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    answers.endings = {"7_0": Ending("NODE_FAIL")}
+    standing.standing(tmp_path, settle=False)
+    assert not Attempt(tmp_path, batch.jobs[0][0].spec.run_id, 1).path.exists()
+
+
+def test_cancel_ends_only_jobs_without_other_runs(tmp_path, answers, catalog, monkeypatch):
+    batch = submitted(tmp_path, catalog)
+    answers.queue = {f"7_{n}": Queued("PENDING", "", "Priority") for n in range(3)}
+    some = []
+    monkeypatch.setattr(slurm, "cancel", lambda ids: some.extend(ids))
+    runs = [job[0].spec.run_id for job in batch.jobs]
+    cancel(tmp_path, runs[1])
+    assert standing.cancel_jobs(tmp_path) == ["7_1"]
+    assert (some, answers.cancelled) == (["7_1"], [])
+    cancel(tmp_path, runs[0])
+    cancel(tmp_path, runs[2])
+    standing.cancel_jobs(tmp_path)
+    assert answers.cancelled == [batch.job_name]  # one call for the whole array
+
+
+def test_follow_submits_again_what_the_cluster_lost_and_gives_up_in_the_end(
+    tmp_path, answers, catalog, monkeypatch
+):
+    monkeypatch.setattr(launch, "POLL_SECONDS", (0.01, 0.01))
+    batch = submitted(tmp_path, catalog, seeds=(0, 1))
+    answers.endings = {"7_0": Ending("NODE_FAIL"), "7_1": Ending("NODE_FAIL")}
+    again = []
+
+    def submit_again(lost):
+        again.append([run.spec.seed for run in lost])
+        for run in lost:
+            if run.spec.seed == 0 and len(again) > 1:
+                execute(run, catalog)
+            else:
+                attempt = Attempt(tmp_path, run.spec.run_id, 1)
+                attempt.write_failure(Failure(kind="killed", message="lost once more"))
+
+    work = {job[0].spec.run_id: job[0] for job in batch.jobs}
+    reports = follow(tmp_path, work, submit_again, backoff=0.02)
+    by_seed = {work[run].spec.seed: report for run, report in reports.items()}
+    assert (by_seed[0].state, by_seed[1].state) == ("done", "failed")
+    assert sum(seeds.count(1) for seeds in again) == launch.MAX_RESUBMITS
+
+
+def test_follow_releases_what_slurm_holds_and_gives_up_in_the_end(
+    tmp_path, answers, catalog, monkeypatch
+):
+    monkeypatch.setattr(launch, "POLL_SECONDS", (0.01, 0.01))
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    answers.queue = {"7_0": Queued("PENDING", "", "launch failed requeued held")}
+    released = []
+
+    def give_up(ids):
+        answers.queue = {}
+        answers.endings = {"7_0": Ending("CANCELLED", "0:0", "", "0")}
+
+    monkeypatch.setattr(slurm, "release", released.extend)
+    monkeypatch.setattr(slurm, "cancel", give_up)
+    work = {job[0].spec.run_id: job[0] for job in batch.jobs}
+    (report,) = follow(tmp_path, work, lambda lost: None, backoff=0.0).values()
+    assert report.state == "cancelled"
+    assert released == ["7_0"] * launch.MAX_RESUBMITS
+
+
+def test_a_users_own_hold_is_not_touched(tmp_path, answers, catalog):
+    submitted(tmp_path, catalog, seeds=(0,))
+    answers.queue = {"7_0": Queued("PENDING", "", "JobHeldUser")}
+    found, _ = states(tmp_path, catalog)
+    assert (found[0].note, found[0].place.stuck) == ("JobHeldUser", False)
+
+
+def test_follow_ends_a_batch_that_cannot_work_anywhere(tmp_path, answers, catalog, monkeypatch):
+    monkeypatch.setattr(launch, "POLL_SECONDS", (0.01, 0.01))
+    batch = submitted(tmp_path, catalog, seeds=(0, 1))
+    answers.endings = {"7_0": Ending("FAILED", "0:53", "n1")}
+    answers.queue = {"7_1": Queued("PENDING", "", "Priority")}
+
+    def end(name):
+        answers.queue = {}
+        answers.endings = {"7_1": Ending("CANCELLED", "0:0", "", "0")}
+
+    monkeypatch.setattr(slurm, "cancel_by_name", end)
+    work = {job[0].spec.run_id: job[0] for job in batch.jobs}
+    reports = follow(tmp_path, work, lambda lost: None, backoff=0.0)
+    assert sorted(report.state for report in reports.values()) == ["cancelled", "failed"]
+
+
+def test_array_ranges_are_single_jobs(monkeypatch):
+    shown = "5_[0-2,7%3]|PENDING||Priority\n5_3|RUNNING|node1|None\n6|RUNNING|node2|None\n"
+    monkeypatch.setattr(slurm, "_call", lambda *command: shown)
+    found = slurm.queue(["longtail-x"])
+    assert sorted(found) == ["5_0", "5_1", "5_2", "5_3", "5_7", "6"]
+    assert found["5_7"] == Queued("PENDING", "", "Priority")
+    assert found["5_3"].node == "node1"
+
+
+def test_no_slurm_here_is_one_clear_line(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match=r"no SLURM on this machine.*run here with --on local"):
+        slurm.cluster()
+
+
+def test_the_script_holds_what_was_asked_for(tmp_path):
+    site = Site(
+        partition="gpu", account="me", qos="long", constraint="a100", time="1-00", gpus_per_node=2,
+        cpus_per_task=8, mem="64G", sbatch={"nice": 5, "hold": True}, setup=["module load x"],
+        python="/opt/p",
+    )  # fmt: skip
+    batch = Batch(
+        id="20260101-000000-abcdef", created=0.0, cluster="ci", site=site, slots=2, threads=4,
+        code="CODE", jobs=[],
+    )  # fmt: skip
+    text = slurm.script(tmp_path / "with space", batch, 40)
+    for line in (
+        "#SBATCH --partition=gpu", "#SBATCH --account=me", "#SBATCH --qos=long",
+        "#SBATCH --constraint=a100", "#SBATCH --time=1440", "#SBATCH --gpus-per-node=2",
+        "#SBATCH --cpus-per-task=8", "#SBATCH --mem=64G", "#SBATCH --nice=5", "#SBATCH --hold",
+        "#SBATCH --requeue", "#SBATCH --signal=USR2@120", "module load x",
+    ):  # fmt: skip
+        assert line in text.splitlines()
+    assert "--array=0-39" in text
+    assert "/opt/p -u -m submitit.core._submit" in text
+    assert "wckey" not in text
+    script = Path(tmp_path / "job.sh")
+    script.write_text(text)
+    import subprocess
+
+    assert subprocess.run(["bash", "-n", str(script)], capture_output=True).returncode == 0
