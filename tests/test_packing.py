@@ -39,12 +39,12 @@ def test_a_given_number():
     assert "3 run(s) a job" in packing.why
 
 
-def test_auto_fills_an_hour_with_margin():
-    measured = {"a": Measured(seconds=600.0)}
-    # 600 s with margin is 750 s: four fit into an hour
+def test_auto_fills_a_quarter_of_an_hour_with_margin():
+    measured = {"a": Measured(seconds=150.0)}
+    # 150 s with margin is 187.5 s: four fit
     packing = packed(work(*"a" * 9), measured=measured)
     assert sizes(packing) == [4, 4, 1]
-    assert "60 min" in packing.why
+    assert "15 min" in packing.why
     assert "25% margin" in packing.why
 
 
@@ -60,7 +60,7 @@ def test_auto_without_any_measurement_is_one_round_of_slots():
     packing = packed(work(*"ab" * 3), Site(cpus_per_task=2))
     assert sizes(packing) == [2, 2, 2]
     assert "nothing measured yet" in packing.why
-    assert sizes(packed(work(*"aaaa"), rough=400.0)) == [4]
+    assert sizes(packed(work(*"aaaa"), rough=100.0)) == [4]
 
 
 def test_memory_bounds_the_runs_at_a_time():

@@ -12,8 +12,9 @@ from suite.worker import Assignment
 
 MARGIN = 1.25
 """Measured time and peak memory are taken this much larger: other nodes, other neighbours."""
-TARGET_SECONDS = 3600.0
-"""`auto` fills jobs up to about this long: start-up costs little of it, and a lost node not much."""
+TARGET_SECONDS = 900.0
+"""`auto` fills jobs up to about this long: start-up is about a hundredth of it, and a suite of short
+runs still spreads over the nodes."""
 TIME_SHARE = 0.8
 """... or to this share of the time limit, if that is less."""
 
