@@ -179,6 +179,7 @@ def bring_to_the_end(lab: Lab, commands: list[list[str]], seconds: float) -> Non
         runs = lab.runs().values()
         states = Counter(run["state"] for run in runs)
         print(f"    {dict(states)}", flush=True)
+        lab.cluster.resume()
         if any("retry" in (run["note"] or "") for run in runs):
             lab.suite("retry", code=None)
         elif not states["running"] and not states["queued"]:
@@ -274,6 +275,7 @@ def _keep_going(lab: Lab, commands: list[list[str]], faults: Campaign, wanted: i
     """Keep the queue filled while faults are injected."""
     while sum(faults.counts.values()) < wanted:
         time.sleep(10)
+        lab.cluster.resume()
         lab.suite("retry", code=None)
         for command in commands:
             lab.suite(*command, code=None)

@@ -72,10 +72,16 @@ class Cluster:
     def pid(self, daemon: str) -> int:
         return int((self.folder / "run" / f"{daemon}.pid").read_text())
 
+    def resume(self) -> None:
+        """What an administrator does: put nodes that SLURM has drained to work again."""
+        for node in self.call("sinfo", "-h", "-N", "-t", "drain", "-o", "%N", check=False).split():
+            self.call("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+
     def ready(self, nodes: int = 4) -> None:
         """Wait until every node takes jobs and none is left."""
 
         def idle() -> bool:
+            self.resume()
             self.call("scancel", "-u", "root", check=False)
             found = self.call("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False).split()
             return len(set(found)) == nodes

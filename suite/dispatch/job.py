@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite.dispatch.batch import Batch, jobs_folder, read_batch
+from suite.dispatch.batch import Batch, batch_folder, jobs_folder, read_batch
 from suite.dispatch.local import LocalDispatch, Slot, make_slots
 from suite.dispatch.slurm import REFUSED, STOPPED_EXIT
 from suite.errors import UserError
@@ -72,6 +72,9 @@ class CarryOut:
             # time limits that leave no time for one checkpoint would go round for ever
             return STOPPED_EXIT if _progress(work) > before else 1
         # what failed has been tried again as often as it is to be
+        mark = batch_folder(root, batch.id) / "through" / _job_id()
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
         return 0
 
 

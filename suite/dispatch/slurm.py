@@ -350,8 +350,7 @@ def _setup(root: Path, batch: Batch) -> list[str]:
         *batch.site.setup,
         # the copy made at submission, ahead of whatever is installed or lies in the working folder
         f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
-        f"export LONGTAIL_FAILURES={shlex.quote(str(folder / 'failures'))}",
-        f"export LONGTAIL_BACKOFF={batch.site.backoff_seconds}",
+        f"export LONGTAIL_BATCH={shlex.quote(str(folder))} LONGTAIL_BACKOFF={batch.site.backoff_seconds}",
         # since SLURM 22.05 srun does not take this over by itself
         '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',
         f"[ -f {seen} ] || {{ echo {unseen} >&2; exit {REFUSED}; }}",

@@ -1,17 +1,18 @@
 # After the job's own process, in the batch script, which outlives it whatever killed it: does this
-# job run again? Not after 0 (through), 78 (cannot work here), 143 and 130 (told to end). After 75
-# (stopped at its checkpoints) at once. After anything else it broke: three times in all, waiting
-# longer each time.
+# job run again? Not when it is through, nor after 78 (cannot work here), 143 and 130 (told to end).
+# After 75 (stopped at its checkpoints) at once. After anything else it broke: three times in all,
+# waiting longer each time. It is through when it says so: srun returns 0 for a failed node, too.
 code=$?
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 again=no
+[ $code != 0 ] || [ -e "$LONGTAIL_BATCH/through/$job" ] || code=1
 case $code in
 0 | 78 | 130 | 143) ;;
 75) again=yes ;;
 *)
-    mkdir -p "$LONGTAIL_FAILURES"
-    echo "$code" >>"$LONGTAIL_FAILURES/$job"
-    count=$(wc -l <"$LONGTAIL_FAILURES/$job")
+    mkdir -p "$LONGTAIL_BATCH/failures"
+    echo "$code" >>"$LONGTAIL_BATCH/failures/$job"
+    count=$(wc -l <"$LONGTAIL_BATCH/failures/$job")
     if [ "$count" -lt 3 ]; then
         again=yes
         sleep $((LONGTAIL_BACKOFF << (count - 1)))
