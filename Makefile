@@ -4,7 +4,8 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.longtail-suite
-JOBS ?= 2
+# one more than two cores: the tests on SLURM wait most of the time
+JOBS ?= 3
 
 .PHONY: env run test lint clean
 

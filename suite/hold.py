@@ -1,26 +1,46 @@
 """Who may work on a run: one process at a time, on whatever machine, until it is told to stop.
 
 `flock` decides between processes that share a machine or a file system whose locks reach across
-machines. Not every shared file system has those: so a run whose status beats on another machine is
-left alone too (a lease), and a worker that finds its run taken over stops without writing.
+machines. Not every shared file system has those: so a run whose status is being rewritten by another
+process is left alone too (a lease), and a worker that finds its run taken over stops without writing.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 
 from suite.jsonio import write_atomic
 from suite.record import Status, alive, read_regular
+from suite.spec import RunSpec
+
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class TakenOver(Exception):
     """Another process has taken up the run; this one must write nothing more."""
+
+
+def lock_file(file: IO[Any] | int, *, wait: bool) -> bool:
+    """`flock` the file for this process; False if another one holds it (never with `wait`).
+
+    A file system without locks locks nothing, and says True: leases are then all there is.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
 
 
 @contextlib.contextmanager
@@ -29,51 +49,68 @@ def run_lock(root: Path, run_id: str) -> Iterator[bool]:
     folder = root / "runs" / run_id
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield lock_file(file, wait=False)
 
 
-def held_elsewhere(status: Status | None) -> bool:
-    """Whether a process on another machine worked on the run less than a minute ago.
-
-    On this machine the lock has the say: a status that was left by a killed process holds nobody up.
-    """
-    return status is not None and status.host != platform.node() and alive(status)
+def worked_on(status: Status | None) -> bool:
+    """Whether another process is at the run, by its status: it was rewritten less than a minute ago,
+    on another machine, or by a process of this one that is still there."""
+    if status is None or not alive(status):
+        return False
+    if status.host != platform.node():
+        return True
+    if status.pid == os.getpid():
+        return False
+    try:
+        os.kill(status.pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """A request to leave a run: `asked` in Unix seconds, by the clock of the machine where it was
-    made; `note` says who cancelled it where it was not the verb `cancel`."""
+    """A request to leave runs alone: `asked` in Unix seconds, by the clock of the machine where it was
+    made; `note` says who cancelled where it was not the verb `cancel`."""
 
     asked: float
     note: str = ""
 
 
-def _cancel_path(root: Path | str, run_id: str) -> str:
-    return f"{root}/runs/{run_id}/cancel.json"
+_decode = msgspec.json.Decoder(Cancel).decode
 
 
 def cancel(root: Path, run_id: str, note: str = "") -> None:
     """Ask whoever works on the run, or is going to for a command given before now, to leave it."""
-    path = Path(_cancel_path(root, run_id))
+    _write(root / "runs" / run_id / "cancel.json", note)
+
+
+def cancel_all(root: Path, protocols: Iterable[str] | None = None) -> None:
+    """The same for every run, or for those under protocols with these hashes: also for those that only
+    a dispatch on some machine knows of."""
+    for name in ["all"] if protocols is None else protocols:
+        _write(root / "runs" / f"cancel-{name}.json", "")
+
+
+def _write(path: Path, note: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, msgspec.json.encode(Cancel(time.time(), note)))
 
 
-def cancelled(root: Path | str, run_id: str, wanted: float) -> Cancel | None:
-    """The request made after the command that wanted the run was given (Unix seconds), if any.
+def cancelled(root: Path | str, spec: RunSpec, wanted: float) -> Cancel | None:
+    """The request that was made after the command that wanted the run (Unix seconds), if any.
 
     A later command does not see it, so nothing has to be cleared away.
     """
-    path = _cancel_path(root, run_id)
-    if not os.path.exists(path):
-        return None
-    try:
-        found = msgspec.json.decode(read_regular(path), type=Cancel)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return found if found.asked > wanted else None
+    for name in (f"{spec.run_id}/cancel", f"cancel-{spec.protocol_hash}", "cancel-all"):
+        path = f"{root}/runs/{name}.json"
+        if not os.path.exists(path):
+            continue
+        try:
+            found = _decode(read_regular(path))
+        except (OSError, ValueError, RecursionError):
+            continue  # damaged: it asks for nothing
+        if found.asked > wanted:
+            return found
+    return None

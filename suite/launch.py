@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,10 +105,11 @@ def launch(
 
 @dataclass(frozen=True)
 class Request:
-    """How work goes to a cluster: what a job asks for, runs at a time in a job (None: what fits), and
-    the `--plugin` files."""
+    """How work goes to a cluster: what a job asks for and the profile that says so, runs at a time in a
+    job (None: what fits), and the `--plugin` files."""
 
     site: Site
+    site_name: str | None = None
     workers: int | None = None
     plugins: tuple[Path, ...] = ()
 
@@ -124,7 +126,7 @@ def draft(
 
     Raises UserError: a run needs more memory than a job asks for.
     """
-    on_gpu = request.site.gpus_per_node > 0
+    on_gpu = request.site.gpus > 0
     costs = measured(root, protocol, gpu=on_gpu)
     packing = pack(
         work,
@@ -140,12 +142,15 @@ def draft(
         created=now,
         cluster=cluster,
         site=request.site,
+        site_name=request.site_name,
+        workers=request.workers,
         slots=packing.slots,
         threads=protocol.threads,
         code="",
         plugin_files=[str(plugin) for plugin in request.plugins],
         needs=sorted({*_installed(PACKAGES), *catalog.distributions}),
         jobs=[[msgspec.structs.replace(a, wanted=now) for a in job] for job in packing.jobs],
+        uid=os.getuid(),
         user=user(),
         host=platform.node(),
     )
@@ -161,14 +166,18 @@ def submit(
 ) -> tuple[Batch, Packing]:
     """Submit the work, with a copy of today's code. Call it under `submission_lock`.
 
-    Raises UserError: no SLURM, or sbatch refused; nothing is then left in the queue.
+    Raises UserError: no SLURM, a plug-in that does not load from its copy, a root that sbatch cannot
+    name, or sbatch refused; nothing is then left in the queue.
     """
     from suite import snapshot
     from suite.dispatch import slurm
 
+    if bad := [sign for sign in "%:\\\n" if sign in str(root)]:
+        raise UserError(f"--root {root}: with --on slurm its path cannot hold {bad[0]!r}")
     cluster = slurm.cluster()
     batch, packing = draft(root, catalog, protocol, work, request, cluster.name)
     code = snapshot.take(jobs_folder(root) / "code", catalog.packages, request.plugins)
+    snapshot.try_plugins(code)
     batch = msgspec.structs.replace(
         batch,
         code=code.path.name,
@@ -210,18 +219,20 @@ MAX_RESUBMITS = 3
 def follow(
     root: Path,
     work: Mapping[str, Assignment],
-    submit_again: Callable[[Sequence[Assignment]], None],
+    submit_again: Callable[[Sequence[Assignment]], Mapping[str, Assignment]],
+    own: Container[str],
     *,
     backoff: float,
     on_report: Callable[[Report], None] = lambda _: None,
 ) -> dict[str, Report]:
     """Watch runs on a cluster until each has an end; run id -> final report.
 
-    A run whose job is gone for a reason of the cluster's (time limit, preemption, a dead node) is
-    handed to `submit_again`, `MAX_RESUBMITS` times at most, after `backoff` seconds, doubled each
-    time; a job that SLURM holds after a failed launch is released as often, and then cancelled. What
-    fails for lack of the package or of the results root ends the whole batch: the other
-    jobs would fail the same way.
+    A run of `own` whose job is gone for a reason of the cluster's (time limit, preemption, a dead node)
+    is handed to `submit_again`, `MAX_RESUBMITS` times at most, after `backoff` seconds, doubled each
+    time; it answers with what it has submitted, or another command has in the queue. A job that SLURM
+    holds after a failed launch is released as often, and then cancelled. What fails for lack of the
+    package or of the results root takes the waiting jobs of its batch with it: they would fail the
+    same way. A cluster that does not answer is waited for.
     """
     from suite.dispatch import slurm
     from suite.dispatch.standing import standing
@@ -238,60 +249,72 @@ def follow(
             with contextlib.suppress(UserError):  # it has gone on by itself
                 (slurm.release if released[job] <= MAX_RESUBMITS else slurm.cancel)([job])
         for run_id, assignment in list(left.items()):
-            report = _standing_report(root, assignment, run_id in now.places)
+            waits = run_id in now.places or now.silent is not None
+            report = _standing_report(root, assignment, waits)
             if report is None:
                 continue
             if report.state == "running":
                 on_report(report)
                 continue
-            if report.failure and _lost(assignment, report.failure) and run_id not in due:
+            if run_id in own and _lost(assignment, report):
                 count = submitted.get(run_id, 0)
-                if count < MAX_RESUBMITS:
+                if run_id not in due and count < MAX_RESUBMITS:
                     submitted[run_id] = count + 1
                     due[run_id] = time.monotonic() + backoff * 2**count
-            if run_id in due:
-                continue
+                if run_id in due:
+                    continue
+            due.pop(run_id, None)
             del left[run_id]
             final[run_id] = report
             on_report(report)
-            if report.failure and report.failure.kind == "environment":
-                slurm.cancel_by_name(now.holds[run_id].batch.job_name)
+            if report.failure and report.failure.kind == "environment" and run_id in now.holds:
+                with contextlib.suppress(UserError):
+                    slurm.cancel_by_name(now.holds[run_id].batch.job_name, waiting=True)
         ready = [run_id for run_id, moment in due.items() if moment <= time.monotonic()]
         if ready:
-            submit_again([left[run_id] for run_id in ready])
-            for run_id in ready:
-                del due[run_id]
-        elif left:
+            # where the cluster does not take it now, the next look tries again
+            with contextlib.suppress(UserError):
+                sent = submit_again([left[run_id] for run_id in ready])
+                left.update(sent)
+                for run_id in sent:
+                    del due[run_id]
+        if left:
             shortest, longest = POLL_SECONDS
             time.sleep(min(longest, max(shortest, (time.monotonic() - began) / 20)))
     return final
 
 
-def _standing_report(root: Path, assignment: Assignment, queued: bool) -> Report | None:
-    """What the run's files say: its end, its step, or None where it waits."""
+def _standing_report(root: Path, assignment: Assignment, waits: bool) -> Report | None:
+    """What the run's files say: its end, its step, or None where it waits for its job, or for what the
+    cluster will say of it."""
     from suite.hold import cancelled
 
     spec = assignment.spec
     attempt = Attempt(root, spec.run_id, assignment.attempt)
     status = attempt.status()
+    since = status is not None and status.wanted >= assignment.wanted
     seconds = status.elapsed if status else 0.0
-    if attempt.finished and not (assignment.evaluate_only and queued):
+    if attempt.finished:
         return Report(run_id=spec.run_id, state="done", seconds=seconds)
-    if queued:
-        if status is None or status.state != "running":
-            return None
+    if since and status is not None and status.state == "running" and waits:
         return Report(run_id=spec.run_id, state="running", step=status.step, total=status.total)
-    if cancelled(root, spec.run_id, assignment.wanted):
+    if waits:
+        return None
+    if cancelled(root, spec, assignment.wanted):
         return Report(run_id=spec.run_id, state="cancelled", seconds=seconds)
-    if status is not None and status.state == "failed" and status.failure is not None:
+    if since and status is not None and status.state == "failed":
         return Report(run_id=spec.run_id, state="failed", failure=status.failure, seconds=seconds)
     return None
 
 
-def _lost(assignment: Assignment, failure: Failure) -> bool:
-    if failure.kind == "timeout":
-        return assignment.time_limit is None
-    return failure.kind == "killed"
+def _lost(assignment: Assignment, report: Report) -> bool:
+    """Whether the cluster has ended the run, rather than anything of its own."""
+    if report.failure is None:
+        return False
+    if report.failure.kind == "timeout":
+        # its job's limit, not the run's own
+        return assignment.time_limit is None or report.seconds < assignment.time_limit
+    return report.failure.kind == "killed"
 
 
 def update_store(root: Path, catalog: Catalog) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +14,13 @@ import msgspec
 from suite.card import parse_setting
 from suite.catalog import Catalog
 from suite.errors import UserError
+from suite.hold import worked_on
 from suite.protocol import Protocol
 from suite.record import (
     INFRASTRUCTURE,
     SCHEMA,
     Attempt,
     Status,
-    alive,
     attempts,
     read_regular,
 )
@@ -191,9 +190,9 @@ def look(
         and not (status.failure and status.failure.kind not in INFRASTRUCTURE)
     )
     # an attempt once begun is finished first, also where an older one is finished
-    if resumable and (not fresh or _running(status)):
+    if resumable and (not fresh or worked_on(status)):
         assert status is not None
-        todo: Todo = "retry" if status.failure else "running" if _running(status) else "resume"
+        todo: Todo = "retry" if status.failure else "running" if worked_on(status) else "resume"
         return item(todo, newest, status)
     if fresh:
         return item("new", following)
@@ -209,20 +208,6 @@ def look(
 def _finished(attempt: Attempt, task: str, evaluation_hash: str) -> Todo:
     name = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/evaluations"
     return "done" if os.path.exists(f"{name}/{task}-{evaluation_hash}.json") else "evaluate"
-
-
-def _running(status: Status | None) -> bool:
-    if status is None or not alive(status):
-        return False
-    if status.host != platform.node():
-        return True
-    try:
-        os.kill(status.pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def measured(

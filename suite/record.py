@@ -43,8 +43,8 @@ SCHEMA = 1
 
 FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "bad-data", "environment", "code"]
 FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
-"""`killed`: its process or its job was ended from outside. `environment`: the job's machine lacks the
-package or does not see the results root."""
+"""`killed`: its process or its job was ended from outside. `disk`: full, or failing for the moment.
+`environment`: the job's machine lacks the package or does not see the results root."""
 INFRASTRUCTURE: frozenset[str] = frozenset(
     {"oom", "timeout", "killed", "disk", "bad-data", "environment"}
 )

@@ -33,8 +33,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         time: time limit in minutes or as SLURM writes it (`30`, `4:00:00`, `2-12`).
-        gpus_per_node, cpus_per_task: a job has one node and one task. Without a number of cores it
-            asks for what one run's protocol uses.
+        gpus_per_node: such as `2` or `a100:2`. A job has one node and one task.
+        cpus_per_task: without it a job asks for what its runs' protocol uses.
         mem: memory of the job, such as `16G`.
         gpu_mem: memory of one GPU, such as `80G`: lets `pack` put several runs on one.
         array_parallelism: jobs that may run at a time.
@@ -52,7 +52,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     qos: str | None = None
     constraint: str | None = None
     time: int | str | None = None
-    gpus_per_node: int = 0
+    gpus_per_node: int | str = 0
     cpus_per_task: int | None = None
     mem: str | None = None
     gpu_mem: str | None = None
@@ -71,6 +71,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return None if self.time is None else _minutes(self.time)
 
     @property
+    def gpus(self) -> int:
+        """Number of GPUs of a job."""
+        return _gpus(self.gpus_per_node)
+
+    @property
     def mem_bytes(self) -> int | None:
         return None if self.mem is None else _bytes("mem", self.mem)
 
@@ -80,9 +85,18 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 OURS = frozenset(
-    {"array", "error", "job-name", "nodes", "ntasks", "open-mode", "output", "requeue", "signal"}
+    {"array", "dependency", "error", "job-name", "no-requeue", "nodes", "ntasks", "ntasks-per-node"}
+    | {"open-mode", "output", "parsable", "requeue", "signal", "wait", "wrap", "clusters"}
 )
 """Options of sbatch that a job's bookkeeping hangs on."""
+FLAGS = frozenset(
+    {"partition", "account", "qos", "constraint", "time", "gpus-per-node", "cpus-per-task", "mem"}
+)
+"""Options of sbatch that have a flag and a key of their own."""
+
+
+SHELL = ("setup", "python", "sbatch")
+"""Keys that run something of their own on the node."""
 
 
 def sites_path() -> Path:
@@ -120,7 +134,6 @@ def check(values: Mapping[str, Any], where: str) -> Site:
     except msgspec.ValidationError as error:
         raise UserError(f"{where}: {error}") from None
     lowest = {
-        "gpus_per_node": 0,
         "cpus_per_task": 1,
         "array_parallelism": 1,
         "max_array": 1,
@@ -136,12 +149,27 @@ def check(values: Mapping[str, Any], where: str) -> Site:
         if text is not None and ("\n" in text or not text.strip()):
             raise UserError(f"{where}: {text!r} is no value that sbatch takes")
     for key in site.sbatch:
-        if key.replace("_", "-") in OURS:
+        name = key.replace("_", "-")
+        if name in OURS:
             raise UserError(f"{where}: sbatch option {key!r} is set by the suite itself")
+        if name in FLAGS:
+            raise UserError(
+                f"{where}: give {key!r} as --{name}, or {name.replace('-', '_')} of a site"
+            )
+        if len(name) < 2:
+            raise UserError(f"{where}: sbatch option {key!r}: write its long name")
+        if name == "gres" and "gpu" in str(site.sbatch[key]):
+            raise UserError(f"{where}: ask for GPUs with --gpus-per-node, such as a100:2")
     try:
-        _ = site.minutes, site.mem_bytes, site.gpu_mem_bytes
+        minutes, _ = site.minutes, (site.mem_bytes, site.gpu_mem_bytes, site.gpus)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    if minutes is not None and 60 * minutes <= site.signal_seconds + 30:
+        # SLURM looks every half minute
+        raise UserError(
+            f"{where}: time is {minutes} min, and jobs are told to stop {site.signal_seconds} s before "
+            "their limit (signal_seconds of the site): ask for more time"
+        )
     return site
 
 
@@ -190,6 +218,13 @@ def _minutes(time: int | str) -> int:
     if seconds < 60:
         raise UserError(f"time {time!r}: at least one minute")
     return -(-seconds // 60)
+
+
+def _gpus(asked: int | str) -> int:
+    kind, _, number = str(asked).rpartition(":")
+    if not number.isdecimal() or (kind and not kind.replace("-", "").replace("_", "").isalnum()):
+        raise UserError(f"gpus_per_node {asked!r}: a number, or a type and a number such as a100:2")
+    return int(number)
 
 
 def _bytes(key: str, text: str) -> int:

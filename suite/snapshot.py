@@ -10,6 +10,9 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +38,16 @@ class Snapshot:
 def take(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> Snapshot:
     """Copy the top-level `packages` and the plug-in files below `folder`, unless that copy is there.
 
-    A plug-in that lies in a package is copied with it. Raises UserError: a package that cannot be
-    found or is larger than `MAX_BYTES`.
+    A plug-in that lies in a package is copied with it. A copy that is there is held against its name:
+    one that was damaged, or put there by somebody else, is put aside and made anew. Raises UserError: a
+    package that cannot be found or is larger than `MAX_BYTES`.
     """
     files: dict[str, Path] = {}
     for name in sorted(set(packages)):
         files.update(_package(name))
     copies = []
-    for number, plugin in enumerate(plugins):
+    for number, given in enumerate(plugins):
+        plugin = given.resolve()
         top = plugin.parent
         while (top / "__init__.py").exists() and (top.parent / "__init__.py").exists():
             top = top.parent
@@ -57,9 +62,39 @@ def take(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> Snap
     # a copy is not a checkout: it has to say which commit it was made from
     contents[GIT_FILE] = msgspec.json.encode(git_state())
     path = folder / _digest(contents)
+    if path.exists() and _content(path) != contents:
+        os.rename(path, path.with_name(f".{path.name}.damaged.{time.time_ns()}"))
     if not path.exists():
         _write(path, contents)
     return Snapshot(path, tuple(path / copy for copy in copies))
+
+
+def job_environment(path: Path) -> dict[str, str]:
+    """Variables under which Python takes the copy at `path` before whatever is installed or lies in
+    the working folder, and adds nothing to it, so that it can be held against its name."""
+    return {"PYTHONPATH": str(path), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def try_plugins(copy: Snapshot) -> None:
+    """Load the plug-ins from their copy as a job will. Raises UserError: one needs a file beside it."""
+    if not copy.plugins:
+        return
+    environment = {**os.environ, **job_environment(copy.path)}
+    if before := os.environ.get("PYTHONPATH"):
+        environment["PYTHONPATH"] += os.pathsep + before
+    code = "import sys, pathlib, suite.catalog as c; c.Catalog.load([pathlib.Path(p) for p in sys.argv[1:]])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, copy.plugins)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise UserError(
+            f"a --plugin does not load in a job ({said[0].removeprefix('suite.errors.UserError: ')}): "
+            "put it and what it imports into one package (a folder with __init__.py)"
+        )
 
 
 def _digest(contents: Mapping[str, bytes]) -> str:
@@ -68,6 +103,13 @@ def _digest(contents: Mapping[str, bytes]) -> str:
         whole.update(f"{name}\0{len(content)}\0".encode())
         whole.update(content)
     return whole.hexdigest()[:12]
+
+
+def _content(path: Path) -> dict[str, bytes]:
+    """Every file of a copy, whatever it is called: what does not belong there would be imported."""
+    return {
+        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
 
 
 def _write(path: Path, contents: Mapping[str, bytes]) -> None:

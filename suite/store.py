@@ -7,7 +7,6 @@ sees a whole state. Killed at any instant, an ingester leaves the old store and 
 the next one removes.
 """
 
-import fcntl
 import gc
 import os
 import shutil
@@ -24,6 +23,7 @@ import msgspec
 
 from suite import intake
 from suite.errors import UserError
+from suite.hold import lock_file
 from suite.intake import Refused, Stamp
 from suite.jsonio import canonical, short_hash
 from suite.record import STALE_HEARTBEAT_SECONDS
@@ -192,7 +192,7 @@ def _lock(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(root / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_file(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)

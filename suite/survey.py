@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from suite.catalog import Catalog
 from suite.dispatch.batch import batches, jobs_folder, log_path
 from suite.dispatch.standing import Place, Standing, standing
 from suite.errors import RecordError, UserError
-from suite.hold import cancelled
+from suite.hold import cancelled, worked_on
 from suite.plan import Item, finished_digest, look
-from suite.record import RUN_ID, attempts, read
+from suite.record import RUN_ID, Status, attempts, read
 from suite.spec import RunSpec
 
 State = Literal["planned", "queued", "running", "stopped", "cancelled", "failed", "stale", "done"]
@@ -38,7 +39,8 @@ BY_US = "by `cancel`"
 
 @dataclass(frozen=True)
 class RunState:
-    """One run: what is to be done with it, the live cluster job that holds it, and its tasks' names.
+    """One run: what is to be done with it, what its newest attempt says of itself, the live cluster job
+    that holds it, and its tasks' names.
 
     `note` says why it waits or who cancelled it.
     """
@@ -47,20 +49,22 @@ class RunState:
     state: State
     item: Item
     tasks: tuple[str, ...]
+    status: Status | None = None
     place: Place | None = None
     note: str = ""
 
     @property
     def eta_seconds(self) -> float | None:
         """Seconds until the last iteration at the pace so far; None where that is not known."""
-        status = self.item.status
+        status = self.status
         if self.state != "running" or status is None or not status.step or not status.total:
             return None
-        return status.elapsed / status.step * (status.total - status.step)
+        seconds = status.elapsed / status.step * (status.total - status.step)
+        return seconds if 0 <= seconds < math.inf else None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        status = self.item.status
+        status = self.status
         failure = status.failure if status is not None and self.state == "failed" else None
         return {
             "run": self.spec.run_id,
@@ -82,11 +86,13 @@ class RunState:
 
 
 def survey(
-    root: Path, catalog: Catalog, wanted: Iterable[RunSpec] = ()
-) -> tuple[list[RunState], str | None]:
-    """Every run that has a folder, was submitted or is `wanted`, and why the cluster could not be
-    asked (None if it was, or nothing was submitted)."""
-    now = standing(root) if jobs_folder(root).exists() else Standing()
+    root: Path, catalog: Catalog, wanted: Iterable[RunSpec] = (), *, settle: bool = True
+) -> tuple[list[RunState], Standing]:
+    """Every run that has a folder, was submitted or is `wanted`, and where the jobs stand.
+
+    `settle`: write down what ended jobs have left.
+    """
+    now = standing(root, settle=settle) if jobs_folder(root).exists() else Standing()
     specs = {spec.run_id: spec for spec in wanted}
     specs.update({run: hold.assignment.spec for run, hold in now.holds.items()})
     for run_id in _folders(root):
@@ -96,9 +102,7 @@ def survey(
                 specs[run_id] = spec
     digests = catalog.digests()
     accepting = _accepting(catalog)
-    return [
-        _state(root, spec, digests, accepting, now) for _, spec in sorted(specs.items())
-    ], now.problem
+    return [_state(root, spec, digests, accepting, now) for _, spec in sorted(specs.items())], now
 
 
 def pick(states: Sequence[RunState], prefixes: Iterable[str]) -> list[RunState]:
@@ -166,36 +170,40 @@ def _state(
     task, evaluation = pairs[0] if pairs else ("", "")
     digest = digests.get(spec.method) or _own_digest(root, run_id)
     item = look(root, spec, digest, task, evaluation)
-    place = now.places.get(run_id)
-    hold = now.holds.get(run_id)
-    state: State
-    note = place.reason if place else ""
-    request = None
+    names = tuple(name for name, _ in pairs)
     if item.todo in ("done", "evaluate"):
-        state = "done"
-    elif item.todo == "running":
-        state = "running"
-    elif place is not None:
-        state = "queued"
+        return RunState(spec, "done", item, names)
+    known = attempts(root, run_id)
+    status = known[-1].status() if known else None
+    place = now.places.get(run_id)
+
+    def found(state: State, note: str = "") -> RunState:
+        return RunState(spec, state, item, names, status, place, note)
+
+    # by the attempt's own word, whatever has become of the method's code since it began
+    begun = status is not None and status.state == "running"
+    in_job = place is not None and status is not None and status.job == place.job
+    if begun and (worked_on(status) or (in_job and place is not None and place.state == "RUNNING")):
+        return found("running")
+    if place is not None:
+        note = place.reason
         if place.state == "RUNNING":
             note = "its job runs; other runs come first"
         elif place.stuck:
             note += ": `retry` releases it"
-    elif item.todo == "stale":
-        state = "stale"
-    elif request := _request(root, item, hold.batch.created if hold else 0.0):
-        state, note = "cancelled", request
-    elif item.todo in ("failed", "retry"):
-        state = "failed"
-    else:
-        state = "planned" if item.todo == "new" else "stopped"
-    return RunState(spec, state, item, tuple(name for name, _ in pairs), place, note)
-
-
-def _request(root: Path, item: Item, submitted: float) -> str:
-    wanted = max(submitted, item.status.wanted if item.status else 0.0)
-    found = cancelled(root, item.spec.run_id, wanted)
-    return (found.note or BY_US) if found else ""
+        return found("queued", note)
+    if item.todo == "stale":
+        return found("stale")
+    hold = now.holds.get(run_id)
+    submitted = hold.batch.created if hold else 0.0
+    if status is not None and status.state == "failed" and status.wanted >= submitted:
+        return found("failed")
+    since = max(submitted, status.wanted if status else 0.0)
+    if since and (request := cancelled(root, spec, since)):
+        return found("cancelled", request.note or BY_US)
+    if status is not None:
+        return found("failed" if status.state == "failed" else "stopped")
+    return found("planned")
 
 
 def _own_digest(root: Path, run_id: str) -> str:

@@ -7,13 +7,15 @@ needed to resume.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
 import shutil
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ import msgspec
 from suite.catalog import Catalog, Source
 from suite.errors import DataError, UserError
 from suite.evaluate import evaluate_attempt
-from suite.hold import TakenOver, cancelled, held_elsewhere, run_lock
+from suite.hold import TakenOver, cancelled, run_lock, worked_on
 from suite.plan import finished_digest
 from suite.protocol import Facts, Protocol
 from suite.provenance import environment, method_digest, method_files
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
 
 JOB_VARIABLE = "LONGTAIL_JOB"
 """Environment variable with the id of the cluster job that a worker runs in."""
+
+
+PULSE_SECONDS = 15.0
+"""Between two heartbeats that no iteration makes; a quarter of what a lease lasts."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +159,9 @@ class Job:
     _written: float = 0.0
     _step: int = 0
     _owns: bool = False
+    _lost: bool = False
+    _closed: bool = False
+    _guard: threading.RLock = field(default_factory=threading.RLock)
 
     def data(self) -> Path:
         """Folder of the protocol's data set. Raises DataError."""
@@ -168,6 +177,8 @@ class Job:
 
         Raises TimeLimit when the run's time is used up.
         """
+        if self._lost:
+            raise TakenOver
         now, self._step = time.monotonic(), step
         if now - self._reported > 0.5:
             self._reported = now
@@ -190,30 +201,52 @@ class Job:
 
         Raises TakenOver where another process has written it since.
         """
-        self.require_owner()
-        # between two heartbeats the training has gone on
-        progress = {"step": max(self._step, self.status.step), **progress}
-        # the sitting's own start stays the base of `elapsed`; only the file gets the sum
-        self.attempt.write_status(
-            msgspec.structs.replace(
-                self.status,
-                state=state,
-                failure=failure,
-                heartbeat=time.time(),
-                elapsed=self.elapsed,
-                **progress,
-            ),
-            durable=durable or state != "running",
-        )
-        self._owns = True
-        self.status = msgspec.structs.replace(self.status, **progress)
+        with self._guard:
+            self.require_owner()
+            # between two heartbeats the training has gone on
+            progress = {"step": max(self._step, self.status.step), **progress}
+            # the sitting's own start stays the base of `elapsed`; only the file gets the sum
+            self.attempt.write_status(
+                msgspec.structs.replace(
+                    self.status,
+                    state=state,
+                    failure=failure,
+                    heartbeat=time.time(),
+                    elapsed=self.elapsed,
+                    **progress,
+                ),
+                durable=durable or state != "running",
+            )
+            self._owns, self._closed = True, state != "running"
+            self.status = msgspec.structs.replace(self.status, **progress)
 
     def require_owner(self) -> None:
         """Raise TakenOver if another process has taken up the run since this one did."""
         if self._owns:
             present = self.attempt.status()
             if present is not None and present.owner != self.status.owner:
+                self._lost = True
                 raise TakenOver
+
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """Keep the heartbeat going for the block, whatever it does between two iterations (imports,
+        reading data, testing): without it another machine would take the run for abandoned."""
+        ended = threading.Event()
+
+        def pulse() -> None:
+            while not ended.wait(PULSE_SECONDS):
+                with self._guard, contextlib.suppress(TakenOver, OSError):
+                    if not self._closed:
+                        self.write("running")
+
+        thread = threading.Thread(target=pulse, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 def execute(
@@ -228,10 +261,10 @@ def execute(
     spec = assignment.spec
     started = time.monotonic()
     attempt = Attempt(root, spec.run_id, assignment.attempt)
-    is_cancelled = _every(0.5, lambda: bool(cancelled(root, spec.run_id, assignment.wanted)))
+    is_cancelled = _every(0.5, lambda: bool(cancelled(root, spec, assignment.wanted)))
     try:
         with run_lock(root, spec.run_id) as mine:
-            if not mine or held_elsewhere(attempt.status()):
+            if not mine or worked_on(attempt.status()):
                 return Report(run_id=spec.run_id, state="busy")
             if is_cancelled():
                 return Report(run_id=spec.run_id, state="cancelled")
@@ -321,8 +354,9 @@ def _execute(
     try:
         if method_digest(source.path) != assignment.digest:
             raise UserError(f"{source.path} changed after the run was planned; run again")
-        outcome = protocol.train(job)
-        _store(job, outcome, assignment.digest)
+        with job.alive():
+            outcome = protocol.train(job)
+            _store(job, outcome, assignment.digest)
         _tidy(attempt)
         evaluate_all(attempt, catalog, protocol)
     except Stopped:
@@ -407,8 +441,12 @@ def _kind(error: BaseException) -> FailureKind:
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "oom"
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # a network file system that fails for the moment
+    failing = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO)
     # torch.save and safetensors report a full disk as their own error, with the system's text
-    if (isinstance(error, OSError) and error.errno in full) or "No space left on device" in text:
+    if (
+        isinstance(error, OSError) and error.errno in full + failing
+    ) or "No space left on device" in text:
         return "disk"
     return "code"
 

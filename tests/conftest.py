@@ -51,8 +51,10 @@ def suite(tmp_path: Path) -> Suite:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that share the smoke suite run in one process, and start first: they take longest."""
+    """The tests that share the smoke suite run in one process, those on SLURM in another, and both
+    start first: they take longest."""
     shared = [item for item in items if "smoke" in getattr(item, "fixturenames", ())]
     for item in shared:
         item.add_marker(pytest.mark.xdist_group("smoke"))
-    items.sort(key=lambda item: item not in shared)
+    slurm = [item for item in items if item.get_closest_marker("slurm_real")]
+    items.sort(key=lambda item: item not in shared and item not in slurm)

@@ -81,6 +81,10 @@ def test_exports(suite, format):
         ((*RUN, "--on", "slurm", "--workers", "0"), ["--workers 0"]),
         (("status", "--state", "runing"), ["--state 'runing'", "did you mean running"]),
         (("status", "--task", "fak"), ["unknown task 'fak'"]),
+        (("status", "--seeds", "7"), ["give --task too"]),
+        (("status", "--method", "stedy"), ["did you mean steady?"]),
+        ((*RUN, "--gpus-per-node", "0"), ["--gpus-per-node is for a cluster job"]),
+        (("retry", "--workers", "0"), ["--workers 0"]),
         (("cancel",), ["cancel what?"]),
         (("cancel", "abc"), ["no run 'abc' here"]),
         (("logs", "abc"), ["no run 'abc' here"]),
@@ -334,6 +338,23 @@ def test_status_cancel_retry_and_logs_of_runs_here(suite, tmp_path):
     again = suite("retry", steady["run"])
     assert again.returncode == 0
     assert states()["steady"]["state"] == "done"
+
+
+def test_cancel_all_reaches_runs_that_wait_behind_others_here(suite, tmp_path):
+    slow = [word for m in ("steady", "calm", "brisk") for word in ("--set", f"{m}.sleep=0.1")]
+    command = [sys.executable, "-m", "suite", *RUN, *slow, "--workers", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("results/runs/*/1/status.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "1 run(s) cancelled" in suite("cancel", "--task", "fake").stdout
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "3 run(s) were cancelled meanwhile" in errors
+    assert suite(*RUN, *slow, "--workers", "3").returncode == 0  # a later command goes on
 
 
 def test_sites_are_listed(suite, tmp_path, monkeypatch):

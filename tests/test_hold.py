@@ -1,13 +1,16 @@
 """One process at a time on a run: leases across machines, takeovers, requests to cancel."""
 
+import errno
 import os
+import threading
 import time
 
 import msgspec
 import pytest
 
+from suite import hold, worker
 from suite.catalog import Catalog
-from suite.hold import cancel, cancelled, held_elsewhere
+from suite.hold import cancel, cancel_all, cancelled, run_lock, worked_on
 from suite.plan import make_plan
 from suite.record import Status
 from suite.worker import Assignment, execute
@@ -50,12 +53,49 @@ def test_a_run_that_beats_on_another_machine_is_left_alone(catalog, tmp_path):
     assert execute(assignment, catalog).state == "done"
 
 
-def test_a_status_left_on_this_machine_holds_nobody_up():
+def test_a_status_left_by_a_dead_process_holds_nobody_up():
     here = os.uname().nodename
-    assert held_elsewhere(status())
-    assert not held_elsewhere(status(host=here))
-    assert not held_elsewhere(status(state="stopped"))
-    assert not held_elsewhere(None)
+    assert worked_on(status())
+    assert not worked_on(status(host=here, pid=2**22 + 1))  # no such process
+    assert not worked_on(status(host=here, pid=os.getpid()))  # this one, and it knows better
+    assert worked_on(status(host=here, pid=os.getppid()))
+    assert not worked_on(status(state="stopped"))
+    assert not worked_on(None)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_left_to_leases(catalog, tmp_path, monkeypatch, code):
+    def no_locks(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(hold.fcntl, "flock", no_locks)
+    with run_lock(tmp_path, "0" * 12) as mine:
+        assert mine
+    attempt, assignment = assign(catalog, tmp_path, "steady.sleep=0.0")
+    attempt.create(assignment.spec)
+    attempt.write_status(status(host=os.uname().nodename, pid=os.getppid()))
+    assert execute(assignment, catalog).state == "busy"
+    attempt.write_status(status(host=os.uname().nodename, pid=2**22 + 1))
+    assert execute(assignment, catalog).state == "done"
+
+
+def test_the_heart_beats_while_an_iteration_takes_long(catalog, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "PULSE_SECONDS", 0.05)
+    attempt, assignment = assign(catalog, tmp_path, "steady.sleep=0.6")
+    beats = set()
+
+    def look():
+        beats.add(attempt.status().heartbeat)
+        return len(beats) > 1
+
+    thread = threading.Thread(target=lambda: [time.sleep(0.05) or look() for _ in range(10)])
+    thread.start()
+    execute(assignment, catalog, stopping=lambda: len(beats) > 5)
+    thread.join()
+    assert len(beats) > 5  # in half a second; iterations take longer
+    final = attempt.status()
+    time.sleep(0.2)
+    assert attempt.status() == final == msgspec.structs.replace(final, state="stopped")
 
 
 def test_a_worker_whose_run_was_taken_over_writes_nothing_more(catalog, tmp_path):
@@ -110,8 +150,24 @@ def test_a_cancelled_run_stops_at_its_checkpoint_and_a_later_command_goes_on(cat
     assert attempt.status().restarts == 1
 
 
-def test_a_damaged_request_cancels_nothing(tmp_path):
-    cancel(tmp_path, "0" * 12, "by a test")
-    assert cancelled(tmp_path, "0" * 12, 0.0).note == "by a test"
-    (tmp_path / "runs" / ("0" * 12) / "cancel.json").write_text("{")
-    assert cancelled(tmp_path, "0" * 12, 0.0) is None
+def test_requests_for_all_runs_and_for_those_of_a_protocol(catalog, tmp_path):
+    _, assignment = assign(catalog, tmp_path)
+    spec, before = assignment.spec, time.time()
+    cancel_all(tmp_path, ["another"])
+    assert cancelled(tmp_path, spec, before) is None
+    cancel_all(tmp_path, ["another", spec.protocol_hash])
+    assert cancelled(tmp_path, spec, before)
+    assert cancelled(tmp_path, spec, time.time()) is None
+    later = time.time()
+    cancel_all(tmp_path)
+    assert cancelled(tmp_path, spec, later)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"asked": "now"}'])
+def test_a_damaged_request_cancels_nothing(catalog, tmp_path, content):
+    _, assignment = assign(catalog, tmp_path)
+    spec = assignment.spec
+    cancel(tmp_path, spec.run_id, "by a test")
+    assert cancelled(tmp_path, spec, 0.0).note == "by a test"
+    (tmp_path / "runs" / spec.run_id / "cancel.json").write_bytes(content)
+    assert cancelled(tmp_path, spec, 0.0) is None

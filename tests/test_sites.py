@@ -42,6 +42,12 @@ def test_without_a_file_there_are_no_sites():
         ("[lab]\ntime = 'long'\n", ["time 'long'"]),
         ("[lab]\nmem = '16 cows'\n", ["mem '16 cows'"]),
         ("[lab]\nsbatch = { array = '0-9' }\n", ["'array' is set by the suite itself"]),
+        ("[lab]\nsbatch = { mem = '9G' }\n", ["give 'mem' as --mem"]),
+        ("[lab]\nsbatch = { no-requeue = true }\n", ["set by the suite itself"]),
+        ("[lab]\nsbatch = { p = 'x' }\n", ["write its long name"]),
+        ("[lab]\nsbatch = { gres = 'gpu:2' }\n", ["--gpus-per-node, such as a100:2"]),
+        ("[lab]\ngpus_per_node = 'a100'\n", ["gpus_per_node 'a100'"]),
+        ("[lab]\ntime = 2\n", ["time is 2 min", "120 s before", "signal_seconds"]),
         ("[lab]\npartition = ''\n", ["no value that sbatch takes"]),
         ("partition = 'x'\n", ["stands outside of a table"]),
         ("[lab\n", ["sites.toml"]),
@@ -82,6 +88,10 @@ def test_every_spelling_of_a_time_is_rounded_up(days, hours, minutes, seconds):
             _ = Site(time=text).minutes
     else:
         assert Site(time=text).minutes == -(-total // 60)
+
+
+def test_gpus_with_and_without_a_type():
+    assert [Site(gpus_per_node=asked).gpus for asked in (0, 2, "4", "a100:2")] == [0, 2, 4, 2]
 
 
 def test_memory_sizes():

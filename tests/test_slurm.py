@@ -232,6 +232,41 @@ def test_scancel_is_seen_and_retried(lab, undisturbed):
     whole(lab, undisturbed(*SLOW, "--seeds", "0,1"))
 
 
+def occupy(lab):
+    """A job that takes all of node1, ahead of everything there; its id."""
+    wide = ("--partition=high", "--nodelist=node1", "--exclusive", "--output=/dev/null")
+    return lab.cluster.call("sbatch", "--parsable", *wide, "--wrap", "sleep 100").strip()
+
+
+def test_preempted_and_requeued(lab, undisturbed):
+    low = ("--partition", "low", "--sbatch", "nodelist=node1", "--checkpoint-seconds", "1000")
+    lab.suite(*RUN, *SLURM, *SLOW_STEADY, *low)
+    (run,) = lab.started(step=10)
+    high = occupy(lab)
+    # it is told, checkpoints, and goes back to the queue by SLURM's own doing
+    until(lambda: lab.runs()[run["run"]]["state"] == "queued")
+    assert lab.runs()[run["run"]]["step"] >= 10
+    lab.cluster.call("scancel", high)
+    assert lab.settled() == ["done"]
+    (attempt,) = attempts(lab.root, run["run"])
+    assert attempt.status().restarts == 1
+    whole(lab, undisturbed(*SLOW_STEADY))
+
+
+def test_preempted_and_cancelled_is_seen_and_retried(lab, undisturbed):
+    spare = ("--partition", "spare", "--sbatch", "nodelist=node1", *CHECKPOINTS)
+    lab.suite(*RUN, *SLURM, *SLOW_STEADY, *spare)
+    (run,) = lab.started(step=10)
+    high = occupy(lab)
+    assert lab.settled() == ["failed"]
+    failure = lab.runs()[run["run"]]["failure"]
+    assert failure["kind"] == "killed"
+    assert "PREEMPTED" in failure["message"]
+    lab.cluster.call("scancel", high)
+    lab.suite("retry", "--partition", "debug", "--sbatch", "nodelist=node2", "--wait")
+    whole(lab, undisturbed(*SLOW_STEADY))
+
+
 def test_our_cancel_of_one_run_in_a_pack(lab, undisturbed):
     lab.suite(*RUN, *SLURM, *SLOW, "--pack", "3")
     (run,) = lab.started()

@@ -83,3 +83,34 @@ def test_data_inside_a_package_are_refused_not_copied(tmp_path, monkeypatch):
         take(tmp_path, ["suite"], [])
     with pytest.raises(UserError, match="package 'no_such' is not to be found"):
         take(tmp_path, ["no_such"], [])
+
+
+def test_a_copy_that_is_not_what_its_name_says_is_made_anew(tmp_path):
+    copy = take(tmp_path, ["suite"], [])
+    (copy.path / "suite" / "__init__.py").write_text("print('not ours')\n")
+    again = take(tmp_path, ["suite"], [])
+    assert again == copy
+    assert "not ours" not in (copy.path / "suite" / "__init__.py").read_text()
+    (copy.path / "torch.py").write_text("print('not ours')\n")  # would be imported before torch
+    take(tmp_path, ["suite"], [])
+    assert not (copy.path / "torch.py").exists()
+
+
+def test_a_plugin_behind_a_link_keeps_its_digest(tmp_path, plugin):
+    link = tmp_path / "link.py"
+    link.symlink_to(plugin)
+    copy = take(tmp_path / "code", [], [link])
+    assert method_digest(copy.plugins[0]) == method_digest(plugin)
+
+
+def test_a_plugin_that_needs_a_file_beside_it_is_refused_before_it_is_queued(
+    tmp_path, plugin, monkeypatch
+):
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    plugin.write_text("import helper\n" + PLUGIN)
+    monkeypatch.chdir(tmp_path)
+    copy = take(tmp_path / "code", ["suite", "tasks", "baselines"], [plugin])
+    with pytest.raises(UserError, match=r"No module named 'helper'.*into one package"):
+        snapshot.try_plugins(copy)
+    plugin.write_text(PLUGIN)
+    snapshot.try_plugins(take(tmp_path / "code", ["suite", "tasks", "baselines"], [plugin]))

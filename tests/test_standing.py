@@ -1,18 +1,26 @@
 """What becomes of runs whose jobs the cluster has ended, from its answers alone (no SLURM needed)."""
 
+import os
+import subprocess
+import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
+from records import edit
 
 from suite import launch
 from suite.catalog import Catalog
+from suite.cli.carrying import Carrier
+from suite.cli.retry import _request
 from suite.dispatch import slurm, standing
-from suite.dispatch.batch import Batch, log_path, new_id, write_batch
+from suite.dispatch.batch import Batch, batches, log_path, new_id, write_batch
+from suite.dispatch.job import CarryOut
 from suite.dispatch.slurm import Cluster, Ending, NoAnswer, Queued
 from suite.errors import UserError
 from suite.hold import cancel
-from suite.launch import assignments, follow
+from suite.launch import Request, assignments, follow
 from suite.plan import make_plan
 from suite.record import Attempt, Failure, Status
 from suite.sites import Site
@@ -36,7 +44,9 @@ class FakeSlurm:
         monkeypatch.setattr(
             slurm, "endings", lambda ids: {i: self.endings[i] for i in ids if i in self.endings}
         )
-        monkeypatch.setattr(slurm, "cancel_by_name", self.cancelled.append)
+        monkeypatch.setattr(
+            slurm, "cancel_by_name", lambda name, waiting=False: self.cancelled.append(name)
+        )
 
     def _cluster(self):
         self.asked += 1
@@ -65,7 +75,7 @@ def submitted(root, catalog, *settings, seeds=(0, 1, 2), cluster="ci", **changes
     now = time.time()
     batch = Batch(
         id=new_id(now), created=now, state="submitted", cluster=cluster, site=Site(), slots=1,
-        threads=1, code="x", jobs=[[run] for run in assignments(plan.items, root, None)],
+        threads=1, uid=os.getuid(), code="0" * 12, jobs=[[run] for run in assignments(plan.items, root, None)],
         ids=[f"7_{n}" for n in range(len(seeds))], **changes,
     )  # fmt: skip
     write_batch(root, batch)
@@ -73,8 +83,8 @@ def submitted(root, catalog, *settings, seeds=(0, 1, 2), cluster="ci", **changes
 
 
 def states(root, catalog):
-    found, problem = survey(root, catalog)
-    return {state.spec.seed: state for state in found}, problem
+    found, now = survey(root, catalog)
+    return {state.spec.seed: state for state in found}, now.problem
 
 
 def test_queue_and_files_together_make_the_state(tmp_path, answers, catalog):
@@ -125,14 +135,13 @@ def test_a_job_that_ended_for_good_is_a_failure_of_its_run(
     path.write_text(log)
     answers.endings = {"7_0": ending}
     found, _ = states(tmp_path, catalog)
-    failure = found[0].item.status.failure
+    failure = found[0].status.failure
     assert (found[0].state, failure.kind) == ("failed", kind)
     assert text in failure.message
     asked = answers.asked
-    states(tmp_path, catalog)  # it is on record now: the cluster is asked about the queue alone
     answers.endings = {}
     assert states(tmp_path, catalog)[0][0].state == "failed"
-    assert answers.asked == asked + 2
+    assert answers.asked == asked  # it is on record now: nothing to ask
 
 
 def test_what_is_still_alive_or_finished_is_left_alone(tmp_path, answers, catalog):
@@ -150,15 +159,52 @@ def test_a_run_that_failed_by_itself_keeps_its_failure(tmp_path, answers, catalo
     batch = submitted(tmp_path, catalog, "steady.what=code", "steady.at=3", seeds=(0,))
     execute(batch.jobs[0][0], catalog)
     answers.endings = {"7_0": Ending("NODE_FAIL")}
-    assert states(tmp_path, catalog)[0][0].item.status.failure.kind == "code"
+    assert states(tmp_path, catalog)[0][0].status.failure.kind == "code"
+
+
+def interrupted(catalog, assignment):
+    """Carry out ten iterations here."""
+    asked = iter([False] * 10 + [True] * 100)
+    assert execute(assignment, catalog, stopping=lambda: next(asked)).state == "stopped"
 
 
 def test_a_run_taken_up_here_since_is_not_the_jobs_any_more(tmp_path, answers, catalog):
     batch = submitted(tmp_path, catalog, seeds=(0,))
-    asked = iter([False] * 10 + [True] * 100)
-    assert execute(batch.jobs[0][0], catalog, stopping=lambda: next(asked)).state == "stopped"
+    interrupted(catalog, msgspec.structs.replace(batch.jobs[0][0], wanted=time.time()))
     answers.endings = {"7_0": Ending("NODE_FAIL")}
     assert states(tmp_path, catalog)[0][0].state == "stopped"
+
+
+def test_a_run_interrupted_here_before_and_lost_by_its_job_is_the_jobs_failure(
+    tmp_path, answers, catalog
+):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    interrupted(catalog, msgspec.structs.replace(batch.jobs[0][0], wanted=batch.created - 9))
+    answers.queue = {"7_0": Queued("PENDING", "", "Priority")}
+    assert states(tmp_path, catalog)[0][0].state == "queued"
+    answers.queue, answers.endings = {}, {"7_0": Ending("NODE_FAIL")}
+    found = states(tmp_path, catalog)[0][0]
+    assert (found.state, found.status.failure.kind) == ("failed", "killed")
+    assert "NODE_FAIL" in found.status.failure.message
+    assert execute(batch.jobs[0][0], catalog).state == "done"  # from the checkpoint of before
+    assert found.item.attempt.status().restarts == 1
+
+
+def test_a_run_that_is_at_it_is_running_although_its_code_was_edited_since(
+    tmp_path, answers, catalog
+):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    run = batch.jobs[0][0]
+    attempt = Attempt(tmp_path, run.spec.run_id, 1)
+    attempt.create(run.spec)
+    now = time.time()
+    attempt.write_status(
+        Status(state="running", digest="of-then", started=now, heartbeat=now - 90, step=3,
+               host="elsewhere", job="7_0", wanted=batch.created)
+    )  # fmt: skip
+    answers.queue = {"7_0": Queued("RUNNING", "node1", "")}
+    found = states(tmp_path, catalog)[0][0]
+    assert (found.state, found.as_dict()["step"]) == ("running", 3)
 
 
 def test_cancelled_on_the_cluster_is_said_and_is_no_failure(tmp_path, answers, catalog):
@@ -182,7 +228,18 @@ def test_jobs_of_another_cluster_are_not_judged_from_here(tmp_path, answers, cat
     answers.endings = {f"7_{n}": Ending("UNKNOWN") for n in range(3)}
     found, problem = states(tmp_path, catalog)
     assert problem == "jobs on far are seen from there only"
-    assert {state.state for state in found.values()} == {"planned"}
+    # they may be in its queue: nobody submits them from here meanwhile, unless they are cancelled
+    assert {state.state for state in found.values()} == {"queued"}
+    assert found[0].note == "on cluster far"
+    cancel(tmp_path, found[0].spec.run_id)
+    assert states(tmp_path, catalog)[0][0].state == "cancelled"
+
+
+def test_a_colleagues_jobs_are_not_judged_by_a_queue_one_may_not_see(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog)
+    write_batch(tmp_path, msgspec.structs.replace(batch, uid=os.getuid() + 1))
+    answers.endings = {f"7_{n}": Ending("UNKNOWN") for n in range(3)}
+    assert {state.state for state in states(tmp_path, catalog)[0].values()} == {"planned"}
 
 
 def test_plans_do_not_settle(tmp_path, answers, catalog):
@@ -198,6 +255,7 @@ def test_cancel_ends_only_jobs_without_other_runs(tmp_path, answers, catalog, mo
     some = []
     monkeypatch.setattr(slurm, "cancel", lambda ids: some.extend(ids))
     runs = [job[0].spec.run_id for job in batch.jobs]
+    time.sleep(0.01)
     cancel(tmp_path, runs[1])
     assert standing.cancel_jobs(tmp_path) == ["7_1"]
     assert (some, answers.cancelled) == (["7_1"], [])
@@ -205,6 +263,152 @@ def test_cancel_ends_only_jobs_without_other_runs(tmp_path, answers, catalog, mo
     cancel(tmp_path, runs[2])
     standing.cancel_jobs(tmp_path)
     assert answers.cancelled == [batch.job_name]  # one call for the whole array
+
+
+def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, answers, catalog, monkeypatch):
+    """The controller answers one question and not the next: nothing may be submitted twice."""
+    submitted(tmp_path, catalog)
+    carrier = Carrier(tmp_path, catalog, None)
+
+    def silence(names):
+        raise NoAnswer("SLURM does not answer: squeue timed out")
+
+    monkeypatch.setattr(slurm, "queue", silence)
+    monkeypatch.setattr(launch, "submit", lambda *_: pytest.fail("submitted twice"))
+    task = catalog.task("fake")
+
+    def make(queued):
+        return make_plan(
+            tmp_path, catalog, task, catalog.protocol(task, "quick"), methods=["steady"],
+            settings=["steady.sleep=0.0"], queued=queued,
+        )  # fmt: skip
+
+    with pytest.raises(UserError, match="squeue timed out"):
+        carrier.submit(make, Request(Site()))
+
+
+def test_follow_waits_for_a_cluster_that_does_not_answer(tmp_path, answers, catalog, monkeypatch):
+    monkeypatch.setattr(launch, "POLL_SECONDS", (0.05, 0.05))
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    run = batch.jobs[0][0]
+    answers.queue = {"7_0": Queued("PENDING", "", "Priority")}
+    attempt = Attempt(tmp_path, run.spec.run_id, 1)
+    attempt.create(run.spec)
+    attempt.write_status(
+        Status(state="failed", digest=run.digest, started=1.0, heartbeat=1.0, wanted=1.0,
+               failure=Failure(kind="oom", message="of an earlier submission"))
+    )  # fmt: skip
+    answers.up = False
+
+    def come_back():
+        time.sleep(0.4)
+        answers.up = True
+        time.sleep(0.2)
+        execute(run, catalog)
+        answers.queue = {}
+
+    thread = threading.Thread(target=come_back)
+    thread.start()
+    no = lambda lost: pytest.fail("was not lost")  # noqa: E731
+    (report,) = follow(tmp_path, {run.spec.run_id: run}, no, {run.spec.run_id}, backoff=0).values()
+    thread.join()
+    assert report.state == "done"
+
+
+def test_a_refusal_that_cannot_be_taken_back_says_so_and_is_recovered(
+    tmp_path, answers, catalog, monkeypatch
+):
+    batch = submitted(tmp_path, catalog)
+    write_batch(tmp_path, msgspec.structs.replace(batch, state="submitting", ids=[]))
+
+    def away(name):
+        raise NoAnswer("gone")
+
+    monkeypatch.setattr(slurm, "cancel_by_name", away)
+    assert "may still be there" in slurm._abandon(tmp_path, batch)
+    assert batches(tmp_path)[0].state == "submitting"
+    ended = []
+    monkeypatch.setattr(slurm, "cancel_by_name", ended.append)
+    slurm.recover(tmp_path, "ci")
+    assert ended == [batch.job_name]
+    assert batches(tmp_path)[0].state == "abandoned"
+
+
+def test_a_job_of_an_abandoned_submission_does_nothing(tmp_path, catalog, capsys):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    write_batch(tmp_path, msgspec.structs.replace(batch, state="abandoned"))
+    assert CarryOut(str(tmp_path), batch.id, 0).work() == slurm.REFUSED
+    assert not Attempt(tmp_path, batch.jobs[0][0].spec.run_id, 1).path.exists()
+
+
+def test_retry_runs_no_shell_line_out_of_the_results_folder(tmp_path, catalog, capsys):
+    evil = Site(setup=["touch /tmp/evil"], python="/tmp/evil", sbatch={"wrap": "x"}, mem="7G")
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    hold = standing.Hold(msgspec.structs.replace(batch, site=evil), "7_0", batch.jobs[0][0])
+    request = _request(None, {}, None, (), hold)
+    assert request.site == Site(mem="7G")
+    assert "is not repeated: setup, python, sbatch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ids": ["7; rm -rf /"]},
+        {"ids": ["7_0", "7_1"]},
+        {"code": "../../elsewhere"},
+        {"schema": 9},
+        {"jobs": "many"},
+    ],
+)
+def test_a_damaged_batch_is_left_out(tmp_path, catalog, change):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    path = tmp_path / "jobs" / batch.id / "batch.json"
+    edit(path, **change)
+    assert batches(tmp_path) == []
+    path.write_bytes(b"[" * 100_000)
+    assert batches(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "through", "before", "state", "again", "exit_code"),
+    [
+        (0, True, 0, "RUNNING", False, 0),
+        (0, False, 0, "RUNNING", True, 1),  # srun says 0 for a node that failed
+        (75, False, 0, "RUNNING", True, 75),
+        (75, False, 5, "RUNNING", True, 75),
+        (78, False, 0, "RUNNING", False, 78),
+        (143, False, 0, "COMPLETING", False, 143),  # cancelled
+        (143, False, 0, "RUNNING", True, 143),  # preempted
+        (137, False, 0, "RUNNING", True, 137),
+        (137, False, 1, "RUNNING", True, 137),
+        (137, False, 2, "RUNNING", False, 137),
+    ],
+)
+def test_whether_a_job_runs_again(tmp_path, code, through, before, state, again, exit_code):
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "through").mkdir()
+    if through:
+        (tmp_path / "through" / "7_3").touch()
+    (tmp_path / "failures" / "7_3").write_text("1\n" * before)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho {state}\n")
+    squeue.chmod(0o755)
+    teardown = (Path(slurm.__file__).parent / "teardown.sh").read_text()
+    done = subprocess.run(
+        ["bash", "-c", f"(exit {code})\n{teardown}"],
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "LONGTAIL_BATCH": str(tmp_path), "LONGTAIL_BACKOFF": "0",
+            "SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3",
+        },
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == exit_code
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else "") == ("requeue 7_3\n" if again else "")
 
 
 def test_follow_submits_again_what_the_cluster_lost_and_gives_up_in_the_end(
@@ -217,15 +421,21 @@ def test_follow_submits_again_what_the_cluster_lost_and_gives_up_in_the_end(
 
     def submit_again(lost):
         again.append([run.spec.seed for run in lost])
+        sent = {}
         for run in lost:
+            run = msgspec.structs.replace(run, wanted=time.time())
+            sent[run.spec.run_id] = run
+            attempt = Attempt(tmp_path, run.spec.run_id, 1)
             if run.spec.seed == 0 and len(again) > 1:
                 execute(run, catalog)
             else:
-                attempt = Attempt(tmp_path, run.spec.run_id, 1)
+                status = msgspec.structs.replace(attempt.status(), wanted=run.wanted)
+                attempt.write_status(status)
                 attempt.write_failure(Failure(kind="killed", message="lost once more"))
+        return sent
 
     work = {job[0].spec.run_id: job[0] for job in batch.jobs}
-    reports = follow(tmp_path, work, submit_again, backoff=0.02)
+    reports = follow(tmp_path, work, submit_again, set(work), backoff=0.02)
     by_seed = {work[run].spec.seed: report for run, report in reports.items()}
     assert (by_seed[0].state, by_seed[1].state) == ("done", "failed")
     assert sum(seeds.count(1) for seeds in again) == launch.MAX_RESUBMITS
@@ -246,7 +456,7 @@ def test_follow_releases_what_slurm_holds_and_gives_up_in_the_end(
     monkeypatch.setattr(slurm, "release", released.extend)
     monkeypatch.setattr(slurm, "cancel", give_up)
     work = {job[0].spec.run_id: job[0] for job in batch.jobs}
-    (report,) = follow(tmp_path, work, lambda lost: None, backoff=0.0).values()
+    (report,) = follow(tmp_path, work, lambda lost: {}, set(work), backoff=0.0).values()
     assert report.state == "cancelled"
     assert released == ["7_0"] * launch.MAX_RESUBMITS
 
@@ -264,13 +474,14 @@ def test_follow_ends_a_batch_that_cannot_work_anywhere(tmp_path, answers, catalo
     answers.endings = {"7_0": Ending("FAILED", "0:53", "n1")}
     answers.queue = {"7_1": Queued("PENDING", "", "Priority")}
 
-    def end(name):
+    def end(name, waiting=False):
+        assert waiting  # what runs is left to run
         answers.queue = {}
         answers.endings = {"7_1": Ending("CANCELLED", "0:0", "", "0")}
 
     monkeypatch.setattr(slurm, "cancel_by_name", end)
     work = {job[0].spec.run_id: job[0] for job in batch.jobs}
-    reports = follow(tmp_path, work, lambda lost: None, backoff=0.0)
+    reports = follow(tmp_path, work, lambda lost: {}, set(work), backoff=0.0)
     assert sorted(report.state for report in reports.values()) == ["cancelled", "failed"]
 
 
@@ -297,7 +508,7 @@ def test_the_script_holds_what_was_asked_for(tmp_path):
     )  # fmt: skip
     batch = Batch(
         id="20260101-000000-abcdef", created=0.0, cluster="ci", site=site, slots=2, threads=4,
-        code="CODE", jobs=[],
+        uid=0, code="0" * 12, jobs=[],
     )  # fmt: skip
     text = slurm.script(tmp_path / "with space", batch, 40)
     for line in (
@@ -312,6 +523,4 @@ def test_the_script_holds_what_was_asked_for(tmp_path):
     assert "wckey" not in text
     script = Path(tmp_path / "job.sh")
     script.write_text(text)
-    import subprocess
-
     assert subprocess.run(["bash", "-n", str(script)], capture_output=True).returncode == 0

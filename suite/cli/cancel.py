@@ -34,27 +34,33 @@ def cancel(
     from suite.dispatch.standing import cancel_jobs
     from suite.errors import UserError
     from suite.hold import cancel as ask
+    from suite.hold import cancel_all
     from suite.survey import pick, survey
 
     if sum((bool(runs), task is not None, all_)) != 1:
         raise UserError("cancel what? Name runs, or say --task TASK or --all (one of the three)")
     results = settings.results_root(root)
     catalog = Catalog.load(plugin)
-    if task is not None:
-        catalog.task(task)
-    known, problem = survey(results, catalog)
+    protocols = [p.hash for p in catalog.task(task).protocols] if task is not None else None
+    known, before = survey(results, catalog, settle=False)
     chosen = pick(known, runs) if runs else [r for r in known if task is None or task in r.tasks]
-    active = [run for run in chosen if run.state in ("queued", "running")]
-    for run in active:
-        ask(results, run.spec.run_id)
-    ended = cancel_jobs(results)
+    # also what has failed or waits: another command may be about to take it up
+    open_runs = [run for run in chosen if run.state not in ("done", "stale")]
+    active = [run for run in open_runs if run.state in ("queued", "running")]
+    if runs:
+        for run in open_runs:
+            ask(results, run.spec.run_id)
+    elif known:
+        cancel_all(results, protocols)
+    ended = cancel_jobs(results) if before.holds else []
+    here = any(run.state == "running" and run.place is None for run in active)
     print(
         f"{len(active)} run(s) cancelled"
         + (f", {len(ended)} job(s) ended on the cluster" if ended else "")
-        + ("; what runs here stops within a second" if any(not r.place for r in active) else "")
+        + ("; what runs on this machine stops within a second" if here else "")
     )
     for run in chosen if runs else ():
         if run not in active:
-            print(f"run {run.spec.run_id} is {run.state}: nothing to cancel")
-    if problem:
-        raise UserError(f"{problem}: jobs there read the request when they come to the run")
+            print(f"run {run.spec.run_id} is {run.state}: nobody is at it")
+    if before.problem:
+        raise UserError(f"{before.problem}; jobs there leave the runs alone when they come to them")

@@ -17,12 +17,20 @@ from suite.cli.output import clean, console, table
 from suite.cli.progress import Progress
 from suite.dispatch.batch import Batch, jobs_folder, submission_lock
 from suite.dispatch.local import Slot
-from suite.errors import DataError
+from suite.errors import DataError, UserError
 from suite.plan import Plan
 from suite.worker import Assignment
 
 MakePlan = Callable[[Container[str]], Plan]
 """Ids of the runs that a cluster job has in hand -> the plan."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What went to the cluster: the plan, and the batch, None where there was nothing to submit."""
+
+    plan: Plan
+    batch: Batch | None
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,21 @@ class Carrier:
             _say(f"{plan.count('queued')} run(s) are in cluster jobs: python -m suite status")
         return result
 
+    def look(self, make: MakePlan) -> Plan:
+        """The plan, without writing anything."""
+        return make(_in_jobs(self.root, settle=False))
+
+    @staticmethod
+    def hint() -> None:
+        """Say how to look after what was submitted."""
+        _say("look: python -m suite status --watch; end: python -m suite cancel --all")
+
     def dry_run(self, make: MakePlan, request: launch.Request) -> None:
         """Print the jobs that would be submitted, and their script."""
         from suite.dispatch import slurm
 
-        plan = make(_in_jobs(self.root, settle=False))
-        work = self.work(plan)
+        plan = self.look(make)
+        work = [assignment for assignment in self.work(plan) if not assignment.evaluate_only]
         if not work:
             print("nothing to submit")
             return
@@ -89,83 +106,96 @@ class Carrier:
         ]
         out.print(table(("job", "runs", "method/seed"), rows))
         out.print(f"\n{len(work)} run(s) in {len(packing.jobs)} job(s): {clean(packing.why)}\n")
-        print(slurm.script(self.root, batch, len(batch.jobs)))
+        largest = request.site.max_array or slurm.array_limit()
+        arrays = -(-len(batch.jobs) // largest)
+        if arrays > 1:
+            out.print(
+                f"in {arrays} arrays of at most {largest} jobs, of which this is the first:\n"
+            )
+        print(slurm.script(self.root, batch, min(len(batch.jobs), largest)))
 
-    def on_cluster(self, make: MakePlan, request: launch.Request, wait: bool) -> launch.Result:
-        """Submit the plan; with `wait` follow its runs to their end."""
+    def submit(self, make: MakePlan, request: launch.Request) -> Submission:
+        """Submit the plan's trainings; what only has to be evaluated is evaluated here, at once."""
         from suite.dispatch import slurm
-        from suite.dispatch.batch import batches
         from suite.dispatch.standing import standing
+        from suite.worker import evaluate_all
 
         # before anything is written
         cluster = slurm.cluster()
         settings.writable_root(self.root)
         batch = None
         with submission_lock(self.root):
-            slurm.recover(self.root, batches(self.root), cluster.name)
+            slurm.recover(self.root, cluster.name)
             now = standing(self.root)
+            if now.silent is not None:
+                # nobody can say what is in the queue already
+                raise UserError(now.silent)
             plan = make(now.places)
-            work = [
-                assignment
-                for item, assignment in zip(
-                    [item for item in plan.items if item.work], self.work(plan), strict=True
-                )
-                # whoever is at it will bring it to its end
-                if item.todo != "running"
-            ]
+            due = [item for item in plan.items if item.todo in ("new", "resume", "retry")]
+            work = launch.assignments(
+                due,
+                self.root,
+                self.data_root,
+                checkpoint_seconds=self.checkpoint_seconds,
+                time_limit=self.time_limit,
+            )
             if work:
                 _mention_data(plan, self.data_root)
                 batch, packing = launch.submit(
                     self.root, self.catalog, plan.protocol, work, request
                 )
+        for item in plan.items:
+            if item.todo == "evaluate":
+                evaluate_all(item.attempt, self.catalog, plan.protocol)
         if batch is not None:
             _say(
                 f"{plan.task.name} under {escape(plan.protocol.name)}: {len(work)} run(s) submitted to "
-                f"{escape(batch.cluster)} in {len(batch.jobs)} job(s), {_ids(batch)}; {packing.why}"
+                f"{escape(batch.cluster)} in {len(batch.jobs)} job(s), {_ids(batch)}; "
+                f"{escape(packing.why)}"
             )
         if plan.count("queued"):
             _say(f"{plan.count('queued')} run(s) are in the queue already")
-        if not wait:
-            if batch is None:
-                Progress(plan, [], "").summary(launch.Result(plan, {}, False))
-            else:
-                _say("look: python -m suite status --watch; end: python -m suite cancel --all")
-            return launch.Result(plan, {}, False)
-        return self._follow(plan, work, batch, request)
+        if batch is None:
+            Progress(plan, [], "").summary(launch.Result(plan, {}, False))
+        return Submission(plan, batch)
 
-    def _follow(
-        self,
-        plan: Plan,
-        work: Sequence[Assignment],
-        batch: Batch | None,
-        request: launch.Request,
-    ) -> launch.Result:
+    def follow(self, submission: Submission, backoff: float) -> launch.Result:
+        """Watch the runs of a submission, and those that were in the queue already, to their end."""
         from suite.dispatch import slurm
         from suite.dispatch.standing import standing
 
-        followed = {assignment.spec.run_id: assignment for assignment in work}
+        plan, batch = submission.plan, submission.batch
         holds = standing(self.root).holds
+        followed: dict[str, Assignment] = {}
         for item in plan.items:
             run_id = item.spec.run_id
-            if item.todo in ("queued", "running") and run_id in holds:
+            if item.todo not in ("done", "evaluate", "failed", "stale") and run_id in holds:
                 followed[run_id] = holds[run_id].assignment
+        own = set(batch.runs) if batch is not None else set()
 
-        def again(lost: Sequence[Assignment]) -> None:
-            holds = standing(self.root).holds
+        def again(lost: Sequence[Assignment]) -> dict[str, Assignment]:
+            assert batch is not None
             with submission_lock(self.root):
-                for assignment in lost:
-                    before = holds[assignment.spec.run_id].batch
-                    renewed = launch.renew(before, [assignment])
+                now = standing(self.root)
+                if now.silent is not None:
+                    raise UserError(now.silent)
+                # another shell may have been quicker
+                sent = {
+                    a.spec.run_id: now.holds[a.spec.run_id].assignment
+                    for a in lost
+                    if a.spec.run_id in now.places
+                }
+                free = [a for a in lost if a.spec.run_id in own and a.spec.run_id not in sent]
+                if free:
+                    renewed = launch.renew(batch, free)
                     slurm.submit(self.root, renewed, slurm.cluster().max_array)
+                    sent.update({a.spec.run_id: a for job in renewed.jobs for a in job})
+                return sent
 
         with Progress(plan, list(followed.values()), "on the cluster") as progress:
             try:
                 reports = launch.follow(
-                    self.root,
-                    followed,
-                    again,
-                    backoff=request.site.backoff_seconds,
-                    on_report=progress.update,
+                    self.root, followed, again, own, backoff=backoff, on_report=progress.update
                 )
             except KeyboardInterrupt:
                 progress.left_to_cluster()

@@ -31,13 +31,14 @@ def logs(
       python -m suite logs 3f2a9c --job --lines 0
     """
     from suite import settings
+    from suite.cli.output import printable
     from suite.errors import UserError
     from suite.survey import log_of
 
     if lines < 0:
         raise UserError(f"--lines {lines}: 0 or more")
     path = log_of(settings.results_root(root), run, job)
-    print(f"{path}:", file=sys.stderr)
+    print(f"{printable(path)}:", file=sys.stderr)
     try:
         _print(path, lines, follow)
     except KeyboardInterrupt:
@@ -45,18 +46,15 @@ def logs(
 
 
 def _print(path: Path, lines: int, follow: bool) -> None:
+    from suite.cli.output import printable
+
     with open(path, encoding="utf-8", errors="replace") as file:
         content = file.read().splitlines()
         for line in content[-lines:] if lines else content:
-            print(_plain(line))
+            print(printable(line.expandtabs()))
         while follow:
             line = file.readline()
             if line:
-                print(_plain(line.rstrip("\n")), flush=True)
+                print(printable(line.rstrip("\n").expandtabs()), flush=True)
             else:
                 time.sleep(0.5)
-
-
-def _plain(line: str) -> str:
-    # a stranger's log must not steer the terminal
-    return "".join(c if c.isprintable() or c == "\t" else "�" for c in line)

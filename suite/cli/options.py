@@ -82,7 +82,9 @@ Time = Annotated[
         "--time", help="Time limit of a job: minutes, 4:00:00 or 2-12.", show_default=False
     ),
 ]
-GpusPerNode = Annotated[int | None, typer.Option(help="GPUs of a job.", show_default=False)]
+GpusPerNode = Annotated[
+    str | None, typer.Option(help="GPUs of a job, such as 1 or a100:2.", show_default=False)
+]
 CpusPerTask = Annotated[int | None, typer.Option(help="Cores of a job.", show_default=False)]
 Memory = Annotated[
     str | None, typer.Option("--mem", help="Memory of a job, such as 16G.", show_default=False)
@@ -131,7 +133,11 @@ def where(
         if workers is not None and workers < 1:
             raise UserError(f"--workers {workers}: at least 1")
         return request(site_name, flags)
-    given = [name for name, value in {"site": site_name, **flags}.items() if value]
+    given = [
+        name
+        for name, value in {"site": site_name, **flags}.items()
+        if value is not None and value != [] and value is not False
+    ]
     if given:
         flag = "--" + given[0].replace("_", "-")
         raise UserError(f"{flag} is for a cluster job; add --on slurm")

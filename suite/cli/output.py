@@ -41,7 +41,12 @@ def print_json(value: Any) -> None:
 
 def clean(text: object) -> str:
     """`text` without control characters and Rich markup: it may come from a stranger's record."""
-    return escape("".join(c if c.isprintable() else "�" for c in str(text)))
+    return escape(printable(text))
+
+
+def printable(text: object) -> str:
+    """`text` without control characters, which could steer the terminal."""
+    return "".join(c if c.isprintable() else "�" for c in str(text))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> Table:
@@ -81,6 +86,8 @@ def plan_table(plan: Mapping[str, Any]) -> None:
         out.print(f"about {duration(seconds)} with {plan['workers']} worker(s)")
     elif seconds is None:
         out.print("duration unknown: no run of this protocol has been measured yet")
+    if plan.get("cluster_problem"):
+        out.print(f"[yellow]cluster:[/] {clean(plan['cluster_problem'])}", soft_wrap=True)
     if plan["data_problem"]:
         out.print(f"[yellow]data:[/] {clean(plan['data_problem'])}", soft_wrap=True)
 

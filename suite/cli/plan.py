@@ -49,7 +49,7 @@ def plan(
     from suite.cli.output import plan_table, print_json
     from suite.dispatch.batch import jobs_folder
     from suite.dispatch.local import make_slots
-    from suite.dispatch.standing import standing
+    from suite.dispatch.standing import Standing, standing
     from suite.plan import describe, make_plan
 
     parse_format(format, ("table", "json"))
@@ -57,7 +57,7 @@ def plan(
     catalog = Catalog.load(plugin)
     chosen = catalog.task(task)
     under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
-    held = standing(results, settle=False).places if jobs_folder(results).exists() else {}
+    now = standing(results, settle=False) if jobs_folder(results).exists() else Standing()
     made = make_plan(
         results,
         catalog,
@@ -68,10 +68,11 @@ def plan(
         settings=set_,
         fresh=fresh,
         stale=stale,
-        queued=held,
+        queued=now.places,
     )
     slots = make_slots(device, workers, under.threads)
     summary = describe(made, results, len(slots), settings.data_root(data_root))
+    summary["cluster_problem"] = now.problem
     if format == "json":
         print_json(summary)
     else:

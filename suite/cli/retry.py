@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from suite.cli.options import (
@@ -28,6 +29,8 @@ from suite.cli.options import (
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
+    from suite.dispatch.standing import Hold
+    from suite.launch import Request
     from suite.plan import Item, Plan
     from suite.survey import RunState
 
@@ -68,8 +71,18 @@ def retry(
     root: Root = None,
     plugin: Plugins = [],  # noqa: B006
     checkpoint_seconds: Annotated[
-        float, typer.Option(help="Least time between two resume checkpoints of a run.")
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            help="Least time between two resume checkpoints of a run. Default: as before, or 60.",
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Minutes a run may take. Default: as it was submitted.", show_default=False
+        ),
+    ] = None,
     dry_run: DryRun = False,
     wait: Wait = False,
 ) -> None:
@@ -87,18 +100,18 @@ def retry(
     from suite.catalog import Catalog
     from suite.cli.carrying import Carrier
     from suite.cli.output import plan_table
-    from suite.dispatch import slurm
     from suite.dispatch.local import make_slots
-    from suite.dispatch.standing import standing
     from suite.errors import UserError, did_you_mean
-    from suite.launch import Request
     from suite.plan import Plan, describe
     from suite.record import FAILURE_KINDS
-    from suite.sites import request
     from suite.survey import pick, survey
 
-    if not 0 <= checkpoint_seconds < math.inf:
+    if checkpoint_seconds is not None and not 0 <= checkpoint_seconds < math.inf:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds:g}: 0 or more")
+    if time_limit is not None and not 0 < time_limit < math.inf:
+        raise UserError(f"--time-limit {time_limit:g}: minutes, more than 0")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: at least 1")
     if on not in (None, "local", "slurm"):
         raise UserError(f"--on {on!r}: use local or slurm")
     for name in kind:
@@ -110,77 +123,148 @@ def retry(
     catalog = Catalog.load(plugins)
     if task is not None:
         catalog.task(task)
-    known, problem = survey(results, catalog)
-    if problem and on != "local":
-        raise UserError(problem)
-    named = pick(known, runs) if runs else known
-    stuck = {run.place.job for run in named if run.place is not None and run.place.stuck}
-    if stuck and not dry_run:
-        slurm.release(stuck)
-        print(f"{len(stuck)} job(s) released that SLURM held after a failed launch")
-    chosen = [
-        run
-        for run in named
-        if (task is None or task in run.tasks) and _wanted(run, kind, bool(runs))
+    known, now = survey(results, catalog, settle=not dry_run)
+    if now.silent and on != "local":
+        raise UserError(now.silent)
+    named = [
+        run for run in (pick(known, runs) if runs else known) if task is None or task in run.tasks
     ]
+    released = _release(named, dry_run) if on != "local" else set()
+    chosen = [run for run in named if _wanted(run, kind, bool(runs))]
     for run in named if runs else ():
-        if run not in chosen and not (run.place and run.place.stuck):
+        if run not in chosen and run.spec.run_id not in released:
             print(f"run {run.spec.run_id} is {run.state}: not tried again")
-    if not chosen:
-        if stuck:
-            return
-        print("nothing to try again; see `python -m suite status`")
-        return
-    holds = standing(results).holds
-    # what was submitted together goes again together, as it was asked for then
-    groups: dict[tuple[str, str], list[RunState]] = {}
+    groups: dict[tuple[str, str, str], list[RunState]] = {}
     for run in chosen:
-        hold = holds.get(run.spec.run_id)
+        hold = now.holds.get(run.spec.run_id)
+        if not _possible(catalog, run, hold, time_limit):
+            continue
         place = on or ("slurm" if hold else "local")
-        submission = hold.batch.id if hold and place == "slurm" else ""
-        groups.setdefault((place, f"{run.spec.protocol_hash} {submission}"), []).append(run)
+        # what was submitted together goes again together, as it was asked for then
+        submission = hold.batch.id if hold else ""
+        groups.setdefault((place, run.spec.protocol_hash, submission), []).append(run)
     flags = {"partition": partition, "time": time, "mem": mem, "sbatch": sbatch or None}
-    for place, _ in groups:
+    for place, *_ in groups:
         if place == "local":
-            where("local", site_name, None, {**flags, "wait": wait})
-    code = 0
-    for (place, _), members in groups.items():
-        first = members[0].spec
-        protocol = catalog.protocols.get(first.protocol_hash)
-        if protocol is None:
-            raise UserError(f"protocol {first.protocol!r} is not known here any more")
-        plan = Plan(
-            catalog.task(task or members[0].tasks[0]),
-            protocol,
-            [_again(catalog, run) for run in members],
-        )
-        hold = holds.get(first.run_id)
-        carrier = Carrier(
+            where("local", site_name, None, {**flags, "wait": wait or None})
+        elif device != "auto":
+            raise UserError("--device is for this machine; add --on local")
+    if not groups:
+        if not released:
+            print("nothing to try again; see `python -m suite status`")
+        return
+
+    def carrier(hold: Hold | None) -> Carrier:
+        before = hold.assignment if hold else None
+        data = data_root or (Path(before.data_root) if before and before.data_root else None)
+        seconds = before.checkpoint_seconds if before else 60.0
+        limit = before.time_limit if before else None
+        return Carrier(
             results,
             catalog,
-            settings.data_root(data_root or (_path(hold.assignment.data_root) if hold else None)),
+            settings.data_root(data),
             plugins,
-            checkpoint_seconds,
-            hold.assignment.time_limit if hold else None,
+            seconds if checkpoint_seconds is None else checkpoint_seconds,
+            limit if time_limit is None else time_limit * 60,
         )
+
+    # those for the cluster first: they can wait there while this machine works
+    submissions = []
+    code = 0
+    for group in sorted(groups, key=lambda group: group[0] == "local"):
+        members, (place, protocol_hash, _) = groups[group], group
+        hold = now.holds.get(members[0].spec.run_id)
+        with_ = carrier(hold)
+        plan = Plan(
+            catalog.task(task or members[0].tasks[0]),
+            catalog.protocols[protocol_hash],
+            [_again(catalog, run) for run in members],
+        )
+        make = partial(_without, plan)
         if place == "local":
-            slots = make_slots(device, workers, protocol.threads)
+            slots = make_slots(device, workers, plan.protocol.threads)
             if dry_run:
-                plan_table(describe(plan, results, len(slots), carrier.data_root))
+                plan_table(describe(plan, results, len(slots), with_.data_root))
                 continue
-            result = carrier.here(partial(_without, plan), slots)
+            result = with_.here(make, slots)
+            code = max(code, with_.finish(result))
+            if result.interrupted:
+                break
+            continue
+        request = _request(site_name, flags, workers, plugins, hold)
+        if dry_run:
+            with_.dry_run(make, request)
         else:
-            asked = Request(
-                request(site_name, flags, hold.batch.site if hold else None), workers, plugins
-            )
-            if dry_run:
-                carrier.dry_run(partial(_without, plan), asked)
-                continue
-            result = carrier.on_cluster(partial(_without, plan), asked, wait)
-            if not wait:
-                continue
-        code = max(code, carrier.finish(result))
+            submissions.append((with_, with_.submit(make, request), request))
+    for with_, submitted, request in submissions if wait else ():
+        result = with_.follow(submitted, request.site.backoff_seconds)
+        code = max(code, with_.finish(result))
+    if submissions and not wait:
+        Carrier.hint()
     sys.exit(code)
+
+
+def _release(runs: Sequence[RunState], dry_run: bool) -> set[str]:
+    """Release the jobs that SLURM holds after a failed launch; ids of the runs in them."""
+    from suite.dispatch import slurm
+
+    stuck = {run.spec.run_id: run.place.job for run in runs if run.place and run.place.stuck}
+    if stuck and not dry_run:
+        slurm.release(set(stuck.values()))
+        print(f"{len(set(stuck.values()))} job(s) released that SLURM held after a failed launch")
+    return set(stuck)
+
+
+def _possible(catalog: Catalog, run: RunState, hold: Hold | None, limit: float | None) -> bool:
+    """Whether the run can be tried again as it stands; says why not."""
+    from suite.cli.output import printable
+
+    spec, status = run.spec, run.status
+    if spec.method not in catalog.methods():
+        files = " ".join(hold.batch.plugin_files) if hold else "FILE"
+        print(
+            printable(
+                f"run {spec.run_id}: method {spec.method!r} is not known here; --plugin {files}"
+            )
+        )
+        return False
+    if spec.protocol_hash not in catalog.protocols:
+        print(
+            printable(f"run {spec.run_id}: protocol {spec.protocol!r} is not known here any more")
+        )
+        return False
+    own = hold.assignment.time_limit if hold else None
+    timed_out = status is not None and status.failure and status.failure.kind == "timeout"
+    if timed_out and own is not None and limit is None and status and status.elapsed >= own:
+        print(f"run {spec.run_id} has used up its {own / 60:g} minutes: add --time-limit MINUTES")
+        return False
+    return True
+
+
+def _request(
+    site_name: str | None,
+    flags: Mapping[str, Any],
+    workers: int | None,
+    plugins: tuple[Path, ...],
+    hold: Hold | None,
+) -> Request:
+    """What the runs asked for before, changed by the flags given.
+
+    Shell lines, the interpreter and sbatch's further options are never taken from the results folder:
+    it may come from a stranger. They are the profile's, as it is today.
+    """
+    from suite.launch import Request
+    from suite.sites import SHELL, request
+
+    if hold is None or site_name is not None:
+        return Request(request(site_name, flags), site_name, workers, plugins)
+    before = hold.batch
+    profile = request(before.site_name, {})
+    if any(getattr(before.site, key) != getattr(profile, key) for key in SHELL):
+        print(f"what these jobs asked for beside a profile is not repeated: {', '.join(SHELL)}")
+    base = msgspec.structs.replace(before.site, **{key: getattr(profile, key) for key in SHELL})
+    asked = request(None, flags, base)
+    return Request(asked, before.site_name, workers or before.workers, plugins)
 
 
 def _wanted(run: RunState, kinds: Sequence[str], named: bool) -> bool:
@@ -189,7 +273,7 @@ def _wanted(run: RunState, kinds: Sequence[str], named: bool) -> bool:
     from suite.survey import BY_US
 
     if run.state == "failed":
-        failure = run.item.status.failure if run.item.status else None
+        failure = run.status.failure if run.status else None
         assert failure is not None
         return failure.kind in kinds if kinds else named or failure.kind in INFRASTRUCTURE
     if run.state == "cancelled":
@@ -212,7 +296,3 @@ def _without(plan: Plan, queued: Container[str]) -> Plan:
     """The plan without what another shell has submitted meanwhile."""
     items = [item for item in plan.items if item.spec.run_id not in queued]
     return replace(plan, items=items)
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None

@@ -108,7 +108,7 @@ def run(
     from suite.catalog import Catalog
     from suite.cli.carrying import Carrier
     from suite.errors import UserError
-    from suite.launch import Request
+    from suite.launch import Request, Result
     from suite.plan import describe, make_plan
 
     if time_limit is not None and not 0 < time_limit < math.inf:
@@ -173,15 +173,20 @@ def run(
         if dry_run:
             from suite.cli.output import plan_table
 
-            plan_table(describe(make(()), results, len(slots), carrier.data_root))
+            plan_table(describe(carrier.look(make), results, len(slots), carrier.data_root))
             return
         result = carrier.here(make, slots)
     else:
-        request = Request(site, workers, plugins)
+        request = Request(site, site_name, workers, plugins)
         if dry_run:
             carrier.dry_run(make, request)
             return
-        result = carrier.on_cluster(make, request, wait)
-        if not wait and any(item.work or item.todo == "queued" for item in result.plan.items):
+        submission = carrier.submit(make, request)
+        if wait:
+            result = carrier.follow(submission, site.backoff_seconds)
+        elif submission.batch is not None or submission.plan.count("queued"):
+            carrier.hint()
             return
+        else:
+            result = Result(submission.plan, {}, False)
     sys.exit(carrier.finish(result))

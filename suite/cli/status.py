@@ -15,7 +15,6 @@ from suite.cli.options import (
     Plugins,
     ProtocolName,
     Root,
-    Seeds,
     parse_format,
     parse_seeds,
 )
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from suite.catalog import Catalog
+    from suite.dispatch.standing import Standing
     from suite.survey import RunState
 
 SHOWN = 30
@@ -39,7 +39,10 @@ def status(
     ] = None,
     method: Methods = [],  # noqa: B006 - typer copies defaults
     protocol: ProtocolName = None,
-    seeds: Seeds = "0",
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", help="With --task: seeds wanted. Default: 0.", show_default=False),
+    ] = None,
     state: Annotated[
         list[str],
         typer.Option("--state", metavar="STATE", help="Only this state; repeatable."),
@@ -74,28 +77,35 @@ def status(
     for name in state:
         if name not in STATES:
             raise UserError(f"--state {name!r}: no such state{did_you_mean(name, STATES)}")
-    if not 0.2 <= interval <= 86400:
-        raise UserError(f"--interval {interval:g}: 0.2 seconds or more")
+    if not 0.5 <= interval <= 86400:
+        raise UserError(f"--interval {interval:g}: 0.5 seconds or more")
     if watch and format == "json":
         raise UserError("--watch is for people; with --format json ask again yourself")
     results = settings.results_root(root)
     catalog = Catalog.load(plugin)
     if task is not None:
         catalog.task(task)
-    elif protocol is not None:
-        raise UserError("--protocol needs --task: names of protocols are a task's own")
+    elif protocol is not None or seeds is not None:
+        raise UserError("--protocol and --seeds say what is wanted of a task: give --task too")
+    wanted_seeds = parse_seeds(seeds or "0")
 
-    def look() -> tuple[list[RunState], str | None]:
-        found, problem = _look(results, catalog, task, protocol, method, parse_seeds(seeds))
-        return [run for run in found if not state or run.state in state], problem
+    def look() -> tuple[list[RunState], Standing]:
+        return _look(results, catalog, task, protocol, method, wanted_seeds)
 
-    found, problem = look()
+    def view() -> Group:
+        return _view([run for run in found if not state or run.state in state], now)
+
+    found, now = look()
+    for name in method:
+        if not any(run.spec.method == name for run in found):
+            catalog.card(name)  # a name that nothing here has: say what there is
     if format == "json":
-        print_json({"problem": problem, "runs": [run.as_dict() for run in found]})
+        chosen = [run.as_dict() for run in found if not state or run.state in state]
+        print_json({"problem": now.problem, "runs": chosen})
         return
     out = console()
     if not watch:
-        out.print(_view(found, problem))
+        out.print(view())
         return
     from rich.live import Live
 
@@ -104,18 +114,18 @@ def status(
         while True:
             counts = Counter(run.state for run in found)
             if out.is_terminal:
-                live.update(_view(found, problem), refresh=True)
+                live.update(view(), refresh=True)
             elif counts != shown:
                 print(", ".join(f"{count} {name}" for name, count in counts.items()), flush=True)
                 shown = counts
-            if not counts["running"] and not counts["queued"]:
+            if not counts["running"] and not counts["queued"] and now.silent is None:
                 break
             try:
                 time.sleep(interval)
             except KeyboardInterrupt:
                 sys.exit(130)
-            found, problem = look()
-    out.print(_view(found, problem))
+            found, now = look()
+    out.print(view())
 
 
 def _look(
@@ -125,7 +135,7 @@ def _look(
     protocol: str | None,
     methods: Sequence[str],
     seeds: Sequence[int],
-) -> tuple[list[RunState], str | None]:
+) -> tuple[list[RunState], Standing]:
     from suite import settings
     from suite.survey import survey
 
@@ -138,17 +148,17 @@ def _look(
             for seed in seeds
         ]
         only = under.hash if protocol is not None else None
-    states, problem = survey(root, catalog, wanted)
+    states, now = survey(root, catalog, wanted)
     return [
         run
         for run in states
         if (task is None or task in run.tasks)
         and (only is None or run.spec.protocol_hash == only)
         and (not methods or run.spec.method in methods)
-    ], problem
+    ], now
 
 
-def _view(found: Sequence[RunState], problem: str | None) -> Group:
+def _view(found: Sequence[RunState], now: Standing) -> Group:
     """Counts by task, protocol and state; then the runs that run, wait or failed."""
     from rich.console import Group
     from rich.text import Text
@@ -157,8 +167,8 @@ def _view(found: Sequence[RunState], problem: str | None) -> Group:
     from suite.survey import STATES
 
     parts: list[Any] = []
-    if problem:
-        parts.append(Text.from_markup(f"[yellow]cluster:[/] {clean(problem)}\n"))
+    if now.problem:
+        parts.append(Text.from_markup(f"[yellow]cluster:[/] {clean(now.problem)}\n"))
     if not found:
         parts.append("no runs yet: python -m suite run --task TASK (see `tasks`)")
         return Group(*parts)
@@ -188,22 +198,22 @@ def _view(found: Sequence[RunState], problem: str | None) -> Group:
         if run.place is not None:
             node = f" on {run.place.node}" if run.place.node else ""
             return f"job {run.place.job}{node}"
-        return f"on {run.item.status.host}" if run.item.status else ""
+        return f"on {run.status.host}" if run.status else ""
 
     def running(run: RunState) -> Sequence[object]:
-        status = run.item.status
+        status = run.status
         assert status is not None
         steps = f"{status.step} of {status.total}" if status.total else str(status.step)
         eta = run.eta_seconds
         return steps, duration(eta) if eta is not None else "-", place(run)
 
     def failed(run: RunState) -> Sequence[object]:
-        failure = run.item.status.failure if run.item.status else None
+        failure = run.status.failure if run.status else None
         return (failure.kind, failure.message) if failure else ("", "")
 
     listing("running", ("step", "left", "where"), running)
     listing("queued", ("where", "why it waits"), lambda run: (place(run), run.note))
-    listing("stopped", ("step",), lambda run: (run.item.status.step if run.item.status else 0,))
+    listing("stopped", ("step",), lambda run: (run.status.step if run.status else 0,))
     listing("cancelled", ("",), lambda run: (run.note,))
     listing("failed", ("kind", "what happened"), failed)
     parts.append("")

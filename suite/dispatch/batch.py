@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import os
 import re
@@ -21,12 +20,15 @@ from typing import Literal
 import msgspec
 
 from suite.errors import RecordError, UserError
+from suite.hold import lock_file
 from suite.jsonio import write_atomic
 from suite.record import read_regular
 from suite.sites import Site
 from suite.worker import Assignment
 
 BATCH_SCHEMA = 1
+_JOB = re.compile(r"[0-9]{1,18}(_[0-9]{1,18})?")
+_CODE = re.compile(r"[0-9a-f]{12}")
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
 
@@ -38,9 +40,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         state: `submitting` until the cluster has taken every job; then `submitted`; `abandoned` where
             that never came about: its jobs were cancelled.
         created: Unix seconds.
+        uid, user, host: who submitted it, and where.
         cluster: name of the cluster; ids are unique only within one.
-        site: what each job asks for.
-        slots: runs at a time in a job; `threads`: CPU threads of each.
+        site: what each job asks for; `site_name` the profile it was made from.
+        workers: runs at a time in a job that were asked for, null for what fits; `slots`: those that
+            there are; `threads`: CPU threads of each.
         code: name of the copy of the code below `jobs/code`.
         plugins: paths of the plug-in files in that copy; `plugin_files` where they came from.
         needs: distributions that a job's Python must have.
@@ -51,10 +55,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     state: Literal["submitting", "submitted", "abandoned"] = "submitting"
     created: float
+    uid: int
     user: str = ""
     host: str = ""
     cluster: str
     site: Site
+    site_name: str | None = None
+    workers: int | None = None
     slots: int
     threads: int
     code: str
@@ -124,12 +131,14 @@ def read_batch(root: Path, batch_id: str) -> Batch:
     path = batch_folder(root, batch_id) / "batch.json"
     try:
         batch = _decode(read_regular(path))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(f"{path}: {error}") from None
     if batch.schema != BATCH_SCHEMA or batch.id != batch_id:
         raise RecordError(f"{path}: schema {batch.schema}, batch {batch.id!r}")
     if batch.ids and len(batch.ids) != len(batch.jobs):
         raise RecordError(f"{path}: {len(batch.ids)} ids for {len(batch.jobs)} jobs")
+    if not all(_JOB.fullmatch(job) for job in batch.ids) or not _CODE.fullmatch(batch.code):
+        raise RecordError(f"{path}: an id that is no job's, or a code that is no copy's")
     return batch
 
 
@@ -159,5 +168,5 @@ def submission_lock(root: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"--root {root}: cannot be written ({error.strerror})") from None
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file, wait=True)
         yield

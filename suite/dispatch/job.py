@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from suite.dispatch.batch import Batch, batch_folder, jobs_folder, read_batch
 from suite.dispatch.local import LocalDispatch, Slot, make_slots
 from suite.dispatch.slurm import REFUSED, STOPPED_EXIT
 from suite.errors import UserError
-from suite.plan import finished_digest
-from suite.record import Attempt
-from suite.worker import JOB_VARIABLE, Assignment, Report
+from suite.worker import JOB_VARIABLE, Report
 
 TERMINATED = 128 + signal.SIGTERM
 GRACE_SHARE = 0.6
@@ -50,27 +47,41 @@ class CarryOut:
         except UserError as error:
             print(f"longtail: {error}", file=sys.stderr)
             return REFUSED
+        if batch.state == "abandoned":
+            print(
+                "longtail: this submission was given up; its runs go with another", file=sys.stderr
+            )
+            return REFUSED
         work = batch.jobs[self.number]
         told: list[int] = []
         # submitit's own handlers would requeue at once; here the workers checkpoint first
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, lambda got, _: told.append(got))
         os.environ[JOB_VARIABLE] = _job_id()
-        before = _progress(work)
+        moved: list[str] = []
+
+        def heard(report: Report) -> None:
+            if report.state == "running":
+                moved.append(report.run_id)
+            else:
+                kind = f"({report.failure.kind}) {report.failure.message}" if report.failure else ""
+                print(f"longtail: run {report.run_id} {report.state} {kind}", flush=True)
+
         dispatch = LocalDispatch(
             slots,
             [jobs_folder(root) / "code" / batch.code / plugin for plugin in batch.plugins],
-            on_report=_say,
+            on_report=heard,
             stopping=lambda: bool(told),
             grace=GRACE_SHARE * batch.site.signal_seconds,
         )
-        dispatch.run(work)
+        reports = dispatch.run(work)
         if signal.SIGTERM in told:
-            # it is being cancelled, or preempted, and then SLURM itself queues it again
+            # it is being cancelled or preempted: teardown.sh looks which
             return TERMINATED
         if dispatch.interrupted:
-            # time limits that leave no time for one checkpoint would go round for ever
-            return STOPPED_EXIT if _progress(work) > before else 1
+            # time limits too short for one iteration and its checkpoint would go round for ever
+            saved = any(report.state in ("stopped", "done") for report in reports.values())
+            return STOPPED_EXIT if moved and saved else 1
         # what failed has been tried again as often as it is to be
         mark = batch_folder(root, batch.id) / "through" / _job_id()
         mark.parent.mkdir(exist_ok=True)
@@ -80,7 +91,7 @@ class CarryOut:
 
 def job_slots(batch: Batch) -> list[Slot]:
     """Room for the runs of a job, from what SLURM says it was given. Raises UserError: no GPU."""
-    if batch.site.gpus_per_node:
+    if batch.site.gpus:
         return make_slots("cuda", batch.slots, batch.threads)
     return [Slot("cpu", "", batch.threads)] * batch.slots
 
@@ -105,22 +116,3 @@ def _job_id() -> str:
     if array:
         return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
     return os.environ.get("SLURM_JOB_ID", "")
-
-
-def _progress(work: Sequence[Assignment]) -> int:
-    """Grows when a run gets on: steps reached, and runs finished."""
-    total = 0
-    for assignment in work:
-        attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
-        if finished_digest(attempt) is not None:
-            total += 1 << 40
-        else:
-            status = attempt.status()
-            total += status.step if status is not None else 0
-    return total
-
-
-def _say(report: Report) -> None:
-    if report.state != "running":
-        kind = f"({report.failure.kind}) {report.failure.message}" if report.failure else ""
-        print(f"longtail: run {report.run_id} {report.state} {kind}", flush=True)

@@ -96,11 +96,11 @@ def _slots(
         return workers, f"{workers} at a time, as asked"
     known = [peak for peak in memory if peak]
     peak = ceil(max(known) * MARGIN) if known else None
-    if site.gpus_per_node:
+    if site.gpus:
         share = 1
         if peak and site.gpu_mem_bytes:
             share = _share("gpu_mem", site.gpu_mem_bytes, peak)
-        slots, on = site.gpus_per_node * share, f"{site.gpus_per_node} GPU(s)"
+        slots, on = site.gpus * share, f"{site.gpus} GPU(s)"
     else:
         cores = site.cpus_per_task or threads
         slots, on = max(1, cores // threads), f"{cores} core(s)"

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import msgspec
 
 from suite.catalog import Catalog
+from suite.errors import UserError
 from suite.record import Attempt
 from suite.worker import Assignment, Report, classify, execute
 
@@ -37,7 +38,11 @@ def main() -> None:
     assignments: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(assignments, stop), daemon=True).start()
 
-    catalog = Catalog.load([Path(name) for name in sys.argv[1:]])
+    try:
+        catalog = Catalog.load([Path(name) for name in sys.argv[1:]])
+    except UserError as error:
+        # a traceback of it would say less
+        sys.exit(f"longtail: {error}")
     while (line := assignments.get()) is not None and not stop.is_set():
         assignment = _decode(line)
         try:

@@ -12,14 +12,16 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from suite.dispatch.batch import Batch, batch_folder, jobs_folder, write_batch
+from suite.dispatch.batch import Batch, batch_folder, batches, jobs_folder, write_batch
 from suite.errors import UserError
 from suite.sites import Site
+from suite.snapshot import job_environment
 
 COMMAND_SECONDS = 60.0
 """A SLURM command that has not answered by then is taken for dead."""
@@ -78,6 +80,7 @@ class NoAnswer(UserError):
     """SLURM is there but does not answer."""
 
 
+@cache
 def cluster() -> Cluster:
     """The cluster of this machine. Raises UserError: no SLURM, NoAnswer: slurmctld is down."""
     if shutil.which("sbatch") is None:
@@ -89,6 +92,14 @@ def cluster() -> Cluster:
     found = dict(re.findall(r"^(\w+)\s+= (.*?)\s*$", text, re.MULTILINE))
     # MaxArraySize is the first index that is too large
     return Cluster(found.get("ClusterName", ""), max(1, int(found.get("MaxArraySize", 1001)) - 1))
+
+
+def array_limit() -> int:
+    """Jobs an array may have here; SLURM's own default where there is no cluster to ask."""
+    try:
+        return cluster().max_array
+    except UserError:
+        return 1000
 
 
 def script(root: Path, batch: Batch, count: int) -> str:
@@ -121,7 +132,7 @@ def submit(root: Path, batch: Batch, limit: int) -> Batch:
     ids: list[str] = []
     said = io.StringIO()
     try:
-        with _outside_of_jobs(), contextlib.redirect_stderr(said):
+        with _sbatch_environment(batch.site), contextlib.redirect_stderr(said):
             for first in range(0, len(numbers), limit):
                 executor = submitit.SlurmExecutor(folder=folder, python=_python(batch.site))
                 executor.update_parameters(**_parameters(root, batch))
@@ -137,10 +148,8 @@ def submit(root: Path, batch: Batch, limit: int) -> Batch:
                     jobs = [executor.submit(carry_out) for carry_out in chunk]
                 ids += [job.job_id for job in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
-        _abandon(root, batch)
-        raise UserError(
-            f"sbatch refused: {_sbatch_words(said.getvalue() or str(error))}; nothing was submitted"
-        ) from None
+        words = _sbatch_words(said.getvalue() or str(error))
+        raise UserError(f"sbatch refused: {words}; {_abandon(root, batch)}") from None
     except BaseException:
         _abandon(root, batch)
         raise
@@ -149,25 +158,26 @@ def submit(root: Path, batch: Batch, limit: int) -> Batch:
     return submitted
 
 
-def _abandon(root: Path, batch: Batch) -> None:
-    with contextlib.suppress(UserError):
+def _abandon(root: Path, batch: Batch) -> str:
+    """Take back what the cluster has of the batch; says whether it could."""
+    try:
+        # by name: sbatch may have given up on a job that was taken all the same
         cancel_by_name(batch.job_name)
+    except UserError as error:
+        return (
+            f"what it took before may still be there, until the next submission ends it ({error})"
+        )
     write_batch(root, msgspec.structs.replace(batch, state="abandoned"))
+    return "nothing was submitted"
 
 
-def recover(root: Path, known: Iterable[Batch], cluster_name: str) -> list[Batch]:
-    """Cancel what a submission left that was killed half-way; call under the submission lock.
-
-    Returns `known` with those batches abandoned: their runs are free to be submitted again.
-    """
-    found = []
-    for batch in known:
-        if batch.state == "submitting" and batch.cluster == cluster_name:
+def recover(root: Path, cluster_name: str) -> None:
+    """Take back what a submission left that was killed half-way; call under the submission lock."""
+    for batch in batches(root):
+        ours = batch.cluster == cluster_name and batch.uid == os.getuid()
+        if batch.state == "submitting" and ours:
             cancel_by_name(batch.job_name)
-            batch = msgspec.structs.replace(batch, state="abandoned")
-            write_batch(root, batch)
-        found.append(batch)
-    return found
+            write_batch(root, msgspec.structs.replace(batch, state="abandoned"))
 
 
 def queue(names: Iterable[str]) -> dict[str, Queued]:
@@ -236,7 +246,9 @@ def _memory(bases: Iterable[str]) -> dict[str, Ending]:
     for base in bases:
         try:
             text = _call("scontrol", "-o", "show", "job", base)
-        except NoAnswer:
+        except NoAnswer as error:
+            if "Invalid job id" not in str(error):
+                raise
             continue  # slurmctld forgets a job some minutes after its end
         for line in text.splitlines():
             fields = dict(re.findall(r"(\w+)=(\S*)", line))
@@ -262,14 +274,18 @@ def release(ids: Iterable[str]) -> None:
         _call("scontrol", "release", job)
 
 
-def cancel_by_name(name: str) -> None:
-    _call("scancel", "--quiet", f"--name={name}")
+def cancel_by_name(name: str, *, waiting: bool = False) -> None:
+    """Cancel the jobs of a name; `waiting`: only those that have not started."""
+    _call("scancel", "--quiet", f"--name={name}", *(["--state=PENDING"] if waiting else []))
 
 
 def _call(*command: str) -> str:
     """Output of a SLURM command. Raises NoAnswer with its own words."""
-    # array ranges are cut short otherwise
-    environment = {**os.environ, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}
+    # a user's own filters would hide jobs; array ranges are cut short otherwise
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SACCT_", "SCANCEL_"))
+    }
+    environment = {**kept, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=COMMAND_SECONDS, env=environment
@@ -293,17 +309,39 @@ def _python(site: Site) -> str:
     return site.python or shlex.quote(sys.executable)
 
 
+_BEATEN = {
+    "partition": "PARTITION",
+    "account": "ACCOUNT",
+    "qos": "QOS",
+    "constraint": "CONSTRAINT",
+    "time": "TIMELIMIT",
+    "gpus_per_node": "GPUS_PER_NODE",
+    "mem": "MEM_PER_NODE",
+}
+"""Our option -> the SBATCH_ variable that would beat it: sbatch prefers them to its script."""
+_NEVER = (
+    "ARRAY_INX",
+    "ERROR",
+    "JOB_NAME",
+    "NO_REQUEUE",
+    "OPEN_MODE",
+    "OUTPUT",
+    "REQUEUE",
+    "SIGNAL",
+    "WAIT",
+)
+
+
 @contextlib.contextmanager
-def _outside_of_jobs() -> Iterator[None]:
-    """Hide the variables of the job that this command itself runs in, if it does: sbatch would take
-    them for options. Those that a user sets for sbatch (SBATCH_ACCOUNT, ...) stay."""
-    hidden = {}
+def _sbatch_environment(site: Site) -> Iterator[None]:
+    """Hide variables that sbatch would take for options: those of the job that this command runs in
+    itself, and a user's defaults where they contradict what was asked for."""
+    names = {f"SBATCH_{name}" for name in _NEVER}
+    names |= {f"SBATCH_{theirs}" for ours, theirs in _BEATEN.items() if getattr(site, ours)}
     if "SLURM_JOB_ID" in os.environ:
-        for name in [
-            name for name in os.environ if name.startswith(("SLURM_", "SLURMD_", "SRUN_"))
-        ]:
-            if name != "SLURM_CONF":
-                hidden[name] = os.environ.pop(name)
+        inside = ("SLURM_", "SLURMD_", "SRUN_")
+        names |= {name for name in os.environ if name.startswith(inside)} - {"SLURM_CONF"}
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
@@ -324,7 +362,7 @@ def _parameters(root: Path, batch: Batch) -> dict[str, Any]:
         "qos": site.qos,
         "constraint": site.constraint,
         "time": site.minutes,
-        "gpus_per_node": site.gpus_per_node or None,
+        "gpus_per_node": site.gpus_per_node if site.gpus else None,
         "cpus_per_task": site.cpus_per_task or batch.threads * batch.slots,
         "signal_delay_s": site.signal_seconds,
         "array_parallelism": site.array_parallelism or 1_000_000,
@@ -340,7 +378,7 @@ _TEARDOWN = Path(__file__).with_name("teardown.sh")
 
 
 def _setup(root: Path, batch: Batch) -> list[str]:
-    code = shlex.quote(str(jobs_folder(root) / "code" / batch.code))
+    variables = job_environment(jobs_folder(root) / "code" / batch.code)
     folder = batch_folder(root, batch.id)
     seen = shlex.quote(str(folder / "batch.json"))
     unseen = shlex.quote(
@@ -348,8 +386,9 @@ def _setup(root: Path, batch: Batch) -> list[str]:
     )
     return [
         *batch.site.setup,
-        # the copy made at submission, ahead of whatever is installed or lies in the working folder
-        f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
+        "before=$PYTHONPATH",
+        *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
+        "export PYTHONPATH=$PYTHONPATH${before:+:$before}",
         f"export LONGTAIL_BATCH={shlex.quote(str(folder))} LONGTAIL_BACKOFF={batch.site.backoff_seconds}",
         # since SLURM 22.05 srun does not take this over by itself
         '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',

@@ -96,7 +96,15 @@ EOF
 else echo "AccountingStorageType=accounting_storage/none" >> "$R/etc/slurm.conf"; fi
 for i in $(seq 1 "$NODES"); do
   echo "NodeName=node$i NodeHostname=$H NodeAddr=127.0.0.1 Port=$((PORT+10+i)) CPUs=$CPUS RealMemory=$MEM$G State=UNKNOWN"; done >> "$R/etc/slurm.conf"
-echo "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP" >> "$R/etc/slurm.conf"
+# jobs in `high` preempt those in the other two: requeued from `low`, after a warning, and cancelled from `spare`
+cat >> "$R/etc/slurm.conf" <<EOF
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=5 PreemptMode=OFF
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
+PartitionName=spare Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
+EOF
 
 # ---- daemons ------------------------------------------------------------------------------
 M=$R/run/munged.pid
