@@ -20,9 +20,10 @@ $(STAMP): pyproject.toml
 run: env
 	$(BIN)/python -m suite run --task longtail-seg
 
-# each test process and what it starts uses one thread: more threads than cores slow each other
+# each test process and what it starts uses one thread: more threads than cores slow each other; files
+# stay whole, since their tests share a cluster, or a suite that takes half a minute
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: env
 	$(BIN)/python -m ruff check .

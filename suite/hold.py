@@ -53,14 +53,12 @@ def run_lock(root: Path, run_id: str) -> Iterator[bool]:
 
 
 def worked_on(status: Status | None) -> bool:
-    """Whether another process is at the run, by its status: it was rewritten less than a minute ago,
-    on another machine, or by a process of this one that is still there."""
+    """Whether a process is at the run, by its status: it was rewritten less than a minute ago, on
+    another machine, or by a process of this one that is still there."""
     if status is None or not alive(status):
         return False
     if status.host != platform.node():
         return True
-    if status.pid == os.getpid():
-        return False
     try:
         os.kill(status.pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -68,6 +66,12 @@ def worked_on(status: Status | None) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def worked_on_by_another(status: Status | None) -> bool:
+    """The same, this process left out."""
+    here = platform.node(), os.getpid()
+    return status is not None and (status.host, status.pid) != here and worked_on(status)
 
 
 class Cancel(msgspec.Struct, frozen=True):

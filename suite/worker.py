@@ -25,7 +25,7 @@ import msgspec
 from suite.catalog import Catalog, Source
 from suite.errors import DataError, UserError
 from suite.evaluate import evaluate_attempt
-from suite.hold import TakenOver, cancelled, run_lock, worked_on
+from suite.hold import TakenOver, cancelled, run_lock, worked_on_by_another
 from suite.plan import finished_digest
 from suite.protocol import Facts, Protocol
 from suite.provenance import environment, method_digest, method_files
@@ -264,7 +264,7 @@ def execute(
     is_cancelled = _every(0.5, lambda: bool(cancelled(root, spec, assignment.wanted)))
     try:
         with run_lock(root, spec.run_id) as mine:
-            if not mine or worked_on(attempt.status()):
+            if not mine or worked_on_by_another(attempt.status()):
                 return Report(run_id=spec.run_id, state="busy")
             if is_cancelled():
                 return Report(run_id=spec.run_id, state="cancelled")

@@ -14,9 +14,17 @@ from typing import Any
 import pytest
 
 from suite.catalog import Catalog
+from suite.dispatch import slurm
+from suite.record import attempts
 from suite.survey import survey
 
 SCRIPT = Path(__file__).parent / "slurm" / "cluster.sh"
+RUN = ("run", "--task", "fake")
+SLURM = ("--on", "slurm", "--site", "test")
+SLOW = ("--set", "steady.sleep=0.08", "--set", "brisk.sleep=0.08", "--set", "calm.sleep=0.08")
+SLOW_STEADY = ("--method", "steady", "--set", "steady.sleep=0.08")
+CHECKPOINTS = ("--checkpoint-seconds", "0.2")
+
 SITE = """
 [test]
 backoff_seconds = 1
@@ -123,10 +131,11 @@ class Lab:
         self.root = folder / "results"
         sites = folder / "sites.toml"
         sites.write_text(SITE)
-        # the path the fake task lies on is set by the `fake` fixture
+        # as the fixtures of the test have set it, and the cluster's
         self.environment = {
-            **cluster.environment,
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            **os.environ,
+            "PATH": cluster.environment["PATH"],
+            "SLURM_CONF": cluster.environment["SLURM_CONF"],
             "LONGTAIL_SITES": str(sites),
             **extra,
         }
@@ -158,6 +167,7 @@ class Lab:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("PATH", "SLURM_CONF"):
                 patch.setenv(name, self.environment[name])
+            slurm.cluster.cache_clear()
             states, _ = survey(self.root, Catalog.load())
         return {state.spec.run_id: state.as_dict() for state in states}
 
@@ -203,3 +213,16 @@ def board(suite: Callable[..., Any]) -> list[tuple[Any, ...]]:
         for row in rows
         if row["state"] != "planned"
     )
+
+
+def whole(lab, expected):
+    """Every run is finished in one attempt, stands once in the store, and the board is as expected."""
+    for folder in (lab.root / "runs").iterdir():
+        known = attempts(lab.root, folder.name)
+        assert [attempt.number for attempt in known] == [1]
+        assert known[0].finished
+        assert not known[0].checkpoint_dir.exists()
+    assert board(lab.suite) == expected
+    rows = json.loads(lab.suite("leaderboard", "--task", "fake", "--format", "json").stdout)
+    runs = [run for row in rows for run in row["runs"]]
+    assert len(runs) == len(set(runs)) == len(list((lab.root / "runs").iterdir()))

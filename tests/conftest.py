@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cluster import Cluster, Lab, board, started
 
 FAKE = Path(__file__).parent / "fake"
 ROOT = Path(__file__).parent.parent
@@ -49,12 +51,41 @@ def suite(tmp_path: Path) -> Suite:
     return call
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real SLURM with accounts, one for each test process that needs it."""
+    with started("dbd") as running:
+        yield running
+
+
+@pytest.fixture
+def lab(cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    """A results root on the idle cluster."""
+    cluster.ready()
+    yield Lab(cluster, tmp_path, {})
+    cluster.call("scancel", "-u", "root", check=False)
+
+
+@pytest.fixture(scope="session")
+def _boards() -> dict[tuple[str, ...], Any]:
+    return {}
+
+
+@pytest.fixture
+def undisturbed(suite: Suite, _boards: dict[tuple[str, ...], Any]) -> Callable[..., Any]:
+    """`undisturbed(*arguments)`: the board of the fake task's runs on this machine, made once."""
+
+    def made(*arguments: str) -> Any:
+        if arguments not in _boards:
+            done = suite("run", "--task", "fake", *arguments)
+            assert done.returncode == 0, done.stderr
+            _boards[arguments] = board(suite)
+        return _boards[arguments]
+
+    return made
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that share the smoke suite run in one process, those on SLURM in another, and both
-    start first: they take longest."""
-    shared = [item for item in items if "smoke" in getattr(item, "fixturenames", ())]
-    for item in shared:
-        item.add_marker(pytest.mark.xdist_group("smoke"))
-    slurm = [item for item in items if item.get_closest_marker("slurm_real")]
-    items.sort(key=lambda item: item not in shared and item not in slurm)
+    """Files that take longest start first: the tests on SLURM, and those of the main job."""
+    long = ("test_slurm.py", "test_slurm_faults.py", "test_longtail_seg.py")
+    items.sort(key=lambda item: item.path.name not in long)

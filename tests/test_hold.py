@@ -10,7 +10,7 @@ import pytest
 
 from suite import hold, worker
 from suite.catalog import Catalog
-from suite.hold import cancel, cancel_all, cancelled, run_lock, worked_on
+from suite.hold import cancel, cancel_all, cancelled, run_lock, worked_on, worked_on_by_another
 from suite.plan import make_plan
 from suite.record import Status
 from suite.worker import Assignment, execute
@@ -57,7 +57,9 @@ def test_a_status_left_by_a_dead_process_holds_nobody_up():
     here = os.uname().nodename
     assert worked_on(status())
     assert not worked_on(status(host=here, pid=2**22 + 1))  # no such process
-    assert not worked_on(status(host=here, pid=os.getpid()))  # this one, and it knows better
+    mine = status(host=here, pid=os.getpid())
+    assert worked_on(mine)
+    assert not worked_on_by_another(mine)  # and this one knows better
     assert worked_on(status(host=here, pid=os.getppid()))
     assert not worked_on(status(state="stopped"))
     assert not worked_on(None)

@@ -495,6 +495,7 @@ def test_array_ranges_are_single_jobs(monkeypatch):
 
 
 def test_no_slurm_here_is_one_clear_line(monkeypatch):
+    slurm.cluster.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match=r"no SLURM on this machine.*run here with --on local"):
         slurm.cluster()
