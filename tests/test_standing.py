@@ -10,17 +10,19 @@ import msgspec
 import pytest
 from records import edit
 
-from suite import launch
 from suite.catalog import Catalog
 from suite.cli.carrying import Carrier
 from suite.cli.retry import _request
-from suite.dispatch import slurm, standing
+from suite.dispatch import follow as following
+from suite.dispatch import slurm, standing, submission
 from suite.dispatch.batch import Batch, batches, log_path, new_id, write_batch
+from suite.dispatch.follow import follow
 from suite.dispatch.job import CarryOut
 from suite.dispatch.slurm import Cluster, Ending, NoAnswer, Queued
+from suite.dispatch.submission import Request
 from suite.errors import UserError
 from suite.hold import cancel
-from suite.launch import Request, assignments, follow
+from suite.launch import assignments
 from suite.plan import make_plan
 from suite.record import Attempt, Failure, Status
 from suite.sites import Site
@@ -274,7 +276,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, answers, cat
         raise NoAnswer("SLURM does not answer: squeue timed out")
 
     monkeypatch.setattr(slurm, "queue", silence)
-    monkeypatch.setattr(launch, "submit", lambda *_: pytest.fail("submitted twice"))
+    monkeypatch.setattr(submission, "submit", lambda *_: pytest.fail("submitted twice"))
     task = catalog.task("fake")
 
     def make(queued):
@@ -288,7 +290,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, answers, cat
 
 
 def test_follow_waits_for_a_cluster_that_does_not_answer(tmp_path, answers, catalog, monkeypatch):
-    monkeypatch.setattr(launch, "POLL_SECONDS", (0.05, 0.05))
+    monkeypatch.setattr(following, "POLL_SECONDS", (0.05, 0.05))
     batch = submitted(tmp_path, catalog, seeds=(0,))
     run = batch.jobs[0][0]
     answers.queue = {"7_0": Queued("PENDING", "", "Priority")}
@@ -414,7 +416,7 @@ def test_whether_a_job_runs_again(tmp_path, code, through, before, state, again,
 def test_follow_submits_again_what_the_cluster_lost_and_gives_up_in_the_end(
     tmp_path, answers, catalog, monkeypatch
 ):
-    monkeypatch.setattr(launch, "POLL_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(following, "POLL_SECONDS", (0.01, 0.01))
     batch = submitted(tmp_path, catalog, seeds=(0, 1))
     answers.endings = {"7_0": Ending("NODE_FAIL"), "7_1": Ending("NODE_FAIL")}
     again = []
@@ -438,13 +440,13 @@ def test_follow_submits_again_what_the_cluster_lost_and_gives_up_in_the_end(
     reports = follow(tmp_path, work, submit_again, set(work), backoff=0.02)
     by_seed = {work[run].spec.seed: report for run, report in reports.items()}
     assert (by_seed[0].state, by_seed[1].state) == ("done", "failed")
-    assert sum(seeds.count(1) for seeds in again) == launch.MAX_RESUBMITS
+    assert sum(seeds.count(1) for seeds in again) == following.MAX_RESUBMITS
 
 
 def test_follow_releases_what_slurm_holds_and_gives_up_in_the_end(
     tmp_path, answers, catalog, monkeypatch
 ):
-    monkeypatch.setattr(launch, "POLL_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(following, "POLL_SECONDS", (0.01, 0.01))
     batch = submitted(tmp_path, catalog, seeds=(0,))
     answers.queue = {"7_0": Queued("PENDING", "", "launch failed requeued held")}
     released = []
@@ -458,7 +460,7 @@ def test_follow_releases_what_slurm_holds_and_gives_up_in_the_end(
     work = {job[0].spec.run_id: job[0] for job in batch.jobs}
     (report,) = follow(tmp_path, work, lambda lost: {}, set(work), backoff=0.0).values()
     assert report.state == "cancelled"
-    assert released == ["7_0"] * launch.MAX_RESUBMITS
+    assert released == ["7_0"] * following.MAX_RESUBMITS
 
 
 def test_a_users_own_hold_is_not_touched(tmp_path, answers, catalog):
@@ -469,7 +471,7 @@ def test_a_users_own_hold_is_not_touched(tmp_path, answers, catalog):
 
 
 def test_follow_ends_a_batch_that_cannot_work_anywhere(tmp_path, answers, catalog, monkeypatch):
-    monkeypatch.setattr(launch, "POLL_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(following, "POLL_SECONDS", (0.01, 0.01))
     batch = submitted(tmp_path, catalog, seeds=(0, 1))
     answers.endings = {"7_0": Ending("FAILED", "0:53", "n1")}
     answers.queue = {"7_1": Queued("PENDING", "", "Priority")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,15 @@ from suite import launch, settings
 from suite.catalog import Catalog
 from suite.cli.output import clean, console, table
 from suite.cli.progress import Progress
+from suite.dispatch import slurm, submission
 from suite.dispatch.batch import Batch, jobs_folder, submission_lock
+from suite.dispatch.follow import follow
 from suite.dispatch.local import Slot
+from suite.dispatch.standing import standing
+from suite.dispatch.submission import Request
 from suite.errors import DataError, UserError
-from suite.plan import Plan
-from suite.worker import Assignment
+from suite.plan import Item, Plan
+from suite.worker import Assignment, evaluate_all
 
 MakePlan = Callable[[Container[str]], Plan]
 """Ids of the runs that a cluster job has in hand -> the plan."""
@@ -44,9 +48,10 @@ class Carrier:
     checkpoint_seconds: float = 60.0
     time_limit: float | None = None
 
-    def work(self, plan: Plan) -> list[Assignment]:
+    def work(self, items: Iterable[Item]) -> list[Assignment]:
+        """What the workers are to be told of these items."""
         return launch.assignments(
-            plan.items,
+            items,
             self.root,
             self.data_root,
             checkpoint_seconds=self.checkpoint_seconds,
@@ -56,7 +61,7 @@ class Carrier:
     def here(self, make: MakePlan, slots: Sequence[Slot]) -> launch.Result:
         """Carry out the plan on this machine."""
         plan = make(_in_jobs(self.root))
-        work = self.work(plan)
+        work = self.work(plan.items)
         if work:
             settings.writable_root(self.root)
         if any(not assignment.evaluate_only for assignment in work):
@@ -84,16 +89,14 @@ class Carrier:
         """Say how to look after what was submitted."""
         _say("look: python -m suite status --watch; end: python -m suite cancel --all")
 
-    def dry_run(self, make: MakePlan, request: launch.Request) -> None:
+    def dry_run(self, make: MakePlan, request: Request) -> None:
         """Print the jobs that would be submitted, and their script."""
-        from suite.dispatch import slurm
-
         plan = self.look(make)
-        work = [assignment for assignment in self.work(plan) if not assignment.evaluate_only]
+        work = self.work(_trainings(plan))
         if not work:
             print("nothing to submit")
             return
-        batch, packing = launch.draft(
+        batch, packing = submission.draft(
             self.root, self.catalog, plan.protocol, work, request, cluster=""
         )
         batch = msgspec.structs.replace(
@@ -114,12 +117,8 @@ class Carrier:
             )
         print(slurm.script(self.root, batch, min(len(batch.jobs), largest)))
 
-    def submit(self, make: MakePlan, request: launch.Request) -> Submission:
+    def submit(self, make: MakePlan, request: Request) -> Submission:
         """Submit the plan's trainings; what only has to be evaluated is evaluated here, at once."""
-        from suite.dispatch import slurm
-        from suite.dispatch.standing import standing
-        from suite.worker import evaluate_all
-
         # before anything is written
         cluster = slurm.cluster()
         settings.writable_root(self.root)
@@ -131,17 +130,10 @@ class Carrier:
                 # nobody can say what is in the queue already
                 raise UserError(now.silent)
             plan = make(now.places)
-            due = [item for item in plan.items if item.todo in ("new", "resume", "retry")]
-            work = launch.assignments(
-                due,
-                self.root,
-                self.data_root,
-                checkpoint_seconds=self.checkpoint_seconds,
-                time_limit=self.time_limit,
-            )
+            work = self.work(_trainings(plan))
             if work:
                 _mention_data(plan, self.data_root)
-                batch, packing = launch.submit(
+                batch, packing = submission.submit(
                     self.root, self.catalog, plan.protocol, work, request
                 )
         for item in plan.items:
@@ -159,12 +151,9 @@ class Carrier:
             Progress(plan, [], "").summary(launch.Result(plan, {}, False))
         return Submission(plan, batch)
 
-    def follow(self, submission: Submission, backoff: float) -> launch.Result:
+    def follow(self, submitted: Submission, backoff: float) -> launch.Result:
         """Watch the runs of a submission, and those that were in the queue already, to their end."""
-        from suite.dispatch import slurm
-        from suite.dispatch.standing import standing
-
-        plan, batch = submission.plan, submission.batch
+        plan, batch = submitted.plan, submitted.batch
         holds = standing(self.root).holds
         followed: dict[str, Assignment] = {}
         for item in plan.items:
@@ -187,14 +176,14 @@ class Carrier:
                 }
                 free = [a for a in lost if a.spec.run_id in own and a.spec.run_id not in sent]
                 if free:
-                    renewed = launch.renew(batch, free)
+                    renewed = submission.renew(batch, free)
                     slurm.submit(self.root, renewed, slurm.cluster().max_array)
                     sent.update({a.spec.run_id: a for job in renewed.jobs for a in job})
                 return sent
 
         with Progress(plan, list(followed.values()), "on the cluster") as progress:
             try:
-                reports = launch.follow(
+                reports = follow(
                     self.root, followed, again, own, backoff=backoff, on_report=progress.update
                 )
             except KeyboardInterrupt:
@@ -224,10 +213,13 @@ class Carrier:
         return 1 if result.failures or result.cancelled or lost else 0
 
 
+def _trainings(plan: Plan) -> list[Item]:
+    """What a cluster has to do of a plan: not what only has to be evaluated, nor what somebody is at."""
+    return [item for item in plan.items if item.todo in ("new", "resume", "retry")]
+
+
 def _in_jobs(root: Path, settle: bool = True) -> Container[str]:
     """Ids of the runs that a cluster job has in hand; a cluster that does not answer is mentioned."""
-    from suite.dispatch.standing import standing
-
     if not jobs_folder(root).exists():
         return ()
     now = standing(root, settle=settle)

@@ -30,7 +30,7 @@ from suite.cli.options import (
 if TYPE_CHECKING:
     from suite.catalog import Catalog
     from suite.dispatch.standing import Hold
-    from suite.launch import Request
+    from suite.dispatch.submission import Request
     from suite.plan import Item, Plan
     from suite.survey import RunState
 
@@ -253,7 +253,7 @@ def _request(
     Shell lines, the interpreter and sbatch's further options are never taken from the results folder:
     it may come from a stranger. They are the profile's, as it is today.
     """
-    from suite.launch import Request
+    from suite.dispatch.submission import Request
     from suite.sites import SHELL, request
 
     if hold is None or site_name is not None:

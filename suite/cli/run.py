@@ -107,8 +107,9 @@ def run(
     from suite import settings
     from suite.catalog import Catalog
     from suite.cli.carrying import Carrier
+    from suite.dispatch.submission import Request
     from suite.errors import UserError
-    from suite.launch import Request, Result
+    from suite.launch import Result
     from suite.plan import describe, make_plan
 
     if time_limit is not None and not 0 < time_limit < math.inf:
@@ -181,12 +182,12 @@ def run(
         if dry_run:
             carrier.dry_run(make, request)
             return
-        submission = carrier.submit(make, request)
+        submitted = carrier.submit(make, request)
         if wait:
-            result = carrier.follow(submission, site.backoff_seconds)
-        elif submission.batch is not None or submission.plan.count("queued"):
+            result = carrier.follow(submitted, site.backoff_seconds)
+        elif submitted.batch is not None or submitted.plan.count("queued"):
             carrier.hint()
             return
         else:
-            result = Result(submission.plan, {}, False)
+            result = Result(submitted.plan, {}, False)
     sys.exit(carrier.finish(result))

@@ -1,0 +1,127 @@
+"""Hand work to a cluster: draft a batch, submit it with a copy of today's code, submit again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from suite import snapshot
+from suite.catalog import Catalog
+from suite.dispatch import slurm
+from suite.dispatch.batch import Batch, jobs_folder, new_id, user
+from suite.dispatch.packing import Measured, Packing, pack
+from suite.errors import UserError
+from suite.plan import measured
+from suite.protocol import Protocol
+from suite.provenance import PACKAGES
+from suite.sites import Site
+from suite.worker import Assignment
+
+
+@dataclass(frozen=True)
+class Request:
+    """How work goes to a cluster: what a job asks for and the profile that says so, runs at a time in a
+    job (None: what fits), and the `--plugin` files."""
+
+    site: Site
+    site_name: str | None = None
+    workers: int | None = None
+    plugins: tuple[Path, ...] = ()
+
+
+def draft(
+    root: Path,
+    catalog: Catalog,
+    protocol: Protocol,
+    work: Sequence[Assignment],
+    request: Request,
+    cluster: str,
+) -> tuple[Batch, Packing]:
+    """The batch that `submit` would submit, and how its runs are packed. Writes nothing.
+
+    Raises UserError: a run needs more memory than a job asks for.
+    """
+    on_gpu = request.site.gpus > 0
+    costs = measured(root, protocol, gpu=on_gpu)
+    packing = pack(
+        work,
+        request.site,
+        threads=protocol.threads,
+        workers=request.workers,
+        measured={method: Measured(*cost) for method, cost in costs.items()},
+        rough_seconds=protocol.seconds,
+    )
+    now = time.time()
+    batch = Batch(
+        id=new_id(now),
+        created=now,
+        cluster=cluster,
+        site=request.site,
+        site_name=request.site_name,
+        workers=request.workers,
+        slots=packing.slots,
+        threads=protocol.threads,
+        code="",
+        plugin_files=[str(plugin) for plugin in request.plugins],
+        needs=sorted({*_installed(PACKAGES), *catalog.distributions}),
+        jobs=[[msgspec.structs.replace(a, wanted=now) for a in job] for job in packing.jobs],
+        uid=os.getuid(),
+        user=user(),
+        host=platform.node(),
+    )
+    return batch, packing
+
+
+def submit(
+    root: Path,
+    catalog: Catalog,
+    protocol: Protocol,
+    work: Sequence[Assignment],
+    request: Request,
+) -> tuple[Batch, Packing]:
+    """Submit the work, with a copy of today's code. Call it under `submission_lock`.
+
+    Raises UserError: no SLURM, a plug-in that does not load from its copy, a root that sbatch cannot
+    name, or sbatch refused; nothing is then left in the queue.
+    """
+    if bad := [sign for sign in "%:\\\n" if sign in str(root)]:
+        raise UserError(f"--root {root}: with --on slurm its path cannot hold {bad[0]!r}")
+    cluster = slurm.cluster()
+    batch, packing = draft(root, catalog, protocol, work, request, cluster.name)
+    code = snapshot.take(jobs_folder(root) / "code", catalog.packages, request.plugins)
+    snapshot.try_plugins(code)
+    batch = msgspec.structs.replace(
+        batch,
+        code=code.path.name,
+        plugins=[str(plugin.relative_to(code.path)) for plugin in code.plugins],
+    )
+    limit = min(cluster.max_array, request.site.max_array or cluster.max_array)
+    return slurm.submit(root, batch, limit), packing
+
+
+def renew(batch: Batch, work: Sequence[Assignment]) -> Batch:
+    """A batch for runs that `batch` has lost: one job each, the same request and the same code."""
+    now = time.time()
+    jobs = [[msgspec.structs.replace(assignment, wanted=now)] for assignment in work]
+    return msgspec.structs.replace(
+        batch, id=new_id(now), state="submitting", created=now, jobs=jobs, ids=[]
+    )
+
+
+def _installed(names: Iterable[str]) -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in names:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        found.append(name)
+    return found
