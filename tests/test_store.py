@@ -15,7 +15,7 @@ import suite.store
 from suite import stats
 from suite.errors import UserError
 from suite.record import Attempt, MetricRow
-from suite.store import connect, store_path
+from suite.store import connect, cost_by_method, store_path
 
 HERE = str(Path(__file__).parent)
 
@@ -500,3 +500,19 @@ def test_a_killed_first_ingest_is_made_up_for(board):
     board.root.joinpath("store.duckdb.work.wal").write_bytes(b"half")
     assert board.ingest().attempts == 3
     assert not list(board.root.glob("store.duckdb.*"))
+
+
+def test_what_runs_took_by_method_and_device(tmp_path):
+    board = Records(tmp_path)
+    attempts = [*board.seeds("ce", [0.1, 0.2]), board.run("la", mIoU=0.3)]
+    for attempt, memory, hours in zip(attempts, (2, 5, 7), (0.0, 0.0, 0.1), strict=True):
+        record = attempt.record()
+        cost = msgspec.structs.replace(record.cost, peak_memory_bytes=memory, gpu_hours=hours)
+        attempt.write_record(msgspec.structs.replace(record, cost=cost))
+    board.ingest()
+    under = TASK.protocols[0].hash
+    with connect(tmp_path) as store:
+        assert cost_by_method(store, under) == {"ce": (60.5, 5), "la": (60.0, 7)}
+        assert cost_by_method(store, under, gpu=True) == {"la": (60.0, 7)}
+        assert cost_by_method(store, under, gpu=False) == {"ce": (60.5, 5)}
+        assert cost_by_method(store, "another") == {}

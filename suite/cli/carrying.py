@@ -122,6 +122,8 @@ class Carrier:
         # before anything is written
         cluster = slurm.cluster()
         settings.writable_root(self.root)
+        # what earlier runs took is what jobs are packed by
+        launch.update_store(self.root, self.catalog)
         batch = None
         with submission_lock(self.root):
             slurm.recover(self.root, cluster.name)
