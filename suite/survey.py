@@ -26,7 +26,7 @@ STATES: dict[State, str] = {
     "queued": "in the cluster's queue, or in a job behind other runs",
     "planned": "wanted, and in nobody's hand: `run`",
     "stopped": "interrupted, and in nobody's hand: `run` or `retry` go on from the checkpoint",
-    "cancelled": "taken out on request: `retry --kind cancelled`",
+    "cancelled": "taken out by `cancel` (`retry --kind cancelled`), or on the cluster (`retry`)",
     "failed": "`retry` tries again what another try may mend",
     "stale": "trained with other code of the method: `run --stale`",
     "done": "finished",

@@ -326,7 +326,7 @@ def test_status_cancel_retry_and_logs_of_runs_here(suite, tmp_path):
     assert steady["total"] == 60
     shown = suite("status").stdout
     assert re.search(rf"{steady['run']} +steady +0 +\d+ of 60", shown)
-    assert "oom" in shown
+    assert "(1 oom)" in shown
     assert "1 run(s) cancelled" in suite("cancel", steady["run"][:6]).stdout
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -69,20 +69,30 @@ def test_killed_without_a_word_resumes_from_the_last_checkpoint(lab, undisturbed
 
 
 def test_a_node_that_fails(lab, undisturbed):
-    """slurmd is killed, its step goes on, and the node is set down: two copies are alive."""
-    lab.suite(*RUN, *SLURM, *SLOW_STEADY, *CHECKPOINTS, "--sbatch", "nodelist=node1")
+    """slurmd is killed, its step goes on, and the node is set down: two copies of the run are alive."""
+    long = ("--method", "steady", "--set", "steady.sleep=0.3")
+    lab.suite(*RUN, *SLURM, *long, *CHECKPOINTS)
     (run,) = lab.started(step=5)
-    os.kill(lab.cluster.pid("slurmd-node1"), signal.SIGKILL)
+    (attempt,) = attempts(lab.root, run["run"])
+    first = attempt.status()
+    os.kill(lab.cluster.pid(f"slurmd-{run['node']}"), signal.SIGKILL)
     try:
-        lab.cluster.call("scontrol", "update", "nodename=node1", "state=down", "reason=test")
-        # the job may run on another node only, where the first copy still trains
-        until(lambda: lab.runs()[run["run"]]["job"] == run["job"])
-        lab.cluster.call("scontrol", "update", f"jobid={run['job']}", "reqnodelist=", check=False)
+        down = (f"nodename={run['node']}", "state=down", "reason=test")
+        lab.cluster.call("scontrol", "update", *down)
+
+        def second_copy():
+            line = lab.cluster.call("squeue", "-h", "-t", "RUNNING", "-o", "%N", "-j", run["job"])
+            log = next(lab.root.glob("jobs/2*/slurm/*_log.out")).read_text()
+            return line.strip() not in ("", run["node"]) and log.count("Starting with") == 2
+
+        until(second_copy, 30, "the job is not started elsewhere")
+        assert os.path.exists(f"/proc/{first.pid}")  # the first copy is still at it
+        assert attempt.status().owner == first.owner  # and the second one leaves it alone
     finally:
-        lab.cluster.script("slurmd", "node1")
-        lab.cluster.call("scontrol", "update", "nodename=node1", "state=resume", check=False)
+        lab.cluster.script("slurmd", run["node"])
+        lab.cluster.call("scontrol", "update", down[0], "state=resume", check=False)
     assert lab.settled() == ["done"]
-    whole(lab, undisturbed(*SLOW_STEADY))
+    whole(lab, undisturbed(*long))
 
 
 def test_out_of_memory_is_tried_again_and_then_a_row(lab, undisturbed):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from suite.dispatch.standing import Standing
     from suite.survey import RunState
 
-SHOWN = 30
+SHOWN = 20
 """Runs listed by name of each kind; the JSON has them all."""
 
 
@@ -218,7 +218,15 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
     listing("failed", ("kind", "what happened"), failed)
     parts.append("")
     states = Counter(run.state for run in found)
-    parts += [
-        f"{states[name]:>5} {name:<9} {meaning}" for name, meaning in STATES.items() if states[name]
-    ]
+    kinds = Counter(
+        run.status.failure.kind
+        for run in found
+        if run.state == "failed" and run.status is not None and run.status.failure is not None
+    )
+    for name, meaning in STATES.items():
+        if not states[name]:
+            continue
+        of_them = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        by_kind = f"({of_them}) " if name == "failed" and of_them else ""
+        parts.append(f"{states[name]:>5} {name:<9} {by_kind}{meaning}")
     return Group(*parts)
