@@ -44,9 +44,14 @@ class Result:
         return found
 
     @property
-    def cancelled(self) -> list[Item]:
-        """Runs that somebody cancelled meanwhile."""
-        return [item for item in self.plan.items if self.state(item) == "cancelled"]
+    def unfinished(self) -> list[Item]:
+        """Runs that somebody cancelled meanwhile, or whom nobody has in hand any more."""
+        return [
+            item
+            for item in self.plan.items
+            if (report := self.reports.get(item.spec.run_id)) is not None
+            and report.state in ("cancelled", "stopped")
+        ]
 
 
 def assignments(

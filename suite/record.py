@@ -271,14 +271,19 @@ class Attempt:
     def write_status(self, status: Status, *, durable: bool = True) -> None:
         write_atomic(self.path / "status.json", msgspec.json.encode(status), durable=durable)
 
-    def write_failure(self, failure: Failure) -> None:
-        """Say that the attempt has failed, in its process's place. Only for the holder of the run's
-        lock; a finished attempt, and one that never said whose code it runs, are left as they are."""
-        status = self.status()
-        if status is not None and not self.finished:
-            step = status.step if failure.step is None else failure.step
-            failure = msgspec.structs.replace(failure, step=step)
-            self.write_status(msgspec.structs.replace(status, state="failed", failure=failure))
+    def write_failure(self, spec: RunSpec, digest: str, failure: Failure) -> None:
+        """Say that the attempt has failed, in its process's place: it ran, or was to run, `digest`.
+
+        Only for the holder of the run's lock; a finished attempt is left as it is.
+        """
+        if self.finished:
+            return
+        self.create(spec)
+        now = time.time()
+        status = self.status() or Status(state="failed", digest=digest, started=now, heartbeat=now)
+        step = status.step if failure.step is None else failure.step
+        failure = msgspec.structs.replace(failure, step=step)
+        self.write_status(msgspec.structs.replace(status, state="failed", failure=failure))
 
     def record(self) -> Record:
         return read(Record, self.path / "record.json")

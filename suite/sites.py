@@ -158,7 +158,7 @@ def check(values: Mapping[str, Any], where: str) -> Site:
             )
         if len(name) < 2:
             raise UserError(f"{where}: sbatch option {key!r}: write its long name")
-        if name == "gres" and "gpu" in str(site.sbatch[key]):
+        if name.startswith(("gpus", "tres")) or (name == "gres" and "gpu" in str(site.sbatch[key])):
             raise UserError(f"{where}: ask for GPUs with --gpus-per-node, such as a100:2")
     try:
         minutes, _ = site.minutes, (site.mem_bytes, site.gpu_mem_bytes, site.gpus)

@@ -62,7 +62,7 @@ def take(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> Snap
     # a copy is not a checkout: it has to say which commit it was made from
     contents[GIT_FILE] = msgspec.json.encode(git_state())
     path = folder / _digest(contents)
-    if path.exists() and _content(path) != contents:
+    if path.is_symlink() or (path.exists() and _content(path) != contents):
         os.rename(path, path.with_name(f".{path.name}.damaged.{time.time_ns()}"))
     if not path.exists():
         _write(path, contents)
@@ -106,10 +106,19 @@ def _digest(contents: Mapping[str, bytes]) -> str:
 
 
 def _content(path: Path) -> dict[str, bytes]:
-    """Every file of a copy, whatever it is called: what does not belong there would be imported."""
-    return {
-        str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()
-    }
+    """Every file of a copy, whatever it is called: what does not belong there would be imported.
+
+    Empty where there is a link: a copy has none, and Python would follow it.
+    """
+    contents = {}
+    for folder, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            file = Path(folder) / name
+            if file.is_symlink():
+                return {}
+            if name in names:
+                contents[str(file.relative_to(path))] = file.read_bytes()
+    return contents
 
 
 def _write(path: Path, contents: Mapping[str, bytes]) -> None:

@@ -171,11 +171,11 @@ def _state(
     digest = digests.get(spec.method) or _own_digest(root, run_id)
     item = look(root, spec, digest, task, evaluation)
     names = tuple(name for name, _ in pairs)
-    if item.todo in ("done", "evaluate"):
-        return RunState(spec, "done", item, names)
     known = attempts(root, run_id)
-    status = known[-1].status() if known else None
     place = now.places.get(run_id)
+    if item.todo in ("done", "evaluate") and place is None:
+        return RunState(spec, "done", item, names)
+    status = now.lost.get(run_id) or (known[-1].status() if known else None)
 
     def found(state: State, note: str = "") -> RunState:
         return RunState(spec, state, item, names, status, place, note)
@@ -185,13 +185,15 @@ def _state(
     in_job = place is not None and status is not None and status.job == place.job
     if begun and (worked_on(status) or (in_job and place is not None and place.state == "RUNNING")):
         return found("running")
-    if place is not None:
+    if place is not None and run_id not in now.leaving:
         note = place.reason
         if place.state == "RUNNING":
             note = "its job runs; other runs come first"
         elif place.stuck:
             note += ": `retry` releases it"
         return found("queued", note)
+    if item.todo in ("done", "evaluate"):
+        return found("done")
     if item.todo == "stale":
         return found("stale")
     hold = now.holds.get(run_id)

@@ -330,7 +330,7 @@ def test_status_cancel_retry_and_logs_of_runs_here(suite, tmp_path):
     assert "1 run(s) cancelled" in suite("cancel", steady["run"][:6]).stdout
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "1 run(s) were cancelled meanwhile" in errors
+    assert "1 run(s) were cancelled or stopped meanwhile" in errors
     assert states()["steady"]["state"] == "cancelled"
     assert "out of memory" in suite("logs", states()["calm"]["run"]).stdout
     assert "nothing to try again" in suite("retry", "--kind", "nan").stdout
@@ -353,7 +353,7 @@ def test_cancel_all_reaches_runs_that_wait_behind_others_here(suite, tmp_path):
     assert "1 run(s) cancelled" in suite("cancel", "--task", "fake").stdout
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "3 run(s) were cancelled meanwhile" in errors
+    assert "3 run(s) were cancelled or stopped meanwhile" in errors
     assert suite(*RUN, *slow, "--workers", "3").returncode == 0  # a later command goes on
 
 

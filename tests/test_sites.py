@@ -46,6 +46,7 @@ def test_without_a_file_there_are_no_sites():
         ("[lab]\nsbatch = { no-requeue = true }\n", ["set by the suite itself"]),
         ("[lab]\nsbatch = { p = 'x' }\n", ["write its long name"]),
         ("[lab]\nsbatch = { gres = 'gpu:2' }\n", ["--gpus-per-node, such as a100:2"]),
+        ("[lab]\nsbatch = { gpus = 1 }\n", ["--gpus-per-node, such as a100:2"]),
         ("[lab]\ngpus_per_node = 'a100'\n", ["gpus_per_node 'a100'"]),
         ("[lab]\ntime = 2\n", ["time is 2 min", "120 s before", "signal_seconds"]),
         ("[lab]\npartition = ''\n", ["no value that sbatch takes"]),

@@ -94,6 +94,12 @@ def test_a_copy_that_is_not_what_its_name_says_is_made_anew(tmp_path):
     (copy.path / "torch.py").write_text("print('not ours')\n")  # would be imported before torch
     take(tmp_path, ["suite"], [])
     assert not (copy.path / "torch.py").exists()
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "__init__.py").write_text("print('not ours')\n")
+    (copy.path / "torch").symlink_to(evil)
+    take(tmp_path, ["suite"], [])
+    assert not (copy.path / "torch").exists()
 
 
 def test_a_plugin_behind_a_link_keeps_its_digest(tmp_path, plugin):

@@ -229,7 +229,7 @@ def test_jobs_of_another_cluster_are_not_judged_from_here(tmp_path, answers, cat
     submitted(tmp_path, catalog, cluster="far")
     answers.endings = {f"7_{n}": Ending("UNKNOWN") for n in range(3)}
     found, problem = states(tmp_path, catalog)
-    assert problem == "jobs on far are seen from there only"
+    assert problem == "not seen from here: jobs on cluster far"
     # they may be in its queue: nobody submits them from here meanwhile, unless they are cancelled
     assert {state.state for state in found.values()} == {"queued"}
     assert found[0].note == "on cluster far"
@@ -241,13 +241,16 @@ def test_a_colleagues_jobs_are_not_judged_by_a_queue_one_may_not_see(tmp_path, a
     batch = submitted(tmp_path, catalog)
     write_batch(tmp_path, msgspec.structs.replace(batch, uid=os.getuid() + 1))
     answers.endings = {f"7_{n}": Ending("UNKNOWN") for n in range(3)}
-    assert {state.state for state in states(tmp_path, catalog)[0].values()} == {"planned"}
+    found, problem = states(tmp_path, catalog)
+    assert {state.state for state in found.values()} == {"queued"}
+    assert "jobs of" in problem
 
 
 def test_plans_do_not_settle(tmp_path, answers, catalog):
     batch = submitted(tmp_path, catalog, seeds=(0,))
     answers.endings = {"7_0": Ending("NODE_FAIL")}
-    standing.standing(tmp_path, settle=False)
+    found, _ = survey(tmp_path, catalog, settle=False)
+    assert (found[0].state, found[0].status.failure.kind) == ("failed", "killed")  # but they know
     assert not Attempt(tmp_path, batch.jobs[0][0].spec.run_id, 1).path.exists()
 
 
@@ -433,14 +436,123 @@ def test_follow_submits_again_what_the_cluster_lost_and_gives_up_in_the_end(
             else:
                 status = msgspec.structs.replace(attempt.status(), wanted=run.wanted)
                 attempt.write_status(status)
-                attempt.write_failure(Failure(kind="killed", message="lost once more"))
+                failure = Failure(kind="killed", message="lost once more")
+                attempt.write_failure(run.spec, run.digest, failure)
         return sent
 
     work = {job[0].spec.run_id: job[0] for job in batch.jobs}
     reports = follow(tmp_path, work, submit_again, set(work), backoff=0.02)
     by_seed = {work[run].spec.seed: report for run, report in reports.items()}
     assert (by_seed[0].state, by_seed[1].state) == ("done", "failed")
-    assert sum(seeds.count(1) for seeds in again) == following.MAX_RESUBMITS
+    assert sum(seeds.count(1) for seeds in again) == following.MAX_TRIES
+
+
+def test_follow_gives_up_where_the_cluster_refuses_and_waits_where_it_is_away(
+    tmp_path, answers, catalog, monkeypatch
+):
+    monkeypatch.setattr(following, "POLL_SECONDS", (0.01, 0.01))
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    answers.endings = {"7_0": Ending("NODE_FAIL")}
+    said = []
+
+    def refuse(lost):
+        said.append(len(said))
+        raise NoAnswer("away") if len(said) < 5 else UserError("sbatch refused: limit")
+
+    work = {job[0].spec.run_id: job[0] for job in batch.jobs}
+    (report,) = follow(tmp_path, work, refuse, set(work), backoff=0.01).values()
+    assert (report.state, report.failure.kind) == ("failed", "killed")
+    assert len(said) == 4 + following.MAX_TRIES
+
+
+def test_follow_ends_with_a_run_that_nobody_has_in_hand(tmp_path, answers, catalog, monkeypatch):
+    monkeypatch.setattr(following, "POLL_SECONDS", (0.01, 0.01))
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    run = batch.jobs[0][0]
+    # taken up and stopped here since; its job ended
+    interrupted(catalog, msgspec.structs.replace(run, wanted=time.time()))
+    answers.endings = {"7_0": Ending("COMPLETED", "0:0")}
+    no = lambda lost: pytest.fail("was not lost")  # noqa: E731
+    (report,) = follow(tmp_path, {run.spec.run_id: run}, no, (), backoff=0).values()
+    assert report.state == "stopped"
+
+
+def test_a_job_that_waits_keeps_its_run_whatever_was_done_here_meanwhile(
+    tmp_path, answers, catalog
+):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    interrupted(catalog, msgspec.structs.replace(batch.jobs[0][0], wanted=time.time()))
+    answers.queue = {"7_0": Queued("PENDING", "", "Priority")}
+    found, _ = states(tmp_path, catalog)
+    assert found[0].state == "queued"
+
+
+def test_a_run_cancelled_out_of_a_live_job_may_be_submitted_anew(tmp_path, answers, catalog):
+    submitted(tmp_path, catalog)
+    answers.queue = {f"7_{n}": Queued("RUNNING", "n1", "") for n in range(3)}
+    found, _ = states(tmp_path, catalog)
+    cancel(tmp_path, found[1].spec.run_id)
+    found, _ = states(tmp_path, catalog)
+    assert [found[seed].state for seed in range(3)] == ["queued", "cancelled", "queued"]
+    now = standing.standing(tmp_path)
+    assert now.queued == {found[0].spec.run_id, found[2].spec.run_id}
+
+
+def test_a_finished_run_that_is_trained_afresh_in_a_job_is_not_done(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    execute(batch.jobs[0][0], catalog)
+    again = msgspec.structs.replace(batch.jobs[0][0], attempt=2)
+    now = time.time()
+    write_batch(
+        tmp_path,
+        msgspec.structs.replace(batch, id=new_id(now), created=now, jobs=[[again]], ids=["8"]),
+    )
+    answers.queue = {"8": Queued("PENDING", "", "Priority")}
+    assert states(tmp_path, catalog)[0][0].state == "queued"
+    answers.queue = {}
+    answers.endings = {"8": Ending("CANCELLED", "0:0")}
+    assert states(tmp_path, catalog)[0][0].state == "done"  # as it was
+
+
+def test_what_is_settled_or_through_is_not_asked_about_again(tmp_path, answers, catalog):
+    batch = submitted(tmp_path, catalog, seeds=(0, 1))
+    answers.endings = {"7_0": Ending("CANCELLED", "0:0")}
+    (tmp_path / "jobs" / batch.id / "through").mkdir()
+    (tmp_path / "jobs" / batch.id / "through" / "7_1").touch()
+    assert states(tmp_path, catalog)[0][0].state == "cancelled"
+    asked = answers.asked
+    answers.up = False
+    found, problem = states(tmp_path, catalog)
+    assert (found[0].state, problem, answers.asked) == ("cancelled", None, asked)
+
+
+def test_an_evaluation_that_cannot_be_made_stops_no_submission(
+    tmp_path, answers, catalog, monkeypatch
+):
+    task = catalog.task("fake")
+
+    def make(queued):
+        return make_plan(
+            tmp_path, catalog, task, catalog.protocol(task, "quick"), methods=["steady"],
+            settings=["steady.sleep=0.0"], seeds=(0, 1), queued=queued,
+        )  # fmt: skip
+
+    done, new = assignments(make(()).items, tmp_path, None)
+    execute(done, catalog)
+    attempt = Attempt(tmp_path, done.spec.run_id, 1)
+    (attempt.path / "predictions.npz").write_bytes(b"damaged")
+    next((attempt.path / "evaluations").iterdir()).unlink()
+    sent = []
+
+    def take(root, batch):
+        sent.extend(batch.jobs)
+        return msgspec.structs.replace(batch, state="submitted", ids=["9"])
+
+    monkeypatch.setattr(slurm, "submit", take)
+    result = Carrier(tmp_path, catalog, None).submit(make, Request(Site()))
+    assert [[run.spec.run_id for run in job] for job in sent] == [[new.spec.run_id]]
+    assert result.reports[done.spec.run_id].failure.kind == "code"
+    assert "damaged" in result.reports[done.spec.run_id].failure.message
 
 
 def test_follow_releases_what_slurm_holds_and_gives_up_in_the_end(
@@ -460,7 +572,7 @@ def test_follow_releases_what_slurm_holds_and_gives_up_in_the_end(
     work = {job[0].spec.run_id: job[0] for job in batch.jobs}
     (report,) = follow(tmp_path, work, lambda lost: {}, set(work), backoff=0.0).values()
     assert report.state == "cancelled"
-    assert released == ["7_0"] * following.MAX_RESUBMITS
+    assert released == ["7_0"] * following.MAX_TRIES
 
 
 def test_a_users_own_hold_is_not_touched(tmp_path, answers, catalog):

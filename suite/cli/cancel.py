@@ -45,7 +45,7 @@ def cancel(
     known, before = survey(results, catalog, settle=False)
     chosen = pick(known, runs) if runs else [r for r in known if task is None or task in r.tasks]
     # also what has failed or waits: another command may be about to take it up
-    open_runs = [run for run in chosen if run.state not in ("done", "stale")]
+    open_runs = [run for run in chosen if run.place or run.state not in ("done", "stale")]
     active = [run for run in open_runs if run.state in ("queued", "running")]
     if runs:
         for run in open_runs:

@@ -23,7 +23,7 @@ from suite.dispatch.standing import standing
 from suite.dispatch.submission import Request
 from suite.errors import DataError, UserError
 from suite.plan import Item, Plan
-from suite.worker import Assignment, evaluate_all
+from suite.worker import Assignment, Report, classify, evaluate_all
 
 MakePlan = Callable[[Container[str]], Plan]
 """Ids of the runs that a cluster job has in hand -> the plan."""
@@ -31,10 +31,12 @@ MakePlan = Callable[[Container[str]], Plan]
 
 @dataclass(frozen=True)
 class Submission:
-    """What went to the cluster: the plan, and the batch, None where there was nothing to submit."""
+    """What went to the cluster: the plan, the batch, None where there was nothing to submit, and the
+    reports of what was evaluated here meanwhile."""
 
     plan: Plan
     batch: Batch | None
+    reports: dict[str, Report]
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,6 @@ class Carrier:
         """The plan, without writing anything."""
         return make(_in_jobs(self.root, settle=False))
 
-    @staticmethod
-    def hint() -> None:
-        """Say how to look after what was submitted."""
-        _say("look: python -m suite status --watch; end: python -m suite cancel --all")
-
     def dry_run(self, make: MakePlan, request: Request) -> None:
         """Print the jobs that would be submitted, and their script."""
         plan = self.look(make)
@@ -131,16 +128,13 @@ class Carrier:
             if now.silent is not None:
                 # nobody can say what is in the queue already
                 raise UserError(now.silent)
-            plan = make(now.places)
+            plan = make(now.queued)
             work = self.work(_trainings(plan))
             if work:
                 _mention_data(plan, self.data_root)
                 batch, packing = submission.submit(
                     self.root, self.catalog, plan.protocol, work, request
                 )
-        for item in plan.items:
-            if item.todo == "evaluate":
-                evaluate_all(item.attempt, self.catalog, plan.protocol)
         if batch is not None:
             _say(
                 f"{plan.task.name} under {escape(plan.protocol.name)}: {len(work)} run(s) submitted to "
@@ -149,37 +143,50 @@ class Carrier:
             )
         if plan.count("queued"):
             _say(f"{plan.count('queued')} run(s) are in the queue already")
-        if batch is None:
-            Progress(plan, [], "").summary(launch.Result(plan, {}, False))
-        return Submission(plan, batch)
+        return Submission(plan, batch, self._evaluate(plan))
+
+    def _evaluate(self, plan: Plan) -> dict[str, Report]:
+        """Evaluate what only lacks that; one that cannot be stops none of the others."""
+        reports = {}
+        for item in plan.items:
+            if item.todo == "evaluate":
+                run_id = item.spec.run_id
+                try:
+                    evaluate_all(item.attempt, self.catalog, plan.protocol)
+                    reports[run_id] = Report(run_id=run_id, state="done")
+                except Exception as error:
+                    failure = classify(error)
+                    reports[run_id] = Report(run_id=run_id, state="failed", failure=failure)
+        return reports
 
     def follow(self, submitted: Submission, backoff: float) -> launch.Result:
         """Watch the runs of a submission, and those that were in the queue already, to their end."""
         plan, batch = submitted.plan, submitted.batch
-        holds = standing(self.root).holds
+        own = set(batch.runs) if batch is not None else set()
+        now = standing(self.root)
         followed: dict[str, Assignment] = {}
         for item in plan.items:
             run_id = item.spec.run_id
-            if item.todo not in ("done", "evaluate", "failed", "stale") and run_id in holds:
-                followed[run_id] = holds[run_id].assignment
-        own = set(batch.runs) if batch is not None else set()
+            if run_id in own or run_id in now.queued:
+                followed[run_id] = now.holds[run_id].assignment
 
         def again(lost: Sequence[Assignment]) -> dict[str, Assignment]:
             assert batch is not None
             with submission_lock(self.root):
+                slurm.recover(self.root, slurm.cluster().name)
                 now = standing(self.root)
                 if now.silent is not None:
-                    raise UserError(now.silent)
+                    raise slurm.NoAnswer(now.silent)
                 # another shell may have been quicker
                 sent = {
                     a.spec.run_id: now.holds[a.spec.run_id].assignment
                     for a in lost
-                    if a.spec.run_id in now.places
+                    if a.spec.run_id in now.queued
                 }
                 free = [a for a in lost if a.spec.run_id in own and a.spec.run_id not in sent]
                 if free:
                     renewed = submission.renew(batch, free)
-                    slurm.submit(self.root, renewed, slurm.cluster().max_array)
+                    slurm.submit(self.root, renewed)
                     sent.update({a.spec.run_id: a for job in renewed.jobs for a in job})
                 return sent
 
@@ -191,8 +198,18 @@ class Carrier:
             except KeyboardInterrupt:
                 progress.left_to_cluster()
                 sys.exit(130)
-        result = launch.Result(plan, reports, False)
+        result = launch.Result(plan, {**submitted.reports, **reports}, False)
         progress.summary(result)
+        return result
+
+    def leave(self, submitted: Submission) -> launch.Result:
+        """The result of a submission that is not followed; says how to look after it."""
+        plan = submitted.plan
+        result = launch.Result(plan, submitted.reports, False)
+        if submitted.batch is None:
+            Progress(plan, [], "").summary(result)
+        if submitted.batch is not None or plan.count("queued"):
+            _say("look: python -m suite status --watch; end: python -m suite cancel --all")
         return result
 
     def finish(self, result: launch.Result) -> int:
@@ -212,7 +229,7 @@ class Carrier:
                 f"`python -m suite evaluate {run_id} --again`, or train it again with --fresh",
                 file=sys.stderr,
             )
-        return 1 if result.failures or result.cancelled or lost else 0
+        return 1 if result.failures or result.unfinished or lost else 0
 
 
 def _trainings(plan: Plan) -> list[Item]:
@@ -227,7 +244,7 @@ def _in_jobs(root: Path, settle: bool = True) -> Container[str]:
     now = standing(root, settle=settle)
     if now.problem:
         _say(f"[yellow]cluster:[/] {clean(now.problem)}")
-    return now.places
+    return now.queued
 
 
 def _mention_data(plan: Plan, data_root: Path | None) -> None:

@@ -68,7 +68,7 @@ def plan(
         settings=set_,
         fresh=fresh,
         stale=stale,
-        queued=now.places,
+        queued=now.queued,
     )
     slots = make_slots(device, workers, under.threads)
     summary = describe(made, results, len(slots), settings.data_root(data_root))

@@ -137,8 +137,11 @@ class Progress:
                 f"{stale} run(s) are stale: their method's code has changed since. To train them "
                 f"again:\n  {escape(command)} --stale"
             )
-        if result.cancelled:
-            console.print(f"{len(result.cancelled)} run(s) were cancelled meanwhile")
+        if result.unfinished:
+            console.print(
+                f"{len(result.unfinished)} run(s) were cancelled or stopped meanwhile; to go on:\n"
+                f"  {escape(command)}"
+            )
         for item, failure in result.failures:
             console.print(
                 f"[red]failed({failure.kind})[/] {escape(self.names[item.spec.run_id])}: "

@@ -99,7 +99,7 @@ def retry(
     from suite import settings
     from suite.catalog import Catalog
     from suite.cli.carrying import Carrier
-    from suite.cli.output import plan_table
+    from suite.cli.output import plan_table, printable
     from suite.dispatch.local import make_slots
     from suite.errors import UserError, did_you_mean
     from suite.plan import Plan, describe
@@ -168,6 +168,12 @@ def retry(
             limit if time_limit is None else time_limit * 60,
         )
 
+    # all that can be wrong with a request, before the first is submitted
+    requests = {
+        group: _request(site_name, flags, workers, plugins, now.holds.get(members[0].spec.run_id))
+        for group, members in groups.items()
+        if group[0] == "slurm"
+    }
     # those for the cluster first: they can wait there while this machine works
     submissions = []
     code = 0
@@ -191,16 +197,24 @@ def retry(
             if result.interrupted:
                 break
             continue
-        request = _request(site_name, flags, workers, plugins, hold)
+        request = requests[group]
         if dry_run:
             with_.dry_run(make, request)
-        else:
+            continue
+        try:
             submissions.append((with_, with_.submit(make, request), request))
-    for with_, submitted, request in submissions if wait else ():
-        result = with_.follow(submitted, request.site.backoff_seconds)
-        code = max(code, with_.finish(result))
-    if submissions and not wait:
-        Carrier.hint()
+        except UserError as error:
+            if not submissions:
+                raise
+            # what was submitted before stays submitted
+            print(f"Error: {printable(error)}", file=sys.stderr)
+            code = max(code, 2)
+    for with_, submitted, request in submissions:
+        if wait:
+            result = with_.follow(submitted, request.site.backoff_seconds)
+            code = max(code, with_.finish(result))
+        elif with_.leave(submitted).failures:
+            code = max(code, 1)
     sys.exit(code)
 
 
@@ -209,9 +223,12 @@ def _release(runs: Sequence[RunState], dry_run: bool) -> set[str]:
     from suite.dispatch import slurm
 
     stuck = {run.spec.run_id: run.place.job for run in runs if run.place and run.place.stuck}
-    if stuck and not dry_run:
-        slurm.release(set(stuck.values()))
-        print(f"{len(set(stuck.values()))} job(s) released that SLURM held after a failed launch")
+    jobs = set(stuck.values())
+    if jobs and not dry_run:
+        slurm.release(jobs)
+    if jobs:
+        done = "would be released" if dry_run else "released"
+        print(f"{len(jobs)} job(s) {done} that SLURM held after a failed launch")
     return set(stuck)
 
 
@@ -274,8 +291,8 @@ def _wanted(run: RunState, kinds: Sequence[str], named: bool) -> bool:
 
     if run.state == "failed":
         failure = run.status.failure if run.status else None
-        assert failure is not None
-        return failure.kind in kinds if kinds else named or failure.kind in INFRASTRUCTURE
+        kind = failure.kind if failure is not None else "killed"
+        return kind in kinds if kinds else named or kind in INFRASTRUCTURE
     if run.state == "cancelled":
         return "cancelled" in kinds if kinds else named or run.note != BY_US
     return run.state == "stopped" and named and not kinds

@@ -109,7 +109,6 @@ def run(
     from suite.cli.carrying import Carrier
     from suite.dispatch.submission import Request
     from suite.errors import UserError
-    from suite.launch import Result
     from suite.plan import describe, make_plan
 
     if time_limit is not None and not 0 < time_limit < math.inf:
@@ -185,9 +184,8 @@ def run(
         submitted = carrier.submit(make, request)
         if wait:
             result = carrier.follow(submitted, site.backoff_seconds)
-        elif submitted.batch is not None or submitted.plan.count("queued"):
-            carrier.hint()
-            return
         else:
-            result = Result(submitted.plan, {}, False)
+            result = carrier.leave(submitted)
+            if submitted.batch is not None or submitted.plan.count("queued"):
+                sys.exit(1 if result.failures else 0)
     sys.exit(carrier.finish(result))

@@ -10,14 +10,14 @@ from pathlib import Path
 from suite.dispatch import slurm
 from suite.dispatch.standing import standing
 from suite.errors import UserError
-from suite.hold import cancelled
+from suite.hold import cancelled, worked_on
 from suite.record import Attempt
 from suite.worker import Assignment, Report
 
 POLL_SECONDS = 2.0, 30.0
 """Between two looks: from the first, growing to the second with a suite's length, since every look is a
 question to the cluster's one controller."""
-MAX_RESUBMITS = 3
+MAX_TRIES = 3
 """So often `follow` submits a run again that its job has lost."""
 
 
@@ -33,25 +33,34 @@ def follow(
     """Watch runs on a cluster until each has an end; run id -> final report.
 
     A run of `own` whose job is gone for a reason of the cluster's (time limit, preemption, a dead node)
-    is handed to `submit_again`, `MAX_RESUBMITS` times at most, after `backoff` seconds, doubled each
-    time; it answers with what it has submitted, or another command has in the queue. A job that SLURM
-    holds after a failed launch is released as often, and then cancelled. What fails for lack of the
-    package or of the results root takes the waiting jobs of its batch with it: they would fail the
-    same way. A cluster that does not answer is waited for.
+    is handed to `submit_again`, `MAX_TRIES` times at most, after `backoff` seconds, doubled each time;
+    it answers with what it has submitted, or another command has in the queue. A job of `own` that
+    SLURM holds after a failed launch is released as often, and then cancelled. What fails for lack of
+    the package or of the results root takes the waiting jobs of its batch with it: they would fail the
+    same way. A cluster that does not answer is waited for; a run that nobody has in hand any more is
+    `stopped`.
     """
     left, began = dict(work), time.monotonic()
     final: dict[str, Report] = {}
-    submitted: dict[str, int] = {}
-    due: dict[str, float] = {}
-    released: dict[str, int] = {}
+    runs: dict[str, _Tries] = {}
+    jobs: dict[str, _Tries] = {}
+
     while left:
         now = standing(root)
-        for job in {place.job for run, place in now.places.items() if run in left and place.stuck}:
-            released[job] = released.get(job, 0) + 1
-            with contextlib.suppress(UserError):  # it has gone on by itself
-                (slurm.release if released[job] <= MAX_RESUBMITS else slurm.cancel)([job])
+        for job in {
+            p.job for run, p in now.places.items() if run in left and run in own and p.stuck
+        }:
+            tries = jobs.setdefault(job, _Tries(backoff))
+            if tries.over:
+                with contextlib.suppress(UserError):
+                    slurm.cancel([job])
+            elif tries.due():
+                tries.count()
+                with contextlib.suppress(UserError):  # it has gone on by itself
+                    slurm.release([job])
+        again = []
         for run_id, assignment in list(left.items()):
-            waits = run_id in now.places or now.silent is not None
+            waits = run_id in now.unsettled or run_id in now.places or now.silent is not None
             report = _standing_report(root, assignment, waits)
             if report is None:
                 continue
@@ -59,31 +68,50 @@ def follow(
                 on_report(report)
                 continue
             if run_id in own and _lost(assignment, report):
-                count = submitted.get(run_id, 0)
-                if run_id not in due and count < MAX_RESUBMITS:
-                    submitted[run_id] = count + 1
-                    due[run_id] = time.monotonic() + backoff * 2**count
-                if run_id in due:
+                tries = runs.setdefault(run_id, _Tries(backoff))
+                if not tries.over:
+                    if tries.due():
+                        again.append(assignment)
                     continue
-            due.pop(run_id, None)
             del left[run_id]
             final[run_id] = report
             on_report(report)
             if report.failure and report.failure.kind == "environment" and run_id in now.holds:
                 with contextlib.suppress(UserError):
                     slurm.cancel_by_name(now.holds[run_id].batch.job_name, waiting=True)
-        ready = [run_id for run_id, moment in due.items() if moment <= time.monotonic()]
-        if ready:
-            # where the cluster does not take it now, the next look tries again
-            with contextlib.suppress(UserError):
-                sent = submit_again([left[run_id] for run_id in ready])
-                left.update(sent)
-                for run_id in sent:
-                    del due[run_id]
+        if again:
+            try:
+                left.update(submit_again(again))
+                count = True
+            except UserError as error:
+                # a cluster that is away costs no try; one that refuses does
+                count = not isinstance(error, slurm.NoAnswer)
+            for assignment in again if count else ():
+                runs[assignment.spec.run_id].count()
         if left:
             shortest, longest = POLL_SECONDS
             time.sleep(min(longest, max(shortest, (time.monotonic() - began) / 20)))
     return final
+
+
+class _Tries:
+    """How often something was tried, and when it is next."""
+
+    def __init__(self, backoff: float) -> None:
+        self._wait, self._counted = backoff, 0
+        self._next = time.monotonic() + backoff
+
+    @property
+    def over(self) -> bool:
+        return self._counted >= MAX_TRIES
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def count(self) -> None:
+        self._counted += 1
+        self._wait *= 2
+        self._next = time.monotonic() + self._wait
 
 
 def _standing_report(root: Path, assignment: Assignment, waits: bool) -> Report | None:
@@ -96,7 +124,7 @@ def _standing_report(root: Path, assignment: Assignment, waits: bool) -> Report 
     seconds = status.elapsed if status else 0.0
     if attempt.finished:
         return Report(run_id=spec.run_id, state="done", seconds=seconds)
-    if since and status is not None and status.state == "running" and waits:
+    if since and status is not None and status.state == "running" and (waits or worked_on(status)):
         return Report(run_id=spec.run_id, state="running", step=status.step, total=status.total)
     if waits:
         return None
@@ -104,7 +132,7 @@ def _standing_report(root: Path, assignment: Assignment, waits: bool) -> Report 
         return Report(run_id=spec.run_id, state="cancelled", seconds=seconds)
     if since and status is not None and status.state == "failed":
         return Report(run_id=spec.run_id, state="failed", failure=status.failure, seconds=seconds)
-    return None
+    return Report(run_id=spec.run_id, state="stopped", seconds=seconds)
 
 
 def _lost(assignment: Assignment, report: Report) -> bool:

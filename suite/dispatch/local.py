@@ -306,4 +306,4 @@ def _write_failure(assignment: Assignment, failure: Failure | None) -> None:
     attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
     with run_lock(attempt.root, attempt.run_id) as mine:
         if mine:
-            attempt.write_failure(failure)
+            attempt.write_failure(assignment.spec, assignment.digest, failure)

@@ -54,7 +54,12 @@ def main() -> None:
                     stopping=stop.is_set,
                 )
         except Exception as error:
-            final = Report(run_id=assignment.spec.run_id, state="failed", failure=classify(error))
+            # `execute` reports what happens in a run; this is something before it
+            failure = classify(error)
+            attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
+            with contextlib.suppress(OSError):
+                attempt.write_failure(assignment.spec, assignment.digest, failure)
+            final = Report(run_id=assignment.spec.run_id, state="failed", failure=failure)
         _send(reports, final)
 
 

@@ -115,8 +115,8 @@ def script(root: Path, batch: Batch, count: int) -> str:
     return text
 
 
-def submit(root: Path, batch: Batch, limit: int) -> Batch:
-    """Hand all jobs of `batch` to the cluster, in arrays of at most `limit` jobs.
+def submit(root: Path, batch: Batch) -> Batch:
+    """Hand all jobs of `batch` to the cluster, in arrays as large as it and the site take.
 
     The batch is written before the first job and after the last. Raises UserError with sbatch's own
     words if one array is refused; those taken before are then cancelled.
@@ -126,6 +126,8 @@ def submit(root: Path, batch: Batch, limit: int) -> Batch:
 
     from suite.dispatch.job import CarryOut
 
+    largest = cluster().max_array
+    limit = min(largest, batch.site.max_array or largest)
     write_batch(root, batch)
     folder = batch_folder(root, batch.id) / "slurm"
     numbers = list(range(len(batch.jobs)))

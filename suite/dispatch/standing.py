@@ -11,17 +11,17 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from suite.dispatch import slurm
-from suite.dispatch.batch import Batch, batch_folder, batches, job_name, log_path
+from suite.dispatch.batch import Batch, batch_folder, batches, job_name, jobs_folder, log_path
 from suite.dispatch.slurm import NO_OUTPUT, REFUSED, STOPPED_EXIT, Ending
 from suite.errors import UserError
-from suite.hold import cancel, cancelled, run_lock
+from suite.hold import cancel, cancelled, run_lock, worked_on
 from suite.record import Attempt, Failure, FailureKind, Status, read_regular
 from suite.spec import RunSpec
 from suite.worker import Assignment
@@ -65,27 +65,39 @@ class Standing:
     """Where the runs of all submissions stand.
 
     Attributes:
-        places: run id -> the live job that holds it; also one of another cluster, which may be.
+        places: run id -> the live job that holds it, or the one that may be alive where it cannot be
+            seen from here.
         holds: run id -> its newest submission.
+        leaving: runs in `places` that are cancelled: their jobs pass them over.
+        unsettled: runs whose job has gone while the cluster does not say yet how.
+        lost: run id -> what its ended job has left, where that was not written down (`settle=False`).
         silent: why the cluster could not be asked (then nothing is known of its queue), else None.
-        elsewhere: clusters that have jobs of this root and are seen from their own machines only.
+        elsewhere: whose jobs cannot be seen from here.
     """
 
     places: Mapping[str, Place] = field(default_factory=dict)
     holds: Mapping[str, Hold] = field(default_factory=dict)
+    leaving: frozenset[str] = frozenset()
+    unsettled: frozenset[str] = frozenset()
+    lost: Mapping[str, Status] = field(default_factory=dict)
     silent: str | None = None
     elsewhere: tuple[str, ...] = ()
+
+    @property
+    def queued(self) -> frozenset[str]:
+        """Runs that a job has in hand: nobody else is to submit them."""
+        return frozenset(self.places) - self.leaving
 
     @property
     def problem(self) -> str | None:
         """One line for people, None where there is nothing to say."""
         if self.silent is None and self.elsewhere:
-            return f"jobs on {', '.join(self.elsewhere)} are seen from there only"
+            return f"not seen from here: jobs {' and '.join(self.elsewhere)}"
         return self.silent
 
 
 UNSEEN = "UNSEEN"
-"""State of a job on another cluster."""
+"""State of a job on another cluster, or of a colleague whose queue is hidden."""
 
 
 def standing(root: Path, *, settle: bool = True) -> Standing:
@@ -93,49 +105,66 @@ def standing(root: Path, *, settle: bool = True) -> Standing:
 
     `settle=False` writes nothing. Never raises for a cluster that does not answer.
     """
-    known = [batch for batch in batches(root) if batch.state != "abandoned"]
     holds = {
         assignment.spec.run_id: Hold(batch, job, assignment)
-        for batch in known
+        for batch in batches(root)
+        if batch.state != "abandoned"
         for job, assignments in zip(batch.ids or [""] * len(batch.jobs), batch.jobs, strict=True)
         for assignment in assignments
     }
-    left = {run: hold for run, hold in holds.items() if _open(root, hold)}
-    batches_left = [batch for batch in known if any(run in left for run in batch.runs)]
-    if not batches_left:
+    closed = {f"{path.parent.parent.name}/{path.name}" for path in _marks(root)}
+    left = {run: hold for run, hold in holds.items() if _open(root, hold, closed)}
+    if not left:
         return Standing({}, holds)
+    leaving = frozenset(
+        run for run, hold in left.items() if cancelled(root, hold.spec, hold.batch.created)
+    )
     try:
         here = slurm.cluster().name
-        ours = [batch for batch in batches_left if batch.cluster == here]
-        entries = slurm.queue(batch.job_name for batch in ours)
-        places = {
-            run: Place(job, entry.state, entry.node, entry.reason, batch.id)
-            for batch in ours
-            for run, job in batch.runs.items()
-            if run in left and (entry := entries.get(job)) is not None
-        }
-        ended = {
-            run: hold
-            for run, hold in left.items()
-            # of a colleague's jobs this user may not even see the queue
-            if run not in places and hold.batch.cluster == here and hold.batch.uid == os.getuid()
-        }
-        endings = slurm.endings({hold.job for hold in ended.values()}) if ended and settle else {}
+        names = {hold.batch.job_name for hold in left.values() if hold.batch.cluster == here}
+        entries = slurm.queue(sorted(names))
+        places: dict[str, Place] = {}
+        gone: dict[str, Hold] = {}
+        elsewhere = set()
+        for run, hold in left.items():
+            batch = hold.batch
+            mine = batch.uid == os.getuid()
+            where = "" if batch.cluster == here else f"on cluster {batch.cluster}"
+            if not where and not mine:
+                where = f"of {batch.user}"
+            if not where and not hold.job:
+                continue  # of a submission at work, or one that was killed: `recover` ends it
+            if not where or (hold.job in entries and batch.cluster == here):
+                entry = entries.get(hold.job)
+                if entry is None:
+                    gone[run] = hold
+                else:
+                    places[run] = Place(hold.job, entry.state, entry.node, entry.reason, batch.id)
+            elif run not in leaving:
+                elsewhere.add(where)
+                places[run] = Place(hold.job, UNSEEN, "", where, batch.id)
+        endings = slurm.endings({hold.job for hold in gone.values()}) if gone else {}
     except UserError as error:
-        return Standing({}, holds, silent=str(error))
-    for hold in ended.values():
-        if hold.job in endings:
-            _settle(root, hold, endings[hold.job])
-    for run, hold in left.items():
-        batch = hold.batch
-        if batch.cluster != here and cancelled(root, hold.spec, batch.created) is None:
-            places[run] = Place(hold.job, UNSEEN, "", f"on cluster {batch.cluster}", batch.id)
-    others = sorted({batch.cluster for batch in batches_left} - {here})
-    return Standing(places, holds, elsewhere=tuple(others))
+        return Standing({}, holds, leaving, silent=str(error))
+    ended = {run: hold for run, hold in gone.items() if hold.job in endings}
+    lost = {}
+    skipped = set()
+    for run, hold in ended.items():
+        if settle:
+            if not _settle(root, hold, endings[hold.job]):
+                skipped.add(hold.job)
+        elif run not in leaving and (verdict := _verdict(root, hold, endings[hold.job])):
+            lost[run] = verdict
+    if settle:
+        for hold in ended.values():
+            if hold.job not in skipped:
+                _mark(root, hold)
+    unsettled = frozenset(run for run in gone if run not in ended)
+    return Standing(places, holds, leaving, unsettled, lost, elsewhere=tuple(sorted(elsewhere)))
 
 
 def cancel_jobs(root: Path) -> list[str]:
-    """End the live jobs whose runs are all cancelled or finished; their ids.
+    """End the live jobs of this user whose runs are all cancelled or finished; their ids.
 
     Raises UserError where the cluster does not take it.
     """
@@ -143,11 +172,9 @@ def cancel_jobs(root: Path) -> list[str]:
     wanted: dict[str, bool] = {}
     jobs: dict[str, set[str]] = {}
     for run_id, place in now.places.items():
-        if place.state == UNSEEN:
+        if place.state == UNSEEN or now.holds[run_id].batch.uid != os.getuid():
             continue
-        hold = now.holds[run_id]
-        asked = cancelled(root, hold.spec, hold.batch.created) is not None
-        wanted[place.job] = wanted.get(place.job, True) and asked
+        wanted[place.job] = wanted.get(place.job, True) and run_id in now.leaving
         jobs.setdefault(place.batch, set()).add(place.job)
     ended = {job for job, all_of_it in wanted.items() if all_of_it}
     for batch_id, members in jobs.items():
@@ -159,52 +186,71 @@ def cancel_jobs(root: Path) -> list[str]:
     return sorted(ended)
 
 
-def _open(root: Path, hold: Hold) -> bool:
-    """Whether the newest submission of a run has not brought it to an end yet, by the run's files."""
-    if not hold.job:
-        return False  # being submitted just now, or left behind by a submission that was killed
-    assignment = hold.assignment
-    folder = f"{root}/runs/{hold.spec.run_id}/{assignment.attempt}"
+def _marks(root: Path) -> Iterable[Path]:
+    """Marks of jobs that need not be asked about any more: through, or ended and settled."""
+    return (
+        path for kind in ("through", "ended") for path in jobs_folder(root).glob(f"2*/{kind}/*")
+    )
+
+
+def _mark(root: Path, hold: Hold) -> None:
+    with contextlib.suppress(OSError):
+        path = batch_folder(root, hold.batch.id) / "ended" / hold.job
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+
+def _open(root: Path, hold: Hold, closed: Container[str]) -> bool:
+    """Whether the newest submission of a run has not brought it to an end yet, by what is on disk."""
+    if f"{hold.batch.id}/{hold.job}" in closed:
+        return False
+    folder = f"{root}/runs/{hold.spec.run_id}/{hold.assignment.attempt}"
     if os.path.exists(f"{folder}/record.json"):
         return False
-    status = Attempt(root, hold.spec.run_id, assignment.attempt).status()
-    if status is None or status.wanted < hold.batch.created:
-        return True  # it has not begun since; what its status says is from before
-    if status.job != hold.job:
-        return False  # a later command has it
-    return status.state in ("running", "stopped")
+    status = Attempt(root, hold.spec.run_id, hold.assignment.attempt).status()
+    return status is None or not (
+        status.state == "failed" and status.job == hold.job and status.wanted >= hold.batch.created
+    )
 
 
-def _settle(root: Path, hold: Hold, ending: Ending) -> None:
-    """Write down what the end of its job means for a run, for its own status does not."""
+def _settle(root: Path, hold: Hold, ending: Ending) -> bool:
+    """Write down what the end of its job means for a run. False if somebody is at the run."""
+    attempt = Attempt(root, hold.spec.run_id, hold.assignment.attempt)
+    try:
+        with run_lock(root, attempt.run_id) as mine:
+            # an administrator may have queued the job once more
+            if not mine or worked_on(attempt.status()):
+                return False
+            if attempt.finished or cancelled(root, hold.spec, hold.batch.created):
+                return True
+            verdict = _verdict(root, hold, ending)
+            if verdict is not None and ending.state == "CANCELLED":
+                by = f" by user id {ending.by}" if ending.by else ""
+                cancel(root, attempt.run_id, f"job {hold.job} was cancelled{by}")
+            elif verdict is not None:
+                attempt.create(hold.spec)
+                attempt.write_status(verdict)
+    except OSError:
+        return False  # a root that may only be read
+    return True
+
+
+def _verdict(root: Path, hold: Hold, ending: Ending) -> Status | None:
+    """The status of a run that its job has left; None where the run is not the job's any more."""
     assignment = hold.assignment
-    attempt = Attempt(root, hold.spec.run_id, assignment.attempt)
-    # a root that may be read only, or a colleague's run folder
-    with contextlib.suppress(OSError), run_lock(root, attempt.run_id) as mine:
-        # taken up again meanwhile: by another command, or an administrator queued the job once more
-        if not mine or not _open(root, hold):
-            return
-        if cancelled(root, hold.spec, hold.batch.created) is not None:
-            return
-        if ending.state == "CANCELLED":
-            by = f" by user id {ending.by}" if ending.by else ""
-            cancel(root, attempt.run_id, f"job {hold.job} was cancelled{by}")
-            return
-        before = attempt.status()
-        begun = before is not None and before.wanted >= hold.batch.created
-        now = time.time()
-        blank = Status(state="failed", digest=assignment.digest, started=now, heartbeat=now)
-        if before is None:
-            attempt.create(hold.spec)
-        attempt.write_status(
-            msgspec.structs.replace(
-                before or blank,
-                state="failed",
-                failure=explain(root, hold.batch, hold.job, ending, begun),
-                job=hold.job,
-                wanted=assignment.wanted,
-            )
-        )
+    before = Attempt(root, hold.spec.run_id, assignment.attempt).status()
+    begun = before is not None and before.wanted >= hold.batch.created
+    if before is not None and begun and before.job != hold.job:
+        return None  # a later command has had it
+    now = time.time()
+    blank = Status(state="failed", digest=assignment.digest, started=now, heartbeat=now)
+    return msgspec.structs.replace(
+        before or blank,
+        state="failed",
+        failure=explain(root, hold.batch, hold.job, ending, begun),
+        job=hold.job,
+        wanted=assignment.wanted,
+    )
 
 
 KINDS: Mapping[str, FailureKind] = {

@@ -101,8 +101,7 @@ def submit(
         code=code.path.name,
         plugins=[str(plugin.relative_to(code.path)) for plugin in code.plugins],
     )
-    limit = min(cluster.max_array, request.site.max_array or cluster.max_array)
-    return slurm.submit(root, batch, limit), packing
+    return slurm.submit(root, batch), packing
 
 
 def renew(batch: Batch, work: Sequence[Assignment]) -> Batch:

@@ -7,7 +7,7 @@ deletes the old file before the new one is written. `ResumeHook` saves everythin
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,15 @@ class ResumeHook(Hook):
     Args:
         folder: where checkpoints lie, as `<iteration>.pth`.
         seconds: least wall time between two of them; 0 saves after every iteration.
+        allowed: called before each; raises where the run is another process's by now.
     """
 
     priority = "VERY_LOW"  # every other hook has finished the iteration
 
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self.folder, self.seconds = folder, seconds
+    def __init__(
+        self, folder: Path, seconds: float, allowed: Callable[[], None] = lambda: None
+    ) -> None:
+        self.folder, self.seconds, self.allowed = folder, seconds, allowed
         self._saved = time.monotonic()
         self._saved_iter: int | None = None
         self._rng: dict[str, Any] | None = None
@@ -136,6 +139,7 @@ class ResumeHook(Hook):
         iteration = runner.train_loop._iter + 1
         if self._saved_iter == iteration:
             return
+        self.allowed()
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.folder / f"{iteration}.pth") as temporary:
             torch.save(capture(runner), temporary)

@@ -116,7 +116,9 @@ def train(job: Job) -> Outcome:
     on_gpu = job.device.startswith("cuda")
     _reset_peak_memory(on_gpu)
     with _runner(job, cfg) as runner:
-        resume = ResumeHook(job.attempt.checkpoint_dir, job.checkpoint_seconds)
+        resume = ResumeHook(
+            job.attempt.checkpoint_dir, job.checkpoint_seconds, allowed=job.require_owner
+        )
         monitor = MonitorHook()
         runner.resume_hook = resume
         for hook in (monitor, RestoreGeneratorsHook(resume), resume, JobHook(job, resume)):
