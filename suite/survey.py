@@ -27,7 +27,7 @@ STATES: dict[State, str] = {
     "planned": "wanted, and in nobody's hand: `run`",
     "stopped": "interrupted, and in nobody's hand: `run` or `retry` go on from the checkpoint",
     "cancelled": "taken out by `cancel` (`retry --kind cancelled`), or on the cluster (`retry`)",
-    "failed": "`retry` tries again what another try may mend",
+    "failed": "`retry` tries again what another try may mend; with --kind code or nan it trains anew",
     "stale": "trained with other code of the method: `run --stale`",
     "done": "finished",
 }

@@ -294,6 +294,17 @@ def test_reading_verbs_import_neither_torch_nor_scipy(tmp_path, arguments):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
+def test_after_a_failure_it_says_how_to_try_again(suite):
+    broken = ("--set", "calm.what=code", "--set", "calm.at=3", "--root", "elsewhere")
+    failed = suite(*RUN, *broken)
+    assert failed.returncode == 1
+    command = re.search(r"python -m suite (retry [0-9a-f]{8} --root elsewhere)\n", failed.stderr)
+    again = suite(*command[1].split())
+    assert again.returncode == 1
+    assert "calm seed 0 failed(code)" in again.stderr
+    assert "brisk" not in again.stderr  # what is finished is left alone
+
+
 def test_the_command_to_go_on_leaves_out_fresh(monkeypatch):
     from suite.cli.progress import _own_command
 

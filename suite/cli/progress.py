@@ -3,6 +3,7 @@ the leaderboard on stdout can be piped."""
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import sys
 import time
@@ -147,14 +148,28 @@ class Progress:
                 f"[red]failed({failure.kind})[/] {escape(self.names[item.spec.run_id])}: "
                 f"{clean(failure.message)}; log: {escape(str(item.attempt.path / 'log.txt'))}",
             )
-        if plan.count("failed"):
-            console.print(f"To train failed runs again:\n  {escape(command)} --fresh")
+        if result.failures:
+            console.print(f"To try them again:\n  {escape(_retry_command(result))}")
 
     def left_to_cluster(self) -> None:
         """Say that Ctrl-C has ended the watching, not the jobs."""
         self.console.print(
             "The jobs go on. Look: python -m suite status; end them: python -m suite cancel --all"
         )
+
+
+def _retry_command(result: Result) -> str:
+    """`retry` for the runs that failed, below the same root and with the same plug-ins."""
+    runs = [item.spec.run_id[:8] for item, _ in result.failures]
+    kinds = sorted({failure.kind for _, failure in result.failures})
+    named = runs if len(runs) <= 6 else [word for kind in kinds for word in ("--kind", kind)]
+    kept = [
+        word
+        for option, value in itertools.pairwise(sys.argv[1:])
+        if option in ("--root", "--plugin")
+        for word in (option, value)
+    ]
+    return "python -m suite retry " + shlex.join([*named, *kept])
 
 
 def _own_command(without: str = "") -> str:

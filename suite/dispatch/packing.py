@@ -79,13 +79,9 @@ def pack(
             used = 0.0
         jobs[-1].append(assignment)
         used += cost
-    known = sum(seconds is not None for seconds in each)
-    basis = (
-        f"up to {target / 60:.0f} min by time measured or stated by the protocol, with {MARGIN - 1:.0%} margin"
-        if known
-        else "nothing measured yet"
-    )
-    return Packing(jobs, slots, f"{room}; {basis}")
+    known = any(seconds is not None for seconds in each)
+    basis = f"filled up to {target / 60:.0f} min, with {MARGIN - 1:.0%} margin"
+    return Packing(jobs, slots, f"{room}; {basis if known else 'nothing measured yet'}")
 
 
 def _slots(
