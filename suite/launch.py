@@ -9,9 +9,9 @@ from pathlib import Path
 
 from suite.catalog import Catalog
 from suite.dispatch.local import LocalDispatch, Slot
+from suite.job import Assignment, Report
 from suite.plan import Item, Plan
 from suite.record import Failure
-from suite.worker import Assignment, Report
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from suite.dispatch.local import make_slots
 from suite.errors import UserError, did_you_mean
 from suite.evaluate import evaluate_attempt
 from suite.hold import run_lock
+from suite.job import Job
 from suite.provenance import method_digest
 from suite.record import Attempt, Status
-from suite.worker import Job
 
 
 def predict_set(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from suite.jsonio import short_hash
 
 if TYPE_CHECKING:
-    from suite.worker import Job, Outcome
+    from suite.job import Job, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

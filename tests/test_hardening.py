@@ -13,10 +13,11 @@ from suite.catalog import Catalog
 from suite.cli.output import duration
 from suite.errors import RecordError, UserError
 from suite.evaluate import evaluate_attempt
+from suite.job import Assignment
 from suite.plan import make_plan
 from suite.provenance import method_files
 from suite.record import Attempt, Failure, MetricRow, attempts
-from suite.worker import Assignment, execute
+from suite.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 

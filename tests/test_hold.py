@@ -8,12 +8,13 @@ import time
 import msgspec
 import pytest
 
-from suite import hold, worker
+from suite import hold, job
 from suite.catalog import Catalog
 from suite.hold import cancel, cancel_all, cancelled, run_lock, worked_on, worked_on_by_another
+from suite.job import Assignment
 from suite.plan import make_plan
 from suite.record import Status
-from suite.worker import Assignment, execute
+from suite.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -82,7 +83,7 @@ def test_a_file_system_without_locks_is_left_to_leases(catalog, tmp_path, monkey
 
 
 def test_the_heart_beats_while_an_iteration_takes_long(catalog, tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "PULSE_SECONDS", 0.05)
+    monkeypatch.setattr(job, "PULSE_SECONDS", 0.05)
     attempt, assignment = assign(catalog, tmp_path, "steady.sleep=0.6")
     beats = set()
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from suite.dispatch.packing import MARGIN, TARGET_SECONDS, Measured, pack
 from suite.errors import UserError
+from suite.job import Assignment
 from suite.sites import Site
 from suite.spec import RunSpec
-from suite.worker import Assignment
 
 
 def work(*methods):

@@ -9,9 +9,10 @@ import pytest
 
 from suite.catalog import Catalog
 from suite.errors import UserError
+from suite.job import Assignment
 from suite.plan import make_plan
 from suite.record import Attempt, Failure, Status
-from suite.worker import Assignment, execute
+from suite.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -18,7 +18,7 @@ from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, capture
 from suite.engine.run import SuiteRunner
 from suite.engine.weights import load
 from suite.errors import UserError
-from suite.worker import NonFiniteLoss
+from suite.job import NonFiniteLoss
 
 ITERATIONS = 12
 

@@ -13,9 +13,10 @@ import pytest
 
 from suite.catalog import Catalog
 from suite.hold import run_lock
+from suite.job import Assignment
 from suite.plan import make_plan
 from suite.record import Evaluation, RunSpec, read
-from suite.worker import Assignment, classify, execute
+from suite.worker import classify, execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -22,8 +22,9 @@ from suite.dispatch.local import Slot
 from suite.dispatch.standing import standing
 from suite.dispatch.submission import Request
 from suite.errors import DataError, UserError
+from suite.job import Assignment, Report
 from suite.plan import Item, Plan
-from suite.worker import Assignment, Report, classify, evaluate_all
+from suite.worker import classify, evaluate_all
 
 MakePlan = Callable[[Container[str]], Plan]
 """Ids of the runs that a cluster job has in hand -> the plan."""

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from suite.cli.output import clean, duration
+from suite.job import Assignment, Report
 from suite.launch import Result
 from suite.plan import Plan
-from suite.worker import Assignment, Report
 
 _PLAIN_EVERY_SECONDS = 15.0
 

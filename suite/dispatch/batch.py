@@ -21,10 +21,10 @@ import msgspec
 
 from suite.errors import RecordError, UserError
 from suite.hold import lock_file
+from suite.job import Assignment
 from suite.jsonio import write_atomic
 from suite.record import read_regular
 from suite.sites import Site
-from suite.worker import Assignment
 
 BATCH_SCHEMA = 1
 _JOB = re.compile(r"[0-9]{1,18}(_[0-9]{1,18})?")

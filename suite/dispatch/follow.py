@@ -11,8 +11,8 @@ from suite.dispatch import slurm
 from suite.dispatch.standing import standing
 from suite.errors import UserError
 from suite.hold import cancelled, worked_on
+from suite.job import Assignment, Report
 from suite.record import Attempt
-from suite.worker import Assignment, Report
 
 POLL_SECONDS = 2.0, 30.0
 """Between two looks: from the first, growing to the second with a suite's length, since every look is a

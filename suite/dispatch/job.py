@@ -13,7 +13,7 @@ from suite.dispatch.batch import Batch, batch_folder, jobs_folder, read_batch
 from suite.dispatch.local import LocalDispatch, Slot, make_slots
 from suite.dispatch.slurm import REFUSED, STOPPED_EXIT
 from suite.errors import UserError
-from suite.worker import JOB_VARIABLE, Report
+from suite.job import JOB_VARIABLE, Report
 
 TERMINATED = 128 + signal.SIGTERM
 GRACE_SHARE = 0.6

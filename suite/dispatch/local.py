@@ -22,8 +22,8 @@ import msgspec
 
 from suite.errors import UserError
 from suite.hold import run_lock
+from suite.job import Assignment, Report
 from suite.record import RETRIED, Attempt, Failure
-from suite.worker import Assignment, Report
 
 MAX_TRIES = 3
 """So often a run is tried in all whose process dies, or which finds no memory or no room on the disk."""

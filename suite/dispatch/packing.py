@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from suite.errors import UserError
+from suite.job import Assignment
 from suite.sites import Site
-from suite.worker import Assignment
 
 MARGIN = 1.25
 """Measured time and peak memory are taken this much larger: other nodes, other neighbours."""

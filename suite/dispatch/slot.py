@@ -19,8 +19,9 @@ import msgspec
 
 from suite.catalog import Catalog
 from suite.errors import UserError
+from suite.job import Assignment, Report
 from suite.record import Attempt
-from suite.worker import Assignment, Report, classify, execute
+from suite.worker import classify, execute
 
 _decode = msgspec.json.Decoder(Assignment).decode
 

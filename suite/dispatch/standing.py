@@ -22,9 +22,9 @@ from suite.dispatch.batch import Batch, batch_folder, batches, job_name, jobs_fo
 from suite.dispatch.slurm import NO_OUTPUT, REFUSED, STOPPED_EXIT, Ending
 from suite.errors import UserError
 from suite.hold import cancel, cancelled, run_lock, worked_on
+from suite.job import Assignment
 from suite.record import Attempt, Failure, FailureKind, Status, read_regular
 from suite.spec import RunSpec
-from suite.worker import Assignment
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from suite.dispatch import slurm
 from suite.dispatch.batch import Batch, jobs_folder, new_id, user
 from suite.dispatch.packing import Measured, Packing, pack
 from suite.errors import UserError
+from suite.job import Assignment
 from suite.plan import measured
 from suite.protocol import Protocol
 from suite.provenance import PACKAGES
 from suite.sites import Site
-from suite.worker import Assignment
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from suite.engine.resume import ResumeHook
 from suite.hold import TakenOver
-from suite.worker import Job, NonFiniteLoss, Stopped
+from suite.job import Job, NonFiniteLoss, Stopped
 
 CURVE_POINTS = 200
 """About as many points a curve has, however long the training."""

@@ -23,9 +23,9 @@ from suite.engine import weights
 from suite.engine.hooks import JobHook, MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
 from suite.errors import RecordError, UserError
+from suite.job import Job, NonFiniteLoss, Outcome
 from suite.protocol import Facts
 from suite.record import Cost, MetricRow
-from suite.worker import Job, NonFiniteLoss, Outcome
 
 ENGINE_IMPORTS = ("suite.engine.data",)
 """Modules whose components a resolved config names."""

@@ -12,11 +12,11 @@ import time
 import numpy as np
 
 from suite.hold import TakenOver
+from suite.job import Job, NonFiniteLoss, Outcome, Stopped
 from suite.jsonio import write_atomic
 from suite.protocol import Budget, DataSet, Facts, Protocol
 from suite.record import Cost, MetricRow, subset
 from suite.task import Metric, Task
-from suite.worker import Job, NonFiniteLoss, Outcome, Stopped
 
 TASKS = {"fake": "fake_task:TASK"}
 
