@@ -60,6 +60,49 @@ def test_the_smoke_suite_as_an_array(lab):
     assert len(figures()) == 2
 
 
+UNHURRIED = """
+CARD = {
+    "title": "Unhurried",
+    "tasks": ["longtail-seg"],
+    "names": {"unhurried": {"summary": "cross entropy, with a rest after each step"}},
+}
+
+import time
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class Rest(Hook):
+    def after_train_iter(self, *args, **kwargs):
+        time.sleep(0.2)
+
+
+def configure(cfg, facts):
+    cfg.custom_hooks = [dict(type="Rest")]
+    return cfg
+"""
+
+
+def test_a_torch_run_goes_on_bit_for_bit_after_usr2(lab, tmp_path):
+    (tmp_path / "unhurried.py").write_text(UNHURRIED)
+    plugin = ("--method", "unhurried", "--plugin", "unhurried.py")
+    smoke = ("run", "--task", "longtail-seg", "--protocol", "smoke", *plugin)
+    lab.suite(*smoke, *SLURM, "--mem", "3G", timeout=60)
+    (run,) = lab.started(step=3)
+    lab.cluster.call("scancel", "--signal=USR2", run["job"])
+    assert lab.settled() == ["done"]
+    (attempt,) = attempts(lab.root, run["run"])
+    assert attempt.status().restarts == 1
+    lab.suite(*smoke, "--root", "here", timeout=120)
+    weights = [
+        (root / "runs" / run["run"] / "1" / "weights.safetensors").read_bytes()
+        for root in (lab.root, lab.folder / "here")
+    ]
+    assert weights[0] == weights[1]
+
+
 def test_gpus_of_a_job_are_slots_of_their_own(lab):
     lab.suite(
         *RUN, *SLURM, *SLOW_STEADY, "--seeds", "0-5", "--pack", "6",
