@@ -1,7 +1,9 @@
 """What becomes of runs whose jobs the cluster has ended, from its answers alone (no SLURM needed)."""
 
 import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -344,6 +346,36 @@ def test_a_job_of_an_abandoned_submission_does_nothing(tmp_path, catalog, capsys
     write_batch(tmp_path, msgspec.structs.replace(batch, state="abandoned"))
     assert CarryOut(str(tmp_path), batch.id, 0).work() == slurm.REFUSED
     assert not Attempt(tmp_path, batch.jobs[0][0].spec.run_id, 1).path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_worker_that_hears_the_signal_first_does_not_end_the_job(tmp_path, catalog, number):
+    """Every process of a job is signalled: the last run may stop before the job's own process knows."""
+    batch = submitted(tmp_path, catalog, "steady.sleep=0.05", seeds=(0,))
+    done = subprocess.Popen(
+        [sys.executable, "-c", f"""
+import signal, sys, threading, time
+from pathlib import Path
+from suite.dispatch import job
+from suite.record import Attempt
+
+def signal_the_worker():
+    attempt = Attempt(Path({str(tmp_path)!r}), {batch.jobs[0][0].spec.run_id!r}, 1)
+    while (status := attempt.status()) is None or status.step < 1:
+        time.sleep(0.05)
+    import os
+    os.kill(status.pid, {int(number)})
+    while attempt.status().state == "running":
+        time.sleep(0.01)
+    time.sleep(0.3)  # its report is read before this process hears of it
+    os.kill(os.getpid(), {int(number)})
+
+threading.Thread(target=signal_the_worker, daemon=True).start()
+sys.exit(job.CarryOut({str(tmp_path)!r}, {batch.id!r}, 0).work())
+"""],
+    )  # fmt: skip
+    assert done.wait(60) == (slurm.STOPPED_EXIT if number == signal.SIGUSR2 else 143)
+    assert not list(tmp_path.glob("jobs/*/through/*"))
 
 
 def test_retry_runs_no_shell_line_out_of_the_results_folder(tmp_path, catalog, capsys):

@@ -6,6 +6,8 @@ import importlib.metadata
 import os
 import signal
 import sys
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from suite.job import JOB_VARIABLE, Report
 TERMINATED = 128 + signal.SIGTERM
 GRACE_SHARE = 0.6
 """Share of the time between SLURM's signal and the end that the workers get to checkpoint."""
+SIGNAL_SECONDS = 1.0
+"""A signal that a worker has had reaches this process within that time."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +79,27 @@ class CarryOut:
             grace=GRACE_SHARE * batch.site.signal_seconds,
         )
         reports = dispatch.run(work)
-        if signal.SIGTERM in told:
-            # it is being cancelled or preempted: teardown.sh looks which
-            return TERMINATED
-        if dispatch.interrupted:
-            # time limits too short for one iteration and its checkpoint would go round for ever
-            saved = any(report.state in ("stopped", "done") for report in reports.values())
-            return STOPPED_EXIT if moved and saved else 1
+        states = {
+            a.spec.run_id: reports[a.spec.run_id].state for a in work if a.spec.run_id in reports
+        }
+        if len(states) < len(work) or "stopped" in states.values():
+            return self._interrupted(told, bool(moved), states.values())
         # what failed has been tried again as often as it is to be
         mark = batch_folder(root, batch.id) / "through" / _job_id()
         mark.parent.mkdir(exist_ok=True)
         mark.touch()
         return 0
+
+    def _interrupted(self, told: Sequence[int], moved: bool, states: Collection[str]) -> int:
+        """The exit code of a job that was told to stop; `moved`: some run has made an iteration."""
+        if not told:
+            # SLURM signals every process of a job, and a worker may have been quicker than this one
+            time.sleep(SIGNAL_SECONDS)
+        if signal.SIGTERM in told:
+            # it is being cancelled or preempted: teardown.sh looks which
+            return TERMINATED
+        # time limits too short for one iteration and its checkpoint would go round for ever
+        return STOPPED_EXIT if moved and {"stopped", "done"} & set(states) else 1
 
 
 def job_slots(batch: Batch) -> list[Slot]:
