@@ -271,8 +271,11 @@ class Attempt:
     def write_status(self, status: Status, *, durable: bool = True) -> None:
         write_atomic(self.path / "status.json", msgspec.json.encode(status), durable=durable)
 
-    def write_failure(self, spec: RunSpec, digest: str, failure: Failure) -> None:
-        """Say that the attempt has failed, in its process's place: it ran, or was to run, `digest`.
+    def write_failure(
+        self, spec: RunSpec, digest: str, failure: Failure, *, wanted: float = 0.0, job: str = ""
+    ) -> None:
+        """Say that the attempt has failed, in its process's place: it ran, or was to run, `digest` for
+        the command given at `wanted` (Unix seconds), in the cluster job `job`.
 
         Only for the holder of the run's lock; a finished attempt is left as it is.
         """
@@ -283,7 +286,15 @@ class Attempt:
         status = self.status() or Status(state="failed", digest=digest, started=now, heartbeat=now)
         step = status.step if failure.step is None else failure.step
         failure = msgspec.structs.replace(failure, step=step)
-        self.write_status(msgspec.structs.replace(status, state="failed", failure=failure))
+        self.write_status(
+            msgspec.structs.replace(
+                status,
+                state="failed",
+                failure=failure,
+                wanted=max(status.wanted, wanted),
+                job=job or status.job,
+            )
+        )
 
     def record(self) -> Record:
         return read(Record, self.path / "record.json")

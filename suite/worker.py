@@ -7,6 +7,7 @@ needed to resume.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
@@ -216,6 +217,21 @@ def evaluate_all(attempt: Attempt, catalog: Catalog, protocol: Protocol) -> None
 def _tidy(attempt: Attempt) -> None:
     # only once the record stands: until then the checkpoint is all there is
     shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
+
+
+def leave_failure(assignment: Assignment, failure: Failure) -> None:
+    """Write the failure of a run whose own process could not; nothing where somebody is at the run, or
+    where nothing can be written."""
+    spec, root = assignment.spec, Path(assignment.root)
+    with contextlib.suppress(OSError), run_lock(root, spec.run_id) as mine:
+        if mine:
+            Attempt(root, spec.run_id, assignment.attempt).write_failure(
+                spec,
+                assignment.digest,
+                failure,
+                wanted=assignment.wanted,
+                job=os.environ.get(JOB_VARIABLE, ""),
+            )
 
 
 def classify(error: BaseException) -> Failure:

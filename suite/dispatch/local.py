@@ -21,9 +21,9 @@ from pathlib import Path
 import msgspec
 
 from suite.errors import UserError
-from suite.hold import run_lock
 from suite.job import Assignment, Report
-from suite.record import RETRIED, Attempt, Failure
+from suite.record import RETRIED, Failure
+from suite.worker import leave_failure
 
 MAX_TRIES = 3
 """So often a run is tried in all whose process dies, or which finds no memory or no room on the disk."""
@@ -187,8 +187,8 @@ class LocalDispatch:
                 if delay is not None:
                     heapq.heappush(later, (time.monotonic() + delay, next(order), assignment))
                     continue
-                if died:
-                    _write_failure(assignment, report.failure)
+                if died and report.failure is not None:
+                    leave_failure(assignment, report.failure)
                 final[report.run_id] = report
                 self.on_report(report)
         except KeyboardInterrupt:
@@ -298,12 +298,3 @@ def _delay(report: Report, tries: dict[str, int]) -> float | None:
         return None
     tries[report.run_id] = count = tries.get(report.run_id, 0) + 1
     return BACKOFF_SECONDS * 4 ** (count - 1) if count < MAX_TRIES else None
-
-
-def _write_failure(assignment: Assignment, failure: Failure | None) -> None:
-    """Leave the failure of a run whose own process cannot do it any more."""
-    assert failure is not None
-    attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
-    with run_lock(attempt.root, attempt.run_id) as mine:
-        if mine:
-            attempt.write_failure(assignment.spec, assignment.digest, failure)

@@ -21,7 +21,7 @@ from suite.catalog import Catalog
 from suite.errors import UserError
 from suite.job import Assignment, Report
 from suite.record import Attempt
-from suite.worker import classify, execute
+from suite.worker import classify, execute, leave_failure
 
 _decode = msgspec.json.Decoder(Assignment).decode
 
@@ -57,9 +57,7 @@ def main() -> None:
         except Exception as error:
             # `execute` reports what happens in a run; this is something before it
             failure = classify(error)
-            attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
-            with contextlib.suppress(OSError):
-                attempt.write_failure(assignment.spec, assignment.digest, failure)
+            leave_failure(assignment, failure)
             final = Report(run_id=assignment.spec.run_id, state="failed", failure=failure)
         _send(reports, final)
 
