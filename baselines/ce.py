@@ -2,18 +2,42 @@
 
 CARD = {
     "title": "Cross entropy",
-    "tasks": ["longtail-seg"],
-    "names": {"ce": {"summary": "softmax cross entropy, averaged over labelled pixels"}},
+    "tasks": ["longtail-seg", "longtail-cls"],
+    "names": {"ce": {"summary": "softmax cross entropy, averaged over labelled samples"}},
     "needs": {"passes": 1},
 }
 
 from typing import Any
 
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from baselines.losses import labelled_mean, set_loss
+
+
+@MODELS.register_module()
+class CrossEntropy(nn.Module):
+    """Softmax cross entropy, averaged over labelled samples."""
+
+    def forward(
+        self,
+        scores: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        **_: Any,
+    ) -> Tensor:
+        """Scalar, from logits (B, C, ...), ids (B, ...) and optional weights (B, ...)."""
+        loss = F.cross_entropy(scores, label, ignore_index=ignore_index, reduction="none")
+        return labelled_mean(loss, label, weight, ignore_index)
+
 
 def configure(cfg: Any, facts: Any) -> Any:
-    """Set the head's only loss to mmseg's cross entropy."""
-    cfg.model.decode_head.loss_decode = [
+    """Make cross entropy the only loss: in segmentation mmseg's own."""
+    if "decode_head" in cfg.model:
         # avg_non_ignore: the mean is over labelled pixels, as in every other loss here.
-        {"type": "CrossEntropyLoss", "loss_weight": 1.0, "avg_non_ignore": True}
-    ]
-    return cfg
+        return set_loss(
+            cfg, {"type": "CrossEntropyLoss", "loss_weight": 1.0, "avg_non_ignore": True}
+        )
+    return set_loss(cfg, {"type": "CrossEntropy"})

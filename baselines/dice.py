@@ -47,23 +47,23 @@ class SoftDiceLoss(nn.Module):
 
     def forward(
         self,
-        cls_score: Tensor,
+        scores: Tensor,
         label: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int = 255,
+        ignore_index: int = -100,
         **_: Any,
     ) -> Tensor:
         """Scalar, from logits (B, C, H, W) and ids (B, H, W). Pixel weights are refused."""
         if weight is not None:
             raise ValueError("Dice is a ratio over regions: pixel weights (a sampler) do not apply")
         valid = label != ignore_index
-        scores = cls_score.softmax(dim=1) * valid.unsqueeze(1)
-        classes = cls_score.shape[1]
+        share = scores.softmax(dim=1) * valid.unsqueeze(1)
+        classes = scores.shape[1]
         index = label.where(valid, classes)
-        truth = F.one_hot(index, classes + 1)[..., :classes].movedim(-1, 1).to(scores.dtype)
-        overlap = (scores * truth).sum(dim=(0, 2, 3))
+        truth = F.one_hot(index, classes + 1)[..., :classes].movedim(-1, 1).to(share.dtype)
+        overlap = (share * truth).sum(dim=(0, 2, 3))
         pixels = truth.sum(dim=(0, 2, 3))
-        total = scores.square().sum(dim=(0, 2, 3)) + pixels
+        total = share.square().sum(dim=(0, 2, 3)) + pixels
         present = pixels > 0
         # Absent classes have total >= 0, possibly 0: the clamp avoids 0/0 before they are masked.
         score = 2 * overlap / total.clamp(min=torch.finfo(total.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Logit adjustment of the training loss, with the pixel frequencies as prior."""
+"""Logit adjustment of the training loss, with the class frequencies as prior."""
 
 CARD = {
     "title": "Long-Tail Learning via Logit Adjustment",
@@ -11,8 +11,8 @@ CARD = {
             and Andreas Veit and Sanjiv Kumar},
   booktitle = {International Conference on Learning Representations},
   year = {2021}}""",
-    "tasks": ["longtail-seg"],
-    "names": {"la": {"summary": "CE on logits + tau * log(training pixel share of the class)"}},
+    "tasks": ["longtail-seg", "longtail-cls"],
+    "names": {"la": {"summary": "CE on logits + tau * log(training share of the class)"}},
     "params": {
         "tau": {"default": 1.0, "low": 0.0, "help": "strength of the adjustment; 0 is plain CE"}
     },
@@ -24,63 +24,59 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmseg.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from baselines.losses import labelled_mean, set_loss
+
+
+def log_prior(class_counts: Sequence[float]) -> Tensor:
+    """log of the training share of each class, float32 (C,).
+
+    A class absent from training has no log prior; it counts as one sample, which keeps it finite.
+    """
+    counts = torch.tensor(list(class_counts), dtype=torch.float64).clamp(min=1)
+    return (counts / counts.sum()).log().float()
 
 
 @MODELS.register_module()
 class LogitAdjustedLoss(nn.Module):
-    """Cross entropy of z + tau * log pi, equation (10) of the paper, averaged over valid pixels.
+    """Cross entropy of z + tau * log pi, equation (10) of the paper, averaged over labelled samples.
 
-    Prediction uses the unadjusted logits z. A class absent from training has no log prior; it
-    counts as one pixel, which keeps its logit finite.
+    Prediction uses the unadjusted logits z.
 
     Args:
-        class_counts: training pixels per class, (C,).
+        class_counts: training samples (pixels, images) per class, (C,).
         tau: >= 0.
-        loss_weight: factor of the whole.
     """
 
-    log_prior: Tensor
+    shift: Tensor
 
     def __init__(
-        self,
-        class_counts: Sequence[float],
-        tau: float = 1.0,
-        loss_weight: float = 1.0,
-        loss_name: str = "loss_la",
+        self, class_counts: Sequence[float], tau: float = 1.0, loss_name: str = "loss_la"
     ) -> None:
         super().__init__()
         if tau < 0:
             raise ValueError(f"tau is {tau}, expected >= 0")
-        counts = torch.tensor(list(class_counts), dtype=torch.float64).clamp(min=1)
         # Derived from the data, so not part of the weights.
-        self.register_buffer("log_prior", (counts / counts.sum()).log().float(), persistent=False)
-        self.tau = tau
-        self.loss_weight = loss_weight
+        self.register_buffer("shift", tau * log_prior(class_counts), persistent=False)
         self.loss_name = loss_name
 
     def forward(
         self,
-        cls_score: Tensor,
+        scores: Tensor,
         label: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int = 255,
+        ignore_index: int = -100,
         **_: Any,
     ) -> Tensor:
-        """Scalar, from logits (B, C, H, W), ids (B, H, W) and optional pixel weights (B, H, W)."""
-        adjusted = cls_score + self.tau * self.log_prior.view(1, -1, 1, 1)
+        """Scalar, from logits (B, C, ...), ids (B, ...) and optional weights (B, ...)."""
+        adjusted = scores + self.shift.view(-1, *[1] * (scores.ndim - 2))
         loss = F.cross_entropy(adjusted, label, ignore_index=ignore_index, reduction="none")
-        if weight is not None:
-            loss = loss * weight
-        # Ignored pixels are zero in the sum; the clamp keeps an all-ignored batch finite.
-        valid = (label != ignore_index).sum().clamp(min=1)
-        return self.loss_weight * loss.sum() / valid
+        return labelled_mean(loss, label, weight, ignore_index)
 
 
 def configure(cfg: Any, facts: Any, *, tau: float) -> Any:
-    """Replace the head's losses by the logit-adjusted one."""
-    cfg.model.decode_head.loss_decode = [
-        {"type": "LogitAdjustedLoss", "class_counts": list(facts.class_counts), "tau": tau}
-    ]
-    return cfg
+    """Make the logit-adjusted loss the only one."""
+    counts = list(facts.class_counts)
+    return set_loss(cfg, {"type": "LogitAdjustedLoss", "class_counts": counts, "tau": tau})

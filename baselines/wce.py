@@ -46,8 +46,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmseg.registry import MODELS
+from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from baselines.losses import set_loss
 
 
 def class_weights(counts: Sequence[float], scheme: str, beta: float) -> list[float]:
@@ -81,44 +83,49 @@ class WeightedCrossEntropy(nn.Module):
 
     Args:
         class_weight: (C,), >= 0; its scale is irrelevant.
-        loss_weight: factor of the whole.
     """
 
     class_weight: Tensor
 
-    def __init__(
-        self,
-        class_weight: Sequence[float],
-        loss_weight: float = 1.0,
-        loss_name: str = "loss_wce",
-    ) -> None:
+    def __init__(self, class_weight: Sequence[float], loss_name: str = "loss_wce") -> None:
         super().__init__()
         # Derived from the data, so not part of the weights.
         self.register_buffer("class_weight", torch.tensor(list(class_weight)), persistent=False)
-        self.loss_weight = loss_weight
         self.loss_name = loss_name
 
     def forward(
         self,
-        cls_score: Tensor,
+        scores: Tensor,
         label: Tensor,
         weight: Tensor | None = None,
-        ignore_index: int = 255,
+        ignore_index: int = -100,
         **_: Any,
     ) -> Tensor:
-        """Scalar, from logits (B, C, H, W), ids (B, H, W) and optional pixel weights (B, H, W)."""
-        valid = label != ignore_index
-        pixel_weight = self.class_weight[label.where(valid, 0)] * valid
-        loss = F.cross_entropy(cls_score, label, ignore_index=ignore_index, reduction="none")
-        if weight is not None:
-            loss = loss * weight
-        # The clamp keeps an all-ignored batch finite.
-        total = pixel_weight.sum().clamp(min=torch.finfo(pixel_weight.dtype).tiny)
-        return self.loss_weight * (loss * pixel_weight).sum() / total
+        """Scalar, from logits (B, C, ...), ids (B, ...) and optional weights (B, ...)."""
+        loss = F.cross_entropy(scores, label, ignore_index=ignore_index, reduction="none")
+        return weighted_mean(loss, label, self.class_weight, weight, ignore_index)
+
+
+def weighted_mean(
+    loss: Tensor,
+    label: Tensor,
+    class_weight: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Sum of w_y * loss over labelled samples, divided by the sum of their w_y; `weight` comes on top.
+
+    `loss`, `label` and `weight` are of one shape; `class_weight` is (C,).
+    """
+    valid = label != ignore_index
+    share = class_weight[label.where(valid, 0)] * valid
+    if weight is not None:
+        loss = loss * weight
+    # The clamp keeps a batch without any label finite.
+    return (loss * share).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
 
 
 def configure(cfg: Any, facts: Any, *, scheme: str, beta: float) -> Any:
     """Replace the head's losses by weighted cross entropy."""
     weights = class_weights([float(n) for n in facts.class_counts], scheme, beta)
-    cfg.model.decode_head.loss_decode = [{"type": "WeightedCrossEntropy", "class_weight": weights}]
-    return cfg
+    return set_loss(cfg, {"type": "WeightedCrossEntropy", "class_weight": weights})

@@ -11,11 +11,13 @@ pytest.importorskip("mmseg")
 
 from mmengine.config import Config  # noqa: E402
 
+from baselines.ce import CrossEntropy  # noqa: E402
 from baselines.dice import SoftDiceLoss  # noqa: E402
 from baselines.focal import SoftmaxFocalLoss  # noqa: E402
 from baselines.la import LogitAdjustedLoss  # noqa: E402
 from baselines.wce import WeightedCrossEntropy, class_weights  # noqa: E402
 
+IGNORED = -100
 COUNTS = [900.0, 90.0, 9.0, 1.0]
 FACTS = SimpleNamespace(
     num_classes=4,
@@ -25,6 +27,7 @@ FACTS = SimpleNamespace(
     max_iters=10,
 )
 LOSSES = {
+    "ce": lambda: CrossEntropy(),
     "wce": lambda: WeightedCrossEntropy([0.5, 1.0, 1.5, 2.0]),
     "focal": lambda: SoftmaxFocalLoss(2.0),
     "dice": lambda: SoftDiceLoss(),
@@ -38,12 +41,12 @@ def batch():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 4, 5, 6, generator=generator)
     label = torch.randint(0, 4, (2, 5, 6), generator=generator)
-    label[:, 0] = 255
+    label[:, 0] = IGNORED
     return logits, label
 
 
 def cross_entropy(logits, label, **kwargs):
-    return F.cross_entropy(logits, label, ignore_index=255, **kwargs)
+    return F.cross_entropy(logits, label, ignore_index=IGNORED, **kwargs)
 
 
 def test_focal_with_gamma_zero_is_cross_entropy(batch):
@@ -119,9 +122,13 @@ def test_weighted_cross_entropy_is_torchs_weighted_mean(batch):
     torch.testing.assert_close(WeightedCrossEntropy([7.0] * 4)(*batch), cross_entropy(*batch))
 
 
+def test_dice_weight_is_a_factor(batch):
+    torch.testing.assert_close(SoftDiceLoss(3.0)(*batch), 3 * SoftDiceLoss()(*batch))
+
+
 def test_dice_is_zero_for_a_perfect_prediction_and_one_for_a_wrong_one(batch):
     _, label = batch
-    classes = label.where(label != 255, 0)
+    classes = label.where(label != IGNORED, 0)
     perfect = 100.0 * F.one_hot(classes, 4).permute(0, 3, 1, 2)
     assert SoftDiceLoss()(perfect, label).item() == pytest.approx(0, abs=1e-6)
     assert SoftDiceLoss()(perfect.roll(1, dims=1), label).item() == pytest.approx(1, abs=1e-6)
@@ -147,7 +154,7 @@ class TestEveryLoss:
 
     def test_a_batch_without_label_gives_zero_with_a_gradient(self, name, batch):
         logits = batch[0].requires_grad_()
-        loss = LOSSES[name]()(logits, torch.full((2, 5, 6), 255))
+        loss = LOSSES[name]()(logits, torch.full((2, 5, 6), IGNORED))
         loss.backward()
         assert loss.item() == 0
         assert torch.equal(logits.grad, torch.zeros_like(logits))
@@ -155,7 +162,7 @@ class TestEveryLoss:
     def test_another_ignore_index(self, name, batch):
         logits, label = batch
         loss = LOSSES[name]()
-        other = label.where(label != 255, -1)
+        other = label.where(label != IGNORED, -1)
         torch.testing.assert_close(loss(logits, other, ignore_index=-1), loss(logits, label))
 
     def test_gradient_is_right(self, name, batch):
@@ -163,12 +170,9 @@ class TestEveryLoss:
         loss = LOSSES[name]().double()
         assert torch.autograd.gradcheck(lambda z: loss(z, label), logits.requires_grad_())
 
-    def test_loss_weight_and_name(self, name, batch):
+    def test_name_and_no_state(self, name):
         loss = LOSSES[name]()
-        before = loss(*batch)
-        loss.loss_weight = 3.0
-        torch.testing.assert_close(loss(*batch), 3 * before)
-        assert loss.loss_name.startswith("loss_")
+        assert name == "ce" or loss.loss_name.startswith("loss_")
         assert not loss.state_dict()
 
     def test_pixel_weights_are_used_or_refused(self, name, batch):
@@ -193,7 +197,7 @@ class TestEveryLoss:
         ("la", {"tau": 1.0}, ["LogitAdjustedLoss"]),
     ],
 )
-def test_configure_gives_losses_that_can_be_built(module, params, expected):
+def test_configure_gives_segmentation_losses_that_can_be_built(module, params, expected):
     from mmseg.registry import MODELS
 
     cfg = Config({"model": {"decode_head": {"loss_decode": [{"type": "CrossEntropyLoss"}]}}})
