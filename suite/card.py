@@ -21,6 +21,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One parameter of a method.
 
     `default` fixes the type; `low`/`high` are inclusive bounds; `choices` lists the values allowed.
+    A default of None with bounds is an optional float.
     `neutral` belongs to a parameter added after results existed: the value that reproduces the old
     behaviour, left out of the run's identity.
     """
@@ -56,8 +57,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A baseline file's CARD. `protocol_defaults` and `search` are keyed by protocol name or by the
-    part before its `:`; the longer key wins."""
+    """A baseline file's CARD. `protocol_defaults` and `search` are keyed by protocol name, or by the
+    part before its `:` and any of its variants (`r32-200:cifar100,ir100`; `*:cifar100` for any base); more variants win."""
 
     title: str
     tasks: list[str]
@@ -134,6 +135,10 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
             raise UserError(f"{where}: {key}: the number is too large") from None
     if param.default is not None and type(value) is not kind:
         raise UserError(f"{where}: {key}={value!r} is not of type {kind.__name__}")
+    if param.default is None and (param.low is not None or param.high is not None):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"{where}: {key}={value!r} is neither a number nor None")
+        value = None if value is None else float(value)
     if param.choices is not None and value not in param.choices:
         raise UserError(f"{where}: {key}={value!r} is none of {param.choices}")
     for item in value if isinstance(value, list) else [value]:
@@ -156,13 +161,27 @@ def resolve(card: Card, name: str, protocol: str, overrides: Mapping[str, Any]) 
     protocol's default does not undo it.)
     """
     values = {key: param.default for key, param in card.params.items()}
-    for scope in (protocol.split(":")[0], protocol):
-        values |= card.protocol_defaults.get(scope, {})
+    scopes = [scope for scope in card.protocol_defaults if covers(scope, protocol)]
+    # stable: of two scopes with as many variants the later one wins
+    for scope in sorted(scopes, key=lambda scope: len(_parts(scope)[1])):
+        values |= card.protocol_defaults[scope]
     values |= card.names[name].params
     for key, value in overrides.items():
         values[key] = check_value(card, f"--set {name}.{key}", key, value)
     # one type per parameter, so that 1 and 1.0 are one identity
     return {key: check_value(card, name, key, value) for key, value in values.items()}
+
+
+def covers(scope: str, protocol: str) -> bool:
+    """Whether `scope` is the protocol's base name, or `*`, with some of its variants."""
+    base, variants = _parts(scope)
+    full_base, full_variants = _parts(protocol)
+    return base in (full_base, "*") and variants <= full_variants
+
+
+def _parts(name: str) -> tuple[str, set[str]]:
+    base, _, variants = name.partition(":")
+    return base, set(filter(None, variants.split(",")))
 
 
 def identity(card: Card, params: Mapping[str, Value]) -> dict[str, Value]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -20,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from suite.card import Card, identity, read_card, resolve
+from suite.card import Card, covers, identity, read_card, resolve
 from suite.errors import UserError, did_you_mean
 from suite.jsonio import canonical, short_hash
 from suite.protocol import DataSet, Protocol
@@ -58,6 +59,40 @@ class Source:
                 del sys.modules[name]
                 raise
         return sys.modules[name]
+
+    @property
+    def infers(self) -> bool:
+        """Whether the file brings an `infer`. Imports it."""
+        return callable(getattr(self.load(), "infer", None))
+
+    def check_infer(self) -> None:
+        """Raise UserError where what `infer` takes and what the card says it needs disagree."""
+        infer = getattr(self.load(), "infer", None)
+        taken = inspect.signature(infer).parameters if callable(infer) else {}
+        for name in ("prior", "unlabelled"):
+            if getattr(self.card.needs, name) and name not in taken:
+                raise UserError(f"{self.path}: the card needs {name!r}, which no infer() takes")
+            if name in taken and not getattr(self.card.needs, name):
+                raise UserError(
+                    f"{self.path}: infer() takes {name!r}; say so: CARD['needs'][{name!r}] = True"
+                )
+
+    def infer(
+        self, class_counts: Sequence[int], params: Mapping[str, Any]
+    ) -> Callable[..., Any]:
+        """The file's `infer`, bound to a run: (arrays, prior=None, unlabelled=None) -> scores."""
+        self.check_infer()
+        infer = self.load().infer
+        taken = inspect.signature(infer).parameters
+        bound = {k: v for k, v in params.items() if k in taken}
+
+        def call(arrays: Any, prior: Any = None, unlabelled: Any = None) -> Any:
+            told = {"prior": prior, "unlabelled": unlabelled}
+            return infer(
+                arrays, class_counts, **bound, **{k: v for k, v in told.items() if k in taken}
+            )
+
+        return call
 
 
 def plugin_module(path: Path) -> str:
@@ -130,6 +165,7 @@ class Catalog:
                 raise UserError(f"--plugin {path}: raises on import: {text}") from None
             if not callable(getattr(module, "configure", None)):
                 raise UserError(f"--plugin {path}: has no function configure(cfg, facts, **params)")
+            sources[added[0]].check_infer()
         return cls(tasks, sources, packages, distributions)
 
     # -- tasks and protocols
@@ -155,11 +191,8 @@ class Catalog:
         accepted = {protocol.name: protocol for protocol in task.protocols}
         if name in accepted:
             return accepted[name]
-        base, _, variants = name.partition(":")
-        wanted = set(filter(None, variants.split(",")))
         for full, protocol in accepted.items():
-            full_base, _, full_variants = full.partition(":")
-            if full_base == base and wanted <= set(full_variants.split(",")):
+            if covers(name, full):
                 return protocol
         raise UserError(
             f"task {task.name!r} has no protocol {name!r}{did_you_mean(name, accepted)}"

@@ -5,30 +5,38 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from suite.errors import RecordError
+from suite.catalog import Catalog
+from suite.errors import RecordError, UserError
 from suite.protocol import Protocol
-from suite.record import Attempt, Evaluation, MetricRow, read
-from suite.task import Task
+from suite.record import Attempt, Evaluation, MetricRow, Record, read
+from suite.task import Task, Trained
 
 
 def evaluate_attempt(
-    attempt: Attempt, task: Task, protocol: Protocol, *, again: bool = False
+    attempt: Attempt, task: Task, protocol: Protocol, catalog: Catalog, *, again: bool = False
 ) -> Evaluation | None:
     """Evaluate a finished attempt under `task` and store the result.
 
     Returns None where the evaluation exists already (`again` makes it anew). Raises RecordError if
-    record or predictions are missing or damaged.
+    record or predictions are missing or damaged, or if the scores need a method's `infer` and that
+    method is not here as it was when the run was trained.
     """
     settings = task.evaluation(protocol)
     evaluation_hash = task.evaluation_hash(protocol)
     if not again and _readable(attempt.evaluation_path(task.name, evaluation_hash)):
         return None
+    record = attempt.record()
+    trained = Trained(
+        class_counts=tuple(record.class_counts), infer=_infer(attempt, record, task, catalog)
+    )
     # rows made during training are repeated beside those made from the arrays
-    rows = [*task.evaluate(attempt.predictions(), settings), *attempt.record().rows]
+    rows = [*task.evaluate(attempt.predictions(), settings, trained), *record.rows]
     keys = Counter((row.metric, row.subset, row.class_, row.step) for row in rows)
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
@@ -45,6 +53,28 @@ def evaluate_attempt(
     )
     attempt.write_evaluation(evaluation)
     return evaluation
+
+
+def _infer(
+    attempt: Attempt, record: Record, task: Task, catalog: Catalog
+) -> Callable[..., Any] | None:
+    if not record.infers:
+        return None
+    method = record.spec.method
+    if not task.infers:
+        raise RecordError(
+            f"{attempt.path}: {method!r} adapts stored scores, which task {task.name!r} does not offer"
+        )
+    try:
+        digest = catalog.digest(method)
+    except UserError as error:
+        raise RecordError(f"{attempt.path}: its scores need the code of its method: {error}") from None
+    if digest != record.digest:
+        raise RecordError(
+            f"{attempt.path}: was trained with other code of {method!r} than today's; train it again "
+            "with --stale"
+        )
+    return catalog.source(method).infer(record.class_counts, catalog.full_params(record.spec))
 
 
 def _readable(path: Path) -> bool:

@@ -62,7 +62,7 @@ def predict_set(
         attempt.write_predictions({**attempt.predictions(), name: arrays})
         for task in catalog.tasks().values():
             if protocol in task.protocols:
-                evaluate_attempt(attempt, task, protocol, again=True)
+                evaluate_attempt(attempt, task, protocol, catalog, again=True)
 
 
 def prediction_job(

@@ -24,6 +24,8 @@ class DataSet:
         layout: the folder layout expected, one line.
         classes: class names in label order.
         groups: group name (`head`, `medium`, `tail`) -> class indices; a class may be in no group.
+            Empty where they are known only from the training counts, by `group_thresholds`: head above
+            the first, tail below the second.
         group_rule: how the groups were made, one line, printed with every table.
         find: data root -> folder of this data set. Raises DataError: missing, empty, half-copied.
         check: (folder, deep) -> problems, one line each; `deep` opens every file.
@@ -38,6 +40,7 @@ class DataSet:
     find: Callable[[Path], Path]
     check: Callable[[Path, bool], list[str]]
     embedded: bool = False
+    group_thresholds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         digest: code digest of the method (`suite.provenance.method_digest`).
         files: path (relative to its package's parent) -> sha256 of each file behind `digest`.
+        infers: whether scores go through the method's own `infer` (README, "A method of your own").
         dataset: name of the training data set.
         flags: fairness flags (`data-variant`, `extra-budget`, `transductive`, `test-prior`, ...).
         class_counts: training count per class, in the unit the task counts (pixels, images).
@@ -150,6 +151,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     spec: RunSpec
     digest: str
     files: dict[str, str] = {}
+    infers: bool = False
     dataset: str
     flags: list[str] = []
     class_counts: list[int] = []

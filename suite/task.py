@@ -17,6 +17,22 @@ Predictions = Mapping[str, Mapping[str, "np.ndarray"]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What scores may depend on besides predictions and settings: the run itself.
+
+    Attributes:
+        class_counts: training count per class, as recorded.
+        infer: the method's inference on stored arrays, `infer(arrays, prior=None, unlabelled=None)
+            -> scores (N, C)`; None where it has none. `prior` (C,) is the class prior of the test
+            distribution, `unlabelled` the arrays of its inputs; what the method does not take is
+            dropped. The task evaluates the un-adapted scores beside it, as `scores=unadapted`.
+    """
+
+    class_counts: tuple[int, ...] = ()
+    infer: Callable[..., np.ndarray] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """A metric's name, whether higher is better, its unit and one line on what it is."""
 
@@ -41,7 +57,8 @@ class Task:
         version: version of the metrics' code; part of the evaluation hash.
         settings: protocol -> what the evaluation depends on besides the predictions (groups, test
             distributions, draws and their seed), JSON-able.
-        evaluate: (predictions, settings) -> metric rows. Pure.
+        evaluate: (predictions, settings, trained) -> metric rows. Pure.
+        infers: whether `evaluate` calls `trained.infer`; methods that bring one are refused elsewhere.
     """
 
     name: str
@@ -53,7 +70,8 @@ class Task:
     columns: tuple[str, ...]
     version: int
     settings: Callable[[Protocol], dict[str, Any]]
-    evaluate: Callable[[Predictions, Mapping[str, Any]], list[MetricRow]]
+    evaluate: Callable[[Predictions, Mapping[str, Any], Trained], list[MetricRow]]
+    infers: bool = False
 
     def evaluation(self, protocol: Protocol) -> dict[str, Any]:
         """What the evaluation hash covers."""

@@ -151,6 +151,7 @@ def _execute(
     try:
         if method_digest(source.path) != assignment.digest:
             raise UserError(f"{source.path} changed after the run was planned; run again")
+        source.check_infer()
         with job.alive():
             outcome = protocol.train(job)
             _store(job, outcome, assignment.digest)
@@ -190,6 +191,7 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
             spec=job.spec,
             digest=digest,
             files=method_files(job.source.path),
+            infers=job.source.infers,
             dataset=job.protocol.dataset.name,
             flags=sorted(flags),
             class_counts=list(facts.class_counts),
@@ -211,7 +213,7 @@ def evaluate_all(attempt: Attempt, catalog: Catalog, protocol: Protocol) -> None
     """Evaluate a finished attempt under every task that accepts its protocol, where still due."""
     for task in catalog.tasks().values():
         if protocol in task.protocols:
-            evaluate_attempt(attempt, task, protocol)
+            evaluate_attempt(attempt, task, protocol, catalog)
 
 
 def _tidy(attempt: Attempt) -> None:

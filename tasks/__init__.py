@@ -2,4 +2,5 @@
 
 TASKS = {
     "longtail-seg": "tasks.longtail_seg:TASK",
+    "longtail-cls": "tasks.longtail_cls:TASK",
 }

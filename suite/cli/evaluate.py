@@ -58,7 +58,9 @@ def evaluate(
                 continue
             for one in tasks:
                 if protocol in one.protocols:
-                    made += evaluate_attempt(attempt, one, protocol, again=again) is not None
+                    made += (
+                        evaluate_attempt(attempt, one, protocol, catalog, again=again) is not None
+                    )
         except RecordError as error:
             refused += 1
             print(f"refused: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 The n-th sample drawn in a training gets its own seed. So augmentation does not depend on the number
 of data workers, and a resumed run continues with exactly the samples an undisturbed one would see.
+Data held in memory are made a batch at a time, under the seed of the batch's first sample.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info
-from mmengine.registry import DATA_SAMPLERS, DATASETS
+from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 from torch.utils.data import Dataset, Sampler
 
 
@@ -57,12 +58,15 @@ class PositionSampler(Sampler):
 class SeededDataset(Dataset):
     """Wraps a data set: sample (position, index) is made under a seed of (seed, position).
 
-    The global generators of python, numpy and torch are left as they were.
+    The global generators of python, numpy and torch are left as they were. A data set with a method
+    `batch(indices, generator)` gives whole batches, from a generator of its own that was seeded so; its
+    loader needs `collate_fn=dict(type="whole_batch")`.
     """
 
     def __init__(self, dataset: dict[str, Any], seed: int) -> None:
         self.inner = DATASETS.build(dataset)
         self.seed = seed
+        self._generator = torch.Generator()
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         position, index = key
@@ -78,6 +82,13 @@ class SeededDataset(Dataset):
             np.random.set_state(states[1])
             torch.set_rng_state(states[2])
 
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Any:
+        # what torch's loader asks for first: all samples of a batch
+        if not hasattr(self.inner, "batch"):
+            return [self[key] for key in keys]
+        self._generator.manual_seed(_mix(self.seed, keys[0][0]))
+        return self.inner.batch([index for _, index in keys], self._generator)
+
     def __len__(self) -> int:
         return len(self.inner)
 
@@ -85,6 +96,12 @@ class SeededDataset(Dataset):
         if name == "inner":
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+
+@FUNCTIONS.register_module()
+def whole_batch(batch: Any) -> Any:
+    """Collate function of data sets that give whole batches: nothing is left to do."""
+    return batch
 
 
 def _mix(seed: int, position: int) -> int:

@@ -103,6 +103,10 @@ class JobHook(Hook):
             self._resume.save(runner)
             raise
 
+    def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        # no checkpoint here: it is not yet said what the validation found
+        self._job.beat(runner.iter, runner.max_iters)
+
     def after_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         total = self._job.status.total
         self._job.beat(total or 0, total)

@@ -31,7 +31,7 @@ def components(runner: Runner) -> Iterator[tuple[str, Any]]:
     The loop comes first: it may rebuild optimisers and schedulers, which are looked up after it.
     """
     yield "loop", runner.train_loop
-    yield "model", _bare_model(runner)
+    yield "model", bare_model(runner)
     yield "optim_wrapper", runner.optim_wrapper
     schedulers = runner.param_schedulers or []
     if isinstance(schedulers, dict):
@@ -59,7 +59,7 @@ def capture(runner: Runner) -> dict[str, Any]:
     # left over in the middle of gradient accumulation, or in parameters another stage trains
     state["gradients"] = {
         name: parameter.grad.clone()
-        for name, parameter in _bare_model(runner).named_parameters()
+        for name, parameter in bare_model(runner).named_parameters()
         if parameter.grad is not None
     }
     for key, component in components(runner):
@@ -79,15 +79,15 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     for key, component in components(runner):
         if hasattr(component, "load_state_dict") and key in state:
             component.load_state_dict(state[key])
-    for name, parameter in _bare_model(runner).named_parameters():
+    for name, parameter in bare_model(runner).named_parameters():
         gradient = state["gradients"].get(name)
         parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
 
-def _bare_model(runner: Runner) -> torch.nn.Module:
+def bare_model(runner: Runner) -> Any:
+    """The runner's model without the wrapper of distributed training."""
     model = runner.model
-    bare: torch.nn.Module = model.module if is_model_wrapper(model) else model
-    return bare
+    return model.module if is_model_wrapper(model) else model
 
 
 class ResumeHook(Hook):

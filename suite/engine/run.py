@@ -27,7 +27,7 @@ from suite.job import Job, NonFiniteLoss, Outcome
 from suite.protocol import Facts
 from suite.record import Cost, MetricRow
 
-ENGINE_IMPORTS = ("suite.engine.data",)
+ENGINE_IMPORTS = ("suite.engine.data", "suite.engine.stages", "suite.engine.selection")
 """Modules whose components a resolved config names."""
 
 Build = Callable[[Path], tuple[dict[str, Any], Facts]]
@@ -80,6 +80,7 @@ def resolve_config(
     for name, value in _fixed(cfg).items():
         if value != fixed[name] and not (extra_budget and name in _BUDGET):
             raise UserError(f"configure() changed {name}, which the protocol fixes for all methods")
+    cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="ProgressHook")]
     loader = cfg.train_dataloader
     loader.sampler = dict(type="PositionSampler", sampler=loader.sampler)
     loader.dataset = dict(type="SeededDataset", dataset=loader.dataset, seed=seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from suite.errors import RecordError
 from suite.protocol import Protocol
 from suite.record import MetricRow, subset
-from suite.task import Predictions
+from suite.task import Predictions, Trained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,9 @@ def settings(protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def evaluate(predictions: Predictions, settings: Mapping[str, Any]) -> list[MetricRow]:
+def evaluate(
+    predictions: Predictions, settings: Mapping[str, Any], trained: Trained
+) -> list[MetricRow]:
     """Rows of every stored prediction set; those of sets other than `test` carry `split=NAME`.
 
     Expects per set `confusion` (N, C, C), pixels per image by (true, predicted) class, and the

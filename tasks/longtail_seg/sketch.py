@@ -13,6 +13,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
+from suite.task import Trained
 from tasks.longtail_seg.evaluation import evaluate
 from tasks.longtail_seg.pixel_auc import PixelAUC
 
@@ -62,7 +63,8 @@ class SegSketch(BaseMetric):
     def compute_metrics(self, results: list[int]) -> dict[str, float]:
         """Overall scores, for mmengine's own tools."""
         names = [str(c) for c in range(self.classes)]
-        rows = evaluate({"test": self.arrays()}, {"classes": names, "groups": {}})
+        settings = {"classes": names, "groups": {}}
+        rows = evaluate({"test": self.arrays()}, settings, Trained())
         return {r.metric: r.value for r in rows if r.class_ is None and r.value is not None}
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -110,7 +110,7 @@ def _misbehave(what: str, step: int, job: Job) -> None:
         raise OSError(28, "No space left on device")
 
 
-def evaluate(predictions, settings):
+def evaluate(predictions, settings, trained):
     score = float(predictions["test"]["score"][0])
     return [
         MetricRow(metric="score", value=score),

@@ -1,0 +1,50 @@
+"""Task `longtail-cls`: image classification where few classes own most of the training images."""
+
+from suite.task import Metric, Task
+from tasks.longtail_cls.evaluation import VERSION, evaluate, settings
+from tasks.longtail_cls.protocols import PROTOCOLS
+
+TASK = Task(
+    name="longtail-cls",
+    question="Which method recognises rare classes best without giving up the frequent ones?",
+    protocols=PROTOCOLS,
+    default_protocol="quick",
+    metrics=(
+        Metric(name="balanced_accuracy", summary="mean over classes of recall"),
+        Metric(name="top1", summary="share of test images that are right; of a group: mean recall"),
+        Metric(name="recall", summary="share of a class's test images that are right"),
+        Metric(name="worst_class", summary="recall of the worst class"),
+        Metric(name="g_mean", summary="geometric mean over classes of recall"),
+        Metric(name="h_mean", summary="harmonic mean over classes of recall"),
+        Metric(
+            name="ece",
+            higher_is_better=False,
+            summary="expected calibration error, 15 equal bins of the largest probability",
+        ),
+        Metric(
+            name="nll",
+            higher_is_better=False,
+            unit="nats",
+            summary="mean negative log-likelihood of the true class",
+        ),
+        Metric(
+            name="auc_ovo",
+            summary="mean over class pairs of the AUC of one against the other (Hand and Till 2001)",
+        ),
+    ),
+    primary=("balanced_accuracy", "top1[group=tail]"),
+    columns=(
+        "top1[group=head]",
+        "top1[group=medium]",
+        "top1[group=tail]",
+        "balanced_accuracy",
+        "top1",
+        "worst_class",
+        "auc_ovo",
+        "ece",
+    ),
+    version=VERSION,
+    settings=settings,
+    evaluate=evaluate,
+    infers=True,
+)

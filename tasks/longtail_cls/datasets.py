@@ -1,0 +1,99 @@
+"""Images in memory, given a batch at a time: the data side of the protocols on small images.
+
+Images lie as one uint8 tensor on the device that trains. A batch is a gather and the protocol's batched
+augmentations, drawn from a generator that the harness seeds by (seed, position)
+(`suite.engine.data.SeededDataset`); nothing is done per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.registry import DATASETS, TRANSFORMS
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tasks.longtail_cls.arrays import LongTailed
+from tasks.longtail_cls.sources import Source, load
+
+
+@lru_cache(maxsize=4)
+def _loaded(source: Source, root: Path) -> LongTailed:
+    # a worker runs many runs of one protocol; facts, training and test set ask for the same arrays
+    return load(source, root)
+
+
+@DATASETS.register_module()
+class MemoryImages(Dataset[dict[str, Tensor]]):
+    """One split of a data set in memory.
+
+    Args:
+        source: keyword arguments of a `Source`.
+        root: folder of the data set, as `Source.find` gave it.
+        split: `train` or `test`.
+        transforms: batched transforms (`tasks.longtail_cls.augment`), training only.
+        pool: edge of the squares of pixels that are averaged into one.
+        limit: the first so many images of every class only; None for all.
+    """
+
+    def __init__(
+        self,
+        source: dict[str, Any],
+        root: str | Path,
+        split: str,
+        transforms: Sequence[dict[str, Any]] = (),
+        pool: int = 1,
+        limit: int | None = None,
+    ) -> None:
+        arrays = getattr(_loaded(Source(**source), Path(root)), split)
+        images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels)
+        if limit is not None:
+            kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in labels.unique()])
+            images, labels = images[kept], labels[kept]
+        self._images, self._labels = average_pool(images, pool), labels
+        self._transforms = [TRANSFORMS.build(transform) for transform in transforms]
+        self._device: torch.device | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        """Class ids, int64 (N,)."""
+        return self._labels
+
+    def batch(self, indices: list[int], generator: torch.Generator) -> dict[str, Tensor]:
+        """Augmented images uint8 (B, C, H, W) and labels (B,) on the device that trains."""
+        data = self.__getitems__(indices)
+        for transform in self._transforms:
+            data["inputs"] = transform(data["inputs"], generator)
+        return data
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        if self._device is None:
+            self._device = torch.device(get_device())
+            self._images = self._images.to(self._device)
+            self._labels = self._labels.to(self._device)
+        chosen = torch.tensor(indices).to(self._device, non_blocking=True)
+        return {"inputs": self._images[chosen], "label": self._labels[chosen]}
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One image uint8 (C, H, W) with its label, as stored: without augmentation."""
+        return {"inputs": self._images[index], "label": self._labels[index]}
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+
+def average_pool(images: Tensor, size: int) -> Tensor:
+    """uint8 (N, C, H, W) -> (N, C, H/size, W/size): means of squares, rounded half up."""
+    if size == 1:
+        return images
+    count, channels, height, width = images.shape
+    if height % size or width % size:
+        raise ValueError(f"{height}x{width} images cannot be pooled by {size}")
+    squares = images.view(count, channels, height // size, size, width // size, size)
+    total = squares.sum(dim=(3, 5), dtype=torch.int32)
+    return ((total + size * size // 2) // (size * size)).to(torch.uint8)

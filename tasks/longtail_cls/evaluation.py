@@ -1,0 +1,449 @@
+"""Scores of `longtail-cls` from a run's stored logits, and the form these are stored in.
+
+Group scores are unweighted means over the group's classes of per-class values, classes without a
+test image left out (OLTR, Liu et al., CVPR 2019; LDAM, Cao et al., NeurIPS 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import RecordError, UserError
+from suite.protocol import Protocol
+from suite.record import MetricRow, subset
+from suite.task import Predictions, Trained
+from tasks.longtail_cls.profiles import groups
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+VERSION = 1
+
+FULL_FLOAT32 = 20_000_000
+"""Up to so many logits they are stored as float32, above as float16."""
+CAP = 100_000_000
+"""Above so many logits only each sample's `KEPT` largest are stored."""
+KEPT = 256
+STORED = (
+    "label and float32 logits of every sample; above 20,000,000 logits float16, less the sample's "
+    "largest; above 100,000,000 only the 256 largest with their classes and the logsumexp over all "
+    "classes, and what adapts scores later sees these alone"
+)
+ECE_BINS = 15
+
+_BLOCK = 1 << 21  # values turned into float64 at a time
+
+
+def settings(protocol: Protocol) -> dict[str, Any]:
+    """Classes and their groups: what the scores depend on besides predictions and run.
+
+    A data set whose groups are known only from its training counts has no `groups` but
+    `group_thresholds`, (head_over, tail_under) in images. Raises UserError if it has neither.
+    """
+    data = protocol.dataset
+    made: dict[str, Any] = {
+        "classes": list(data.classes),
+        "groups": {name: list(members) for name, members in data.groups.items()},
+        "group_rule": data.group_rule,
+    }
+    if not made["groups"]:
+        thresholds = getattr(data, "group_thresholds", None)
+        if not thresholds:
+            raise UserError(
+                f"data set {data.name!r} has neither groups nor group_thresholds: give it one of them"
+            )
+        made["group_thresholds"] = list(thresholds)
+    return made
+
+
+def resolve_groups(
+    settings: Mapping[str, Any], class_counts: Sequence[int]
+) -> dict[str, list[int]]:
+    """Group name -> class ids: the settings' own, or head/medium/tail by training counts.
+
+    The thresholds are strict at both ends: head > head_over, tail < tail_under. Raises RecordError if the counts are needed and are not those of the settings' classes.
+    """
+    if settings["groups"] or "group_thresholds" not in settings:
+        return {name: list(members) for name, members in settings["groups"].items()}
+    classes = len(settings["classes"])
+    if len(class_counts) != classes:
+        raise RecordError(
+            f"the record holds training counts of {len(class_counts)} classes, the groups need "
+            f"those of {classes}"
+        )
+    head_over, tail_under = settings["group_thresholds"]
+    made = groups(class_counts, head_over, tail_under)
+    return {name: list(members) for name, members in made.items()}
+
+
+def store(logits: Array, label: Array) -> dict[str, Array]:
+    """The stored form of a prediction set, by its size (`STORED`).
+
+    Args:
+        logits: (N, C), floating; finite or -inf, at least one finite in each row.
+        label: (N,), integer true classes 0..C-1.
+
+    Returns `label` (N,) int32 with
+        - `logits` (N, C) float32; float16 less the row's maximum where N * C > `FULL_FLOAT32`: near
+          zero float16 is finest, so that the largest logits stay apart; below -65504 they are cut; or
+        - where N * C > `CAP`, `top_logits` (N, K) float32 in descending order and `top_classes`
+          (N, K) uint16 (int32 above 65,536 classes), K = min(`KEPT`, C), of equal logits the lower
+          class first, and `logsumexp` (N,) float32 over all classes.
+    Every array has N rows: rows chosen from all of them are a stored set again. Raises RecordError
+    for arrays of another form.
+    """
+    import numpy as np
+
+    logits, label = np.asarray(logits), np.asarray(label)
+    if logits.ndim != 2:
+        raise RecordError(f"logits have shape {logits.shape}, expected (N, C)")
+    _check_labels(label, *logits.shape)
+    if logits.dtype == np.float64:
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            logits = logits.astype(np.float32)
+    _check_scores(logits, logits.shape, "logits")
+    kept: dict[str, Array] = {"label": label.astype(np.int32)}
+    if logits.size > CAP:
+        return kept | _largest(logits)
+    if logits.size <= FULL_FLOAT32:
+        return kept | {"logits": logits.astype(np.float32)}
+    half = np.empty(logits.shape, np.float16)
+    for rows in _blocks(*logits.shape):
+        shifted = logits[rows].astype(np.float32)
+        shifted -= shifted.max(axis=1, keepdims=True)
+        lowest = np.where(np.isneginf(shifted), shifted, np.finfo(np.float16).min)
+        half[rows] = np.maximum(shifted, lowest)
+    return kept | {"logits": half}
+
+
+def restore(arrays: Mapping[str, Array], classes: int) -> Array:
+    """Logits (N, C), float32 or float64, of a stored set; -inf for classes that were not kept.
+
+    `classes` is C. Raises RecordError for arrays in no stored form.
+    """
+    import numpy as np
+
+    label, capped = _checked(arrays, classes)
+    if not capped:
+        logits: Array = arrays["logits"]
+        # a copy: what the caller does to it leaves the stored set as it is
+        return logits.astype(np.float64 if logits.dtype == np.float64 else np.float32)
+    dense = np.full((len(label), classes), -np.inf, np.float32)
+    np.put_along_axis(dense, arrays["top_classes"].astype(np.intp), arrays["top_logits"], axis=1)
+    return dense
+
+
+def evaluate(
+    predictions: Predictions, settings: Mapping[str, Any], trained: Trained
+) -> list[MetricRow]:
+    """Rows of every stored prediction set; those of sets other than `test` carry `split=NAME`.
+
+    Where the method brings its own inference, the rows are those of the scores it makes of the
+    stored logits, read as logits themselves; the rows of the stored ones carry `scores=unadapted`.
+    Of a capped set `auc_ovo` is left out, and so is, as null, what needs the dropped classes: `nll`
+    if a true class was dropped, `ece` and `nll` of adapted scores. Null is whatever is undefined,
+    for want of test samples, or infinite. Raises RecordError for arrays in no stored form and for
+    adapted scores of another shape or not finite.
+    """
+    members = resolve_groups(settings, trained.class_counts)
+    names = settings["classes"]
+    rows: list[MetricRow] = []
+    for name, arrays in predictions.items():
+        where = {} if name == "test" else {"split": name}
+        label, capped = _checked(arrays, len(names))
+        plain = (
+            _scored_capped(arrays, label) if capped else _scored(restore(arrays, len(names)), label)
+        )
+        if trained.infer is None:
+            rows += _rows(plain, names, members, where)
+            continue
+        scores = _adapted(trained, restore(arrays, len(names)))
+        rows += _rows(_scored(scores, label, partial=capped), names, members, where)
+        rows += _rows(plain, names, members, {**where, "scores": "unadapted"})
+    return rows
+
+
+def recalls(label: Array, predicted: Array, classes: int) -> Array:
+    """Recall of each class, (C,) float64 in [0, 1], NaN for a class without samples.
+
+    `label` and `predicted` are (N,) integer classes 0..C-1.
+    """
+    import numpy as np
+
+    total = np.bincount(label, minlength=classes)
+    hit = np.bincount(label[predicted == label], minlength=classes)
+    with np.errstate(invalid="ignore"):
+        recall: Array = hit / total
+    return recall
+
+
+def calibration_error(confidence: Array, correct: Array) -> float | None:
+    """Expected calibration error over `ECE_BINS` bins (lo, hi] of equal width; None for N = 0.
+
+    `confidence` (N,) in (0, 1] is the largest softmax probability, `correct` (N,) bool. Source: Guo
+    et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+    """
+    import numpy as np
+
+    if not len(confidence):
+        return None
+    edges = np.linspace(0, 1, ECE_BINS + 1)
+    index = np.searchsorted(edges[1:-1], confidence, side="left")
+    # |B| / N * |accuracy - confidence| is |sum of (correct - confidence)| / N
+    gaps = np.bincount(index, weights=correct - confidence, minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def class_auc(logits: Array, label: Array) -> Array:
+    """Mean over classes j of A(i|j), for each class i: (C,) float64 in [0, 1], exact.
+
+    A(i|j) is the probability that a sample of class i has a larger softmax probability of i than a
+    sample of class j, ties one half; classes without samples are left out (as j) or NaN (as i), and
+    so is the only class present. The mean over i is the M measure of Hand and Till, "A Simple
+    Generalisation of the Area Under the ROC Curve for Multiple Class Classification Problems",
+    Machine Learning 45, 2001, eq. 7.
+
+    `logits` (N, C) finite or -inf, `label` (N,) integer 0..C-1. Time O(N C log N); beside the logits
+    it needs memory for a block of classes.
+    """
+    import numpy as np
+
+    classes = logits.shape[1]
+    present = np.flatnonzero(np.bincount(label, minlength=classes))
+    mean = np.full(classes, np.nan)
+    if len(present) < 2:
+        return mean
+    count = np.bincount(label, minlength=classes)[present]
+    place = np.searchsorted(present, label)
+    peak, total = _normaliser(logits)
+    for block in _blocks(len(present), len(label)):
+        columns = np.ascontiguousarray(logits.T[present[block]], dtype=np.float64)
+        probability = np.exp(columns - peak) / total
+        for i, column in zip(range(len(present))[block], probability, strict=True):
+            own = np.sort(column[place == i])
+            # twice the number of samples of class i that score lower, ties one half
+            lower = np.searchsorted(own, column, "left") + np.searchsorted(own, column, "right")
+            beaten = np.bincount(place, weights=lower, minlength=len(present))
+            others = np.arange(len(present)) != i
+            mean[present[i]] = np.mean(1 - beaten[others] / (2 * len(own) * count[others]))
+    return mean
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Per sample: true and predicted class, largest probability, -log probability of the true class.
+
+    `confidence` and `nll` are None where they cannot be known; `nll` is inf for a probability of
+    zero. `logits` (N, C) only if every class is known.
+    """
+
+    label: Array
+    predicted: Array
+    confidence: Array | None
+    nll: Array | None
+    logits: Array | None
+
+
+def _scored(logits: Array, label: Array, *, partial: bool = False) -> _Scored:
+    import numpy as np
+
+    predicted = logits.argmax(axis=1)
+    if partial:
+        return _Scored(label, predicted, None, None, None)
+    peak, total = _normaliser(logits)
+    own = logits[np.arange(len(label)), label].astype(np.float64)
+    return _Scored(label, predicted, 1 / total, np.log(total) - (own - peak), logits)
+
+
+def _scored_capped(arrays: Mapping[str, Array], label: Array) -> _Scored:
+    import numpy as np
+
+    classes, logits = arrays["top_classes"], arrays["top_logits"].astype(np.float64)
+    total = arrays["logsumexp"].astype(np.float64)
+    # rounded to float32 the largest logit may exceed the logsumexp by an ulp
+    confidence = np.minimum(np.exp(logits[:, 0] - total), 1)
+    own = classes == label[:, None]
+    found = own.any(axis=1).all()
+    nll = np.maximum(total - logits[own], 0) if found else None
+    # an equal logit: the lower class, as argmax has it
+    tied = np.where(logits == logits[:, :1], classes.astype(np.int64), np.iinfo(np.int64).max)
+    return _Scored(label, tied.min(axis=1), confidence, nll, None)
+
+
+def _rows(
+    scored: _Scored,
+    names: Sequence[str],
+    members: Mapping[str, list[int]],
+    where: Mapping[str, str],
+) -> list[MetricRow]:
+    import numpy as np
+
+    correct = scored.predicted == scored.label
+    recall = recalls(scored.label, scored.predicted, len(names))
+    seen = recall[np.isfinite(recall)]
+    auc = None if scored.logits is None else class_auc(scored.logits, scored.label)
+    zero = seen.min() == 0
+    overall = {
+        "top1": correct.mean(),
+        "balanced_accuracy": seen.mean(),
+        "worst_class": seen.min(),
+        "g_mean": 0 if zero else np.exp(np.log(seen).mean()),
+        "h_mean": 0 if zero else 1 / (1 / seen).mean(),
+        "nll": None if scored.nll is None else scored.nll.mean(),
+    }
+    rows = [_row(metric, value, where) for metric, value in overall.items()]
+    for group, ids in {"": list(range(len(names))), **members}.items():
+        here = {**where, "group": group} if group else where
+        if group:
+            rows.append(_row("top1", _mean(recall[ids]), here))
+        if scored.confidence is None:
+            error = None
+        else:
+            inside = np.isin(scored.label, ids)
+            error = calibration_error(scored.confidence[inside], correct[inside])
+        rows.append(_row("ece", error, here))
+        if auc is not None:
+            rows.append(_row("auc_ovo", _mean(auc[ids]), here))
+    rows += [_row("recall", recall[c], where, name) for c, name in enumerate(names)]
+    return rows
+
+
+def _row(metric: str, value: Any, where: Mapping[str, str], class_: str | None = None) -> MetricRow:
+    import numpy as np
+
+    known = value is not None and np.isfinite(value)
+    return MetricRow(
+        metric=metric, subset=subset(**where), class_=class_, value=float(value) if known else None
+    )
+
+
+def _mean(values: Array) -> float | None:
+    import numpy as np
+
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+
+def _adapted(trained: Trained, logits: Array) -> Array:
+    import numpy as np
+
+    assert trained.infer is not None
+    scores = np.asarray(trained.infer({"logits": logits}, prior=None, unlabelled=None))
+    _check_scores(scores, logits.shape, "scores that the method's infer() returned")
+    return scores
+
+
+def _normaliser(logits: Array) -> tuple[Array, Array]:
+    """(maximum, sum of exp(logit - maximum)) of each row, float64: softmax without overflow."""
+    import numpy as np
+
+    peak, total = np.empty(len(logits)), np.empty(len(logits))
+    for rows in _blocks(*logits.shape):
+        block = logits[rows].astype(np.float64)
+        peak[rows] = block.max(axis=1)
+        total[rows] = np.exp(block - peak[rows, None]).sum(axis=1)
+    return peak, total
+
+
+def _largest(logits: Array) -> dict[str, Array]:
+    import numpy as np
+
+    samples, classes = logits.shape
+    kept = min(KEPT, classes)
+    top = np.empty((samples, kept), np.uint16 if classes <= 1 << 16 else np.int32)
+    for rows in _blocks(samples, classes):
+        block = logits[rows]
+        chosen = np.sort(np.argpartition(-block, kept - 1, axis=1)[:, :kept], axis=1)
+        values = np.take_along_axis(block, chosen, axis=1)
+        # a partition takes any of the classes that tie for the last place
+        last = values.min(axis=1, keepdims=True)
+        unclear = (block == last).sum(axis=1) > (values == last).sum(axis=1)
+        chosen[unclear] = np.argsort(-block[unclear], axis=1, kind="stable")[:, :kept]
+        values = np.take_along_axis(block, chosen, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        top[rows] = np.take_along_axis(chosen, order, axis=1)
+    peak, total = _normaliser(logits)
+    return {
+        "top_logits": np.take_along_axis(logits, top.astype(np.intp), axis=1).astype(np.float32),
+        "top_classes": top,
+        "logsumexp": (peak + np.log(total)).astype(np.float32),
+    }
+
+
+def _checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
+    """(label (N,) int64, whether capped). Raises RecordError for arrays in no stored form."""
+    import numpy as np
+
+    capped = "top_logits" in arrays
+    form = ("label", "top_logits", "top_classes", "logsumexp") if capped else ("label", "logits")
+    missing = [key for key in form if key not in arrays]
+    if missing or (capped and "logits" in arrays):
+        problem = f"no {missing[0]!r}" if missing else "both full and capped logits"
+        raise RecordError(f"stored predictions hold {problem}; expected {', '.join(form)}")
+    logits, label = arrays["top_logits" if capped else "logits"], arrays["label"]
+    samples = len(label) if label.ndim else 0
+    _check_labels(label, samples, classes)
+    if not capped:
+        _check_scores(logits, (samples, classes), "stored logits")
+        return label.astype(np.int64), False
+    top, total = arrays["top_classes"], arrays["logsumexp"]
+    kept = logits.shape[1] if logits.ndim == 2 else 0
+    if not 1 <= kept <= classes:
+        raise RecordError(
+            f"stored top_logits have shape {logits.shape}, expected ({samples}, 1 to {classes})"
+        )
+    _check_scores(logits, (samples, kept), "stored top_logits")
+    if (logits[:, 1:] > logits[:, :-1]).any():
+        raise RecordError("stored top_logits are not in descending order")
+    if top.shape != logits.shape or top.dtype.kind not in "iu":
+        raise RecordError(
+            f"stored top_classes are {top.dtype} of shape {top.shape}, expected integers of shape "
+            f"{logits.shape}"
+        )
+    if top.min() < 0 or top.max() >= classes:
+        raise RecordError(f"stored top_classes hold a class outside 0..{classes - 1}")
+    ordered = np.sort(top, axis=1)
+    if (ordered[:, 1:] == ordered[:, :-1]).any():
+        raise RecordError("stored top_classes hold a class twice for one sample")
+    if total.shape != label.shape or total.dtype.kind != "f" or not np.isfinite(total).all():
+        raise RecordError(f"stored logsumexp is not {samples} finite floats")
+    if (logits[:, 0] - total > 1e-5 * np.maximum(1, np.abs(total))).any():
+        raise RecordError("stored logsumexp is below the largest logit")
+    return label.astype(np.int64), True
+
+
+def _check_labels(label: Array, samples: int, classes: int) -> None:
+    if label.shape != (samples,) or label.dtype.kind not in "iu":
+        raise RecordError(
+            f"labels are {label.dtype} of shape {label.shape}, expected integers of shape ({samples},)"
+        )
+    if not samples:
+        raise RecordError("predictions of no sample: the prediction set is empty")
+    if label.min() < 0 or label.max() >= classes:
+        raise RecordError(f"labels lie in {label.min()}..{label.max()}, expected 0..{classes - 1}")
+
+
+def _check_scores(scores: Array, shape: tuple[int, ...], what: str) -> None:
+    import numpy as np
+
+    if scores.shape != shape or scores.dtype.kind != "f":
+        raise RecordError(
+            f"{what} are {scores.dtype} of shape {scores.shape}, expected floats of shape {shape}"
+        )
+    # one pass without a temporary of the scores' size: a NaN or inf anywhere is in the row's maximum
+    peak = scores.max(axis=1, initial=-np.inf)
+    bad = np.flatnonzero(~np.isfinite(peak))
+    if len(bad):
+        found = "only -inf" if np.isneginf(peak[bad[0]]) else f"{peak[bad[0]]}"
+        raise RecordError(
+            f"{what} of sample {bad[0]} ({len(bad)} of {len(scores)} samples) hold {found}"
+        )
+
+
+def _blocks(rows: int, width: int) -> Iterator[slice]:
+    step = max(1, _BLOCK // max(1, width))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))

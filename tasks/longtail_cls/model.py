@@ -1,0 +1,218 @@
+"""Image classifiers as mmengine models: preprocessing, ResNets for small images, heads, training step.
+
+This is the OpenMMLab side: it imports torch and mmengine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+Target = tuple[Tensor, Tensor | None]
+"""Labels (B,) and their weights (B,), None for one each."""
+
+
+@MODELS.register_module()
+class ImageBatch(BaseDataPreprocessor):  # type: ignore[misc]
+    """Moves a batch to the device and normalises uint8 images: (x - mean) / std.
+
+    Args:
+        mean, std: per channel, in grey levels 0..255.
+        channels_last: memory format of the result (NHWC instead of NCHW).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], channels_last: bool = False
+    ) -> None:
+        super().__init__(non_blocking=True)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        data = self.cast_data(data)
+        images = data["inputs"].float().contiguous(memory_format=self._format)
+        return {**data, "inputs": images.sub_(self.mean).div_(self.std)}
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions with a shortcut of option A: subsampled, new channels zero."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.extra = stride, outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        if self.stride > 1 or self.extra:
+            half = self.extra // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.extra - half))
+        return F.relu(out + x, inplace=True)
+
+
+@MODELS.register_module()
+class SmallResNet(nn.Module):
+    """ResNet-(6n+2) for small images: three stages of n blocks, widths w, 2w, 4w, parameter-free
+    shortcuts (He et al. 2016, section 4.2). (B, C, H, W) -> maps (B, 4w, ceil(H/4), ceil(W/4)).
+
+    Args:
+        depth: 6n + 2.
+        width: w, 16 in the paper.
+        in_channels: 3, or 1 for grey images.
+    """
+
+    def __init__(self, depth: int, width: int = 16, in_channels: int = 3) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"depth is {depth}, expected 6n + 2")
+        blocks = (depth - 2) // 6
+        self.conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        widths = [width] * blocks + [2 * width] * blocks + [4 * width] * blocks
+        inputs = [width, *widths[:-1]]
+        self.blocks = nn.Sequential(
+            *(_Block(i, o, stride=1 if i == o else 2) for i, o in zip(inputs, widths, strict=True))
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.blocks(F.relu(self.bn(self.conv(x)), inplace=True))
+        return maps
+
+
+@MODELS.register_module()
+class CrossEntropy(nn.Module):
+    """Softmax cross entropy, the mean over the batch of weight * loss: the loss of the base config."""
+
+    def forward(
+        self, scores: Tensor, label: Tensor, weight: Tensor | None = None, **_: Any
+    ) -> Tensor:
+        """Scalar, from logits (B, C), ids (B,) and optional weights (B,)."""
+        if weight is None:
+            return F.cross_entropy(scores, label)
+        return (F.cross_entropy(scores, label, reduction="none") * weight).mean()
+
+
+class Head(nn.Module):
+    """Logits from pooled features, and the training loss. Subclasses give `forward`.
+
+    Args:
+        loss: config of a loss `forward(scores, label, weight=None, features=None)`.
+    """
+
+    def __init__(self, loss: dict[str, Any]) -> None:
+        super().__init__()
+        self.loss_module = MODELS.build(loss)
+
+    def loss(self, features: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """{"loss": scalar}: the sum over `targets`, which are several where images are mixed."""
+        # in full precision whatever the network computes in
+        scores, features = self(features).float(), features.float()
+        total = sum(
+            self.loss_module(scores, label, weight=weight, features=features)
+            for label, weight in targets
+        )
+        return {"loss": total}
+
+
+@MODELS.register_module()
+class LinearHead(Head):
+    """W h + b, W from He's normal distribution (the released long-tailed CIFAR code)."""
+
+    def __init__(self, in_channels: int, classes: int, loss: dict[str, Any]) -> None:
+        super().__init__(loss)
+        self.fc = nn.Linear(in_channels, classes)
+        nn.init.kaiming_normal_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) -> logits (B, C)."""
+        scores: Tensor = self.fc(features)
+        return scores
+
+
+@MODELS.register_module()
+class CosineHead(Head):
+    """scale * cos(w_c, h), without bias.
+
+    Args:
+        scale: factor s of the cosines; 30 in LDAM.
+    """
+
+    def __init__(
+        self, in_channels: int, classes: int, loss: dict[str, Any], scale: float = 30.0
+    ) -> None:
+        super().__init__(loss)
+        self.weight = nn.Parameter(torch.empty(classes, in_channels))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) -> logits (B, C) in [-scale, scale]."""
+        return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+@MODELS.register_module()
+class ImageClassifier(BaseModel):  # type: ignore[misc]
+    """Backbone, global average pooling, head.
+
+    Args:
+        backbone: gives maps (B, D, H, W), or a tuple of which the last is taken (mmseg's backbones).
+        head: a `Head`.
+        mixing: None, or a module (images, label) -> (images, targets) applied in training, such as
+            mixup.
+        channels_last: memory format of the weights.
+    """
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        head: dict[str, Any],
+        data_preprocessor: dict[str, Any],
+        mixing: dict[str, Any] | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(data_preprocessor)
+        self.backbone = MODELS.build(backbone)
+        self.head = MODELS.build(head)
+        self.mixing = MODELS.build(mixing) if mixing else None
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled features (B, D) of normalised images (B, C, H, W)."""
+        maps = self.backbone(images)
+        if isinstance(maps, tuple):
+            maps = maps[-1]
+        pooled: Tensor = maps.mean((2, 3))
+        return pooled
+
+    def forward(
+        self, inputs: Tensor, label: Tensor, mode: str = "tensor", **_: Any
+    ) -> Tensor | dict[str, Tensor] | list[dict[str, Tensor]]:
+        """`loss`: losses; `predict`: [{logits (B, C), label (B,)}]; `tensor`: logits."""
+        if mode == "loss":
+            targets: Sequence[Target] = [(label, None)]
+            if self.mixing is not None:
+                inputs, targets = self.mixing(inputs, label)
+            losses: dict[str, Tensor] = self.head.loss(self.features(inputs), targets)
+            return losses
+        logits: Tensor = self.head(self.features(inputs)).float()
+        return [{"logits": logits, "label": label}] if mode == "predict" else logits

@@ -1,0 +1,320 @@
+"""Protocols of `longtail-cls`, and the data sets they train on. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from suite import engine
+from suite.errors import DataError
+from suite.jsonio import short_hash
+from suite.protocol import Budget, DataSet, Facts, Protocol
+from tasks.longtail_cls import cifar, digits, fashion, lists, profiles
+from tasks.longtail_cls.evaluation import STORED
+from tasks.longtail_cls.recipes import ListRecipe, SmallRecipe, image_lists, small_images
+from tasks.longtail_cls.sources import Source, load
+
+RATIOS = (100, 10, 20, 50, 200)
+_EXTRA = {"train": "training images without augmentation; stored as `test` is"}
+
+
+def _data(
+    name: str, summary: str, layout: str, classes: tuple[str, ...], reader: Any
+) -> DataSet:
+    return DataSet(
+        name=name,
+        summary=summary,
+        layout=layout,
+        classes=classes,
+        groups={},
+        group_rule="",
+        find=lambda root: reader.find(name, root),
+        check=lambda path, deep: reader.check(name, path, deep),
+    )
+
+
+def _check_digits(path: Path, deep: bool) -> list[str]:
+    digits.load()  # held against its checksum
+    return []
+
+
+DATASETS = {
+    "cifar10": _data(
+        "cifar10",
+        "CIFAR-10, 10 classes of 32x32 colour images, long-tailed by profile",
+        cifar.LAYOUT["cifar10"],
+        cifar.CLASSES["cifar10"],
+        cifar,
+    ),
+    "cifar100": _data(
+        "cifar100",
+        "CIFAR-100, 100 classes of 32x32 colour images, long-tailed by profile",
+        cifar.LAYOUT["cifar100"],
+        cifar.CLASSES["cifar100"],
+        cifar,
+    ),
+    "fashion-mnist": _data(
+        "fashion-mnist",
+        "Fashion-MNIST, 10 classes of 28x28 grey images, long-tailed by profile",
+        fashion.LAYOUT,
+        fashion.CLASSES,
+        fashion,
+    ),
+    "digits": DataSet(
+        name="digits-lt",
+        summary="scikit-learn's handwritten digits, 8x8, imbalance ratio 40",
+        layout="embedded: part of scikit-learn",
+        classes=digits.CLASSES,
+        groups=digits.GROUPS,
+        group_rule=digits.GROUP_RULE,
+        find=lambda cache: cache,
+        check=_check_digits,
+        embedded=True,
+    ),
+}
+
+
+def _dataset(source: Source) -> DataSet:
+    """The data set with the groups of the source's profile; `find` says what the copy cannot give."""
+    base = DATASETS[source.name]
+    if base.embedded:
+        return base
+
+    def find(root: Path) -> Path:
+        path = base.find(root)
+        problem = _reader(source.name).cannot_give(
+            path, source.profile, source.ratio, source.convention
+        )
+        if problem:
+            raise DataError(problem)
+        return path
+
+    high, low = profiles.thresholds(source.name, source.ratio)
+    return replace(
+        base,
+        groups=profiles.groups(source.counts, high, low),
+        group_rule=profiles.group_rule(high, low),
+        find=find,
+    )
+
+
+def _reader(name: str) -> Any:
+    return fashion if name == "fashion-mnist" else cifar
+
+
+def _small(name: str, recipe: SmallRecipe, source: Source, summary: str, seconds: float) -> Protocol:
+    dataset = _dataset(source)
+    blank = small_images(recipe, source, "")
+
+    def build(data: Path) -> tuple[dict[str, Any], Facts]:
+        arrays = load(source, data)
+        return small_images(recipe, source, str(data)), Facts(
+            classes=dataset.classes,
+            class_counts=arrays.class_counts,
+            image_counts=arrays.class_counts,
+            groups=dataset.groups,
+            iterations=blank["train_cfg"]["max_iters"],
+            batch=recipe.batch,
+            observed=arrays.observed,
+            variant=arrays.variant,
+        )
+
+    size = f"average-pooled by {recipe.pool}" if recipe.pool > 1 else "at full size"
+    return Protocol(
+        name=name,
+        dataset=dataset,
+        split=source.split,
+        test=f"whole test set, {size}, no test-time augmentation",
+        backbone=f"resnet{recipe.depth}-w{recipe.width}",
+        budget=Budget(iterations=blank["train_cfg"]["max_iters"], batch=recipe.batch),
+        precision=recipe.precision,
+        augmentation=recipe.augmentation,
+        # the whole base config: no setting of it can change without changing the protocol's hash
+        recipe=short_hash(blank),
+        selection="best-on-test" if recipe.legacy else "last",
+        summary=summary,
+        build=build,
+        train=engine.train,
+        predict=engine.predict,
+        prediction_sets={"test": f"test images; {STORED}"},
+        extra_sets=_EXTRA,
+        seconds=seconds,
+    )
+
+
+def _family(
+    base: str, recipe: SmallRecipe, names: tuple[str, ...], seconds: Mapping[str, float], text: str
+) -> list[Protocol]:
+    """`base:DATA,PROFILE,irRATIO,CONVENTION` for every combination, the usual one first."""
+    made = []
+    for name in names:
+        for profile in ("exp", "step"):
+            for ratio in RATIOS:
+                for convention in ("first", "shuffled"):
+                    source = Source(name, profile, ratio, convention)
+                    full = f"{base}:{name},{profile},ir{ratio},{convention}"
+                    options = {"": recipe}
+                    if (profile, ratio) == ("exp", 100):
+                        options[",bf16"] = replace(recipe, precision="bf16", channels_last=True)
+                    if profile == "exp" and not recipe.auto_augment:
+                        options[",legacy-selection"] = replace(recipe, legacy=True)
+                    for suffix, option in options.items():
+                        one = _small(full + suffix, option, source, text, seconds[name])
+                        made.append(one)
+    return made
+
+
+def _lists(
+    name: str, recipe: ListRecipe, summary: str, seconds: float, spec: lists.ListSpec
+) -> Protocol:
+    dataset = DataSet(
+        name=spec.name,
+        summary=spec.summary,
+        layout=lists.layout(spec),
+        classes=tuple(f"class {c}" for c in range(spec.classes)),
+        groups={},
+        group_rule=lists.GROUP_RULE,
+        group_thresholds=lists.THRESHOLDS,
+        find=lambda root: lists.find(spec, root),
+        check=lambda path, deep: lists.check(spec, path, deep),
+    )
+    blank = image_lists(recipe, "")
+
+    def build(data: Path) -> tuple[dict[str, Any], Facts]:
+        train = lists.read_list(data / spec.train, spec.classes, training=True)
+        test = lists.read_list(data / spec.test, spec.classes)
+        lists.require_images(data, train, test)
+        counts = lists.class_counts(train, spec.classes)
+        return image_lists(recipe, str(data)), Facts(
+            classes=dataset.classes,
+            class_counts=counts,
+            image_counts=counts,
+            groups=profiles.groups(counts, *lists.THRESHOLDS),
+            iterations=blank["train_cfg"]["max_iters"],
+            batch=recipe.batch,
+            observed=lists.observed(train, test),
+            variant=lists.variant(spec, train, test),
+        )
+
+    return Protocol(
+        name=name,
+        dataset=dataset,
+        split=f"{spec.name}@lists",
+        test="whole test list, shorter side 256, centre 224, no test-time augmentation",
+        backbone=f"resne{'x' if recipe.next else ''}t{recipe.depth}"
+        + ("-32x4d" if recipe.next else ""),
+        budget=Budget(iterations=blank["train_cfg"]["max_iters"], batch=recipe.batch),
+        precision="bf16",
+        augmentation="random resized crop 224, flip"
+        + ("" if recipe.spec == "inat18" else ", colour jitter 0.4"),
+        recipe=short_hash(blank),
+        summary=summary,
+        build=build,
+        train=engine.train,
+        predict=engine.predict,
+        prediction_sets={"test": f"test images; {STORED}"},
+        extra_sets=_EXTRA,
+        threads=8,
+        seconds=seconds,
+    )
+
+
+_DIGITS = Source("digits")
+_QUICK = SmallRecipe(depth=8, width=16, epochs=60, batch=32, crop=1, flip=False)
+_CPU_CIFAR = SmallRecipe(depth=8, width=16, epochs=40, pool=2, crop=2)
+_R32_200 = SmallRecipe(depth=32, width=16, epochs=200)
+_R32_400 = SmallRecipe(
+    depth=32, width=16, epochs=400, auto_augment=True, cutout=16, weight_decay=1e-4
+)
+_HOUR = 3600.0
+
+PROTOCOLS: tuple[Protocol, ...] = (
+    _small("quick", _QUICK, _DIGITS, "embedded digits, a small network, seconds a run", 8.0),
+    _small(
+        "smoke",
+        replace(_QUICK, width=4, epochs=2, limit=10),
+        _DIGITS,
+        "quick in a second, for tests: its numbers mean nothing",
+        1.0,
+    ),
+    _small(
+        "cpu-cifar",
+        _CPU_CIFAR,
+        Source("cifar10"),
+        "CIFAR-10-LT (ratio 100) at 16x16, ResNet-8, 40 epochs: real images on a CPU",
+        120.0,
+    ),
+    *_family(
+        "r32-200",
+        _R32_200,
+        ("cifar100", "cifar10", "fashion-mnist"),
+        {"cifar100": 6 * _HOUR, "cifar10": 7 * _HOUR, "fashion-mnist": 7 * _HOUR},
+        "ResNet-32, 200 epochs, crop and flip",
+    ),
+    *_family(
+        "r32-400-aa",
+        _R32_400,
+        ("cifar100", "cifar10"),
+        {"cifar100": 12 * _HOUR, "cifar10": 14 * _HOUR},
+        "ResNet-32, 400 epochs, AutoAugment and Cutout",
+    ),
+    # Settings of SADE's code (all but the pre-trained trunk of Places-LT). Training images: Liu et al.
+    # 2019 (ImageNet-LT, Places-LT), the challenge's list (iNaturalist 2018).
+    *(
+        _lists(
+            f"imagenet-lt:{network}",
+            ListRecipe(
+                spec="imagenet-lt",
+                images=115_846,
+                classes=1000,
+                depth=50,
+                next=network == "resnext50",
+                batch=64,
+                lr=0.025,
+                weight_decay=5e-4,
+                epochs=180,
+            ),
+            f"ImageNet-LT, {network}, 180 epochs from scratch",
+            1000 * _HOUR,
+            lists.SPECS["imagenet-lt"],
+        )
+        for network in ("resnet50", "resnext50")
+    ),
+    _lists(
+        "places-lt:resnet152",
+        ListRecipe(
+            spec="places-lt",
+            images=62_500,
+            classes=365,
+            depth=152,
+            batch=128,
+            lr=0.01,
+            weight_decay=4e-4,
+            epochs=30,
+            steps=(10, 20),
+        ),
+        "Places-LT, ResNet-152, 30 epochs from scratch (published rows start from ImageNet weights)",
+        400 * _HOUR,
+        lists.SPECS["places-lt"],
+    ),
+    _lists(
+        "inat18:resnet50",
+        ListRecipe(
+            spec="inat18",
+            images=437_513,
+            classes=8142,
+            depth=50,
+            batch=512,
+            lr=0.2,
+            weight_decay=2e-4,
+            epochs=100,
+            warm=5,
+            steps=(60, 80),
+        ),
+        "iNaturalist 2018, ResNet-50, 100 epochs from scratch",
+        2000 * _HOUR,
+        lists.SPECS["inat18"],
+    ),
+)

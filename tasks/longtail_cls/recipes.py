@@ -1,0 +1,329 @@
+"""Base configurations of the task's protocols: plain dicts in mmengine's format.
+
+A recipe fixes network, augmentation, optimiser and budget; a method changes the loss (or more) through
+its `configure`; the harness adds seeds, sampler and hooks. Networks start from random weights. An
+epoch is ceil(images / batch) iterations; batches are always full and run on over the end of a pass.
+Nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.longtail_cls.sources import Source
+
+Config = dict[str, Any]
+
+# per channel, in grey levels
+_MEAN = {
+    "cifar10": [125.307, 122.961, 113.8575],
+    "cifar100": [125.307, 122.961, 113.8575],
+    "fashion-mnist": [72.94],
+    "digits": [73.0],
+}
+_STD = {
+    "cifar10": [51.5865, 50.847, 51.255],
+    "cifar100": [51.5865, 50.847, 51.255],
+    "fashion-mnist": [90.02],
+    "digits": [90.0],
+}
+_IMAGENET_MEAN, _IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+_INAT_MEAN, _INAT_STD = [118.83, 120.105, 96.9], [49.725, 48.96, 49.47]
+_NEVER = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallRecipe:
+    """Training on small images in memory.
+
+    Attributes:
+        depth, width: of a `SmallResNet`.
+        pool: edge of the pixel squares averaged into one.
+        crop: zero padding of the random crop; 0: none.
+        flip, auto_augment: whether.
+        cutout: side of the square; 0: none.
+        lr, weight_decay: SGD with momentum 0.9.
+        limit: images per test class (tests only); None for all.
+        precision: `fp32`, or `bf16` (autocast in training).
+        channels_last: NHWC instead of NCHW.
+        legacy: test after every epoch, keep the best.
+    """
+
+    depth: int
+    width: int
+    epochs: int
+    batch: int = 128
+    pool: int = 1
+    crop: int = 4
+    flip: bool = True
+    auto_augment: bool = False
+    cutout: int = 0
+    lr: float = 0.1
+    weight_decay: float = 2e-4
+    limit: int | None = None
+    precision: str = "fp32"
+    channels_last: bool = False
+    legacy: bool = False
+
+    @property
+    def augmentation(self) -> str:
+        """One line."""
+        parts = [
+            f"crop {self.crop}" if self.crop else "",
+            "flip" if self.flip else "",
+            "AutoAugment (CIFAR-10 policy)" if self.auto_augment else "",
+            f"Cutout {self.cutout}" if self.cutout else "",
+        ]
+        return ", ".join(filter(None, parts)) or "none"
+
+
+def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
+    """Config of a classifier of small images; its loss is plain cross entropy."""
+    name = source.name
+    mean, std = _MEAN[name], _STD[name]
+    epoch = math.ceil(sum(source.counts) / recipe.batch)
+    iterations = recipe.epochs * epoch
+    transforms: list[Config] = []
+    if recipe.crop:
+        transforms.append({"type": "BatchCrop", "padding": recipe.crop})
+    if recipe.flip:
+        transforms.append({"type": "BatchFlip", "prob": 0.5})
+    if recipe.auto_augment:
+        transforms.append({"type": "BatchAutoAugment", "policy": "cifar10"})
+    if recipe.cutout:
+        # grey levels that normalise to zero
+        transforms.append({"type": "BatchCutout", "size": recipe.cutout, "fill": mean})
+    data = {"type": "MemoryImages", "source": source.config(), "root": root, "pool": recipe.pool}
+    model = _classifier(
+        {
+            "type": "SmallResNet",
+            "depth": recipe.depth,
+            "width": recipe.width,
+            "in_channels": len(mean),
+        },
+        features=4 * recipe.width,
+        classes=len(source.classes),
+        mean=mean,
+        std=std,
+        channels_last=recipe.channels_last,
+    )
+    config = _config(
+        model,
+        train={**data, "split": "train", "transforms": transforms},
+        test={**data, "split": "test", "limit": recipe.limit},
+        extra={"train": {**data, "split": "train"}},
+        collate="whole_batch",
+        imports=["tasks.longtail_cls.datasets", "tasks.longtail_cls.augment"],
+        classes=len(source.classes),
+        batch=recipe.batch,
+        eval_batch=500,
+        iterations=iterations,
+        optimizer=_sgd(recipe.lr, recipe.weight_decay),
+        schedule=_warm_steps(iterations),
+        precision=recipe.precision,
+    )
+    return _select_on_test(config, epoch) if recipe.legacy else config
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListRecipe:
+    """Training on image files at 224x224.
+
+    Attributes:
+        spec: `imagenet-lt`, `places-lt` or `inat18`.
+        images: training images.
+        classes: C.
+        depth: of mmseg's ResNet (`next`: ResNeXt 32x4d).
+        batch, lr, weight_decay, epochs: SGD with Nesterov momentum 0.9.
+        warm: epochs of linear warm-up.
+        steps: epochs after which the rate is divided by ten; none: a cosine to 0.
+    """
+
+    spec: str
+    images: int
+    classes: int
+    depth: int
+    next: bool = False
+    batch: int
+    lr: float
+    weight_decay: float
+    epochs: int
+    warm: int = 0
+    steps: tuple[int, ...] = ()
+
+
+def image_lists(recipe: ListRecipe, root: str) -> Config:
+    """Config of a ResNet on image files; its loss is plain cross entropy."""
+    natural = recipe.spec == "inat18"
+    mean, std = (_INAT_MEAN, _INAT_STD) if natural else (_IMAGENET_MEAN, _IMAGENET_STD)
+    epoch = math.ceil(recipe.images / recipe.batch)
+    iterations = recipe.epochs * epoch
+    augment: list[Config] = [
+        {"type": "RandomResizedCrop", "size": 224},
+        {"type": "HorizontalFlip", "prob": 0.5},
+    ]
+    if not natural:
+        jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
+        augment.append({"type": "ColorJitter", **jitter})
+    centre: list[Config] = [
+        {"type": "ResizeShorter", "size": 256},
+        {"type": "CenterCrop", "size": 224},
+    ]
+    backbone: Config = {
+        "type": "mmseg.ResNeXt" if recipe.next else "mmseg.ResNet",
+        "depth": recipe.depth,
+        "num_stages": 4,
+        "out_indices": (3,),
+        "strides": (1, 2, 2, 2),
+        "dilations": (1, 1, 1, 1),
+        "norm_cfg": {"type": "BN", "requires_grad": True},
+    }
+    if recipe.next:
+        backbone |= {"groups": 32, "base_width": 4}
+    data = {"type": "ImageListDataset", "root": root, "spec": recipe.spec}
+    config = _config(
+        _classifier(backbone, 2048, recipe.classes, mean, std, channels_last=True),
+        train={**data, "split": "train", "transforms": augment},
+        test={**data, "split": "test", "transforms": centre},
+        extra={"train": {**data, "split": "train", "transforms": centre}},
+        collate="collate_images",
+        imports=["tasks.longtail_cls.images", "mmseg.models"],
+        classes=recipe.classes,
+        batch=recipe.batch,
+        eval_batch=128,
+        iterations=iterations,
+        optimizer={**_sgd(recipe.lr, recipe.weight_decay), "nesterov": True},
+        schedule=_file_schedule(recipe, epoch),
+        precision="bf16",
+    )
+    for loader in (config["train_dataloader"], config["test_dataloader"]):
+        loader |= {"num_workers": 8, "persistent_workers": True, "pin_memory": True}
+    return config
+
+
+def _file_schedule(recipe: ListRecipe, epoch: int) -> list[Config]:
+    iterations, warm = recipe.epochs * epoch, recipe.warm * epoch
+    schedule: list[Config] = []
+    if warm:
+        schedule.append(_warm_up(warm))
+    if recipe.steps:
+        milestones = [step * epoch for step in recipe.steps]
+        step = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.1}
+        return [*schedule, {**step, "by_epoch": False}]
+    cosine = {"type": "CosineAnnealingLR", "T_max": iterations - warm, "eta_min": 0.0}
+    return [*schedule, {**cosine, "by_epoch": False, "begin": warm, "end": iterations}]
+
+
+def _warm_up(warm: int) -> Config:
+    ramp = {"type": "LinearLR", "start_factor": 1 / warm, "by_epoch": False}
+    return {**ramp, "begin": 0, "end": warm}
+
+
+def _classifier(
+    backbone: Config,
+    features: int,
+    classes: int,
+    mean: list[float],
+    std: list[float],
+    channels_last: bool,
+) -> Config:
+    return {
+        "type": "ImageClassifier",
+        "data_preprocessor": {
+            "type": "ImageBatch",
+            "mean": mean,
+            "std": std,
+            "channels_last": channels_last,
+        },
+        "backbone": backbone,
+        "head": {
+            "type": "LinearHead",
+            "in_channels": features,
+            "classes": classes,
+            "loss": {"type": "CrossEntropy"},
+        },
+        "channels_last": channels_last,
+    }
+
+
+def _config(
+    model: Config,
+    *,
+    train: Config,
+    test: Config,
+    extra: dict[str, Config],
+    collate: str,
+    imports: list[str],
+    classes: int,
+    batch: int,
+    eval_batch: int,
+    iterations: int,
+    optimizer: Config,
+    schedule: list[Config],
+    precision: str,
+) -> Config:
+    evaluated = {
+        "batch_size": eval_batch,
+        "num_workers": 0,
+        "collate_fn": {"type": collate},
+        "sampler": {"type": "DefaultSampler", "shuffle": False},
+    }
+    wrapper: Config = {"type": "OptimWrapper", "optimizer": optimizer}
+    if precision == "bf16":
+        # bf16 has fp32's range: no loss scaling
+        wrapper |= {"type": "AmpOptimWrapper", "dtype": "bfloat16", "loss_scale": 1.0}
+    return {
+        "default_scope": "mmengine",
+        "custom_imports": {
+            "imports": ["tasks.longtail_cls.model", "tasks.longtail_cls.scores", *imports],
+            "allow_failed_imports": False,
+        },
+        "model": model,
+        "train_dataloader": {
+            "batch_size": batch,
+            "num_workers": 0,
+            "collate_fn": {"type": collate},
+            "sampler": {"type": "InfiniteSampler", "shuffle": True},
+            "dataset": train,
+        },
+        "optim_wrapper": wrapper,
+        "param_scheduler": schedule,
+        "train_cfg": {
+            "type": "IterBasedTrainLoop",
+            "max_iters": iterations,
+            "val_interval": _NEVER,  # the last iteration is the model
+        },
+        "test_dataloader": {**evaluated, "dataset": test},
+        "test_evaluator": {"type": "ClassScores", "classes": classes},
+        "test_cfg": {"type": "TestLoop"},
+        "prediction_dataloaders": {
+            name: {**evaluated, "dataset": dataset} for name, dataset in extra.items()
+        },
+    }
+
+
+def _select_on_test(config: Config, epoch: int) -> Config:
+    """The test set as validation set after every epoch; its best weights are the model."""
+    config["val_dataloader"] = config["test_dataloader"]
+    config["val_evaluator"] = config["test_evaluator"]
+    config["val_cfg"] = {"type": "ValLoop"}
+    config["train_cfg"]["val_interval"] = epoch
+    config["custom_hooks"] = [{"type": "BestOnTestHook", "metric": "cls/top1"}]
+    return config
+
+
+def _sgd(lr: float, weight_decay: float) -> Config:
+    return {"type": "SGD", "lr": lr, "momentum": 0.9, "weight_decay": weight_decay}
+
+
+def _warm_steps(iterations: int) -> list[Config]:
+    """Linear warm-up over 2.5 %, x 0.01 after 80 % and after 90 % of the training.
+
+    The unified study's schedule at 200 epochs; at 400 its code warms up to twice the rate.
+    """
+    warm = max(1, iterations // 40)
+    milestones = [iterations * 4 // 5, iterations * 9 // 10]
+    steps = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.01, "by_epoch": False}
+    return [_warm_up(warm), steps]

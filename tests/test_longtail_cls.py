@@ -1,0 +1,191 @@
+"""`longtail-cls` end to end, on embedded data, through the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_longtail_seg import by_method
+
+from suite.catalog import Catalog
+from suite.record import Status, attempts, read
+
+SMOKE = ("run", "--task", "longtail-cls", "--protocol", "smoke")
+METHODS = (
+    "balanced-softmax", "cb-ce", "cb-focal", "cdt", "ce", "focal", "ib", "la", "la-posthoc", "las",
+    "ldam", "ldam-drw", "mixup", "remix", "rs", "rs-sqrt", "rw", "seesaw", "seql", "vs", "vs-adrw",
+    "vs-adrw-tla", "vs-drw", "vs-tla", "wb",
+)  # fmt: skip
+GROUPS = ("head", "medium", "tail")
+
+
+def board(folder, *arguments):
+    command = [sys.executable, "-m", "suite", "leaderboard", "--task", "longtail-cls"]
+    printed = subprocess.run(
+        [*command, "--format", "json", *arguments], cwd=folder, capture_output=True, text=True
+    )
+    assert printed.returncode == 0, printed.stderr
+    return json.loads(printed.stdout)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A smoke suite of every method, run once: (results root, board rows)."""
+    folder = tmp_path_factory.mktemp("smoke")
+    command = [sys.executable, "-m", "suite", *SMOKE, "--workers", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return folder / "results", board(folder)
+
+
+def predictions(smoke, method, name="test"):
+    (run,) = by_method(smoke[1])[method]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    return attempt.predictions()[name]
+
+
+def values(row):
+    return {key: metric["mean"] for key, metric in row["metrics"].items()}
+
+
+def test_every_method_is_a_row_with_group_columns(smoke):
+    rows = by_method(smoke[1])
+    assert tuple(sorted(rows)) == METHODS
+    for name, row in rows.items():
+        assert row["state"] == "done", name
+        assert (row["n"], row["rank"], row["failures"]) == (1, None, [])
+        assert row["cost"]["parameters"] == rows["ce"]["cost"]["parameters"] or "ldam" in name
+        metrics = values(row)
+        for key in ("balanced_accuracy", "top1", "worst_class", "g_mean", "h_mean", "ece", "auc_ovo"):
+            assert 0 <= metrics[key] <= 1
+        for group in GROUPS:
+            assert 0 <= metrics[f"top1[group={group}]"] <= 1
+
+
+def test_methods_differ(smoke):
+    scores = {row: predictions(smoke, row)["logits"].tobytes() for row in by_method(smoke[1])}
+    # stage 2 begins late in this short training, but everybody has one
+    same = {}
+    for name, raw in scores.items():
+        same.setdefault(raw, set()).add(name)
+    assert sorted(map(sorted, (names for names in same.values() if len(names) > 1))) == [
+        ["ce", "la-posthoc"]
+    ]
+
+
+def test_balanced_softmax_is_la_but_for_rounding(smoke):
+    one, other = (predictions(smoke, name)["logits"] for name in ("balanced-softmax", "la"))
+    assert np.allclose(one, other, atol=1e-3)
+
+
+def test_stored_logits_give_the_published_scores(smoke):
+    stored = predictions(smoke, "ce")
+    logits, label = stored["logits"], stored["label"]
+    hit = logits.argmax(1) == label
+    recall = np.array([hit[label == c].mean() for c in range(10)])
+    metrics = values(by_method(smoke[1])["ce"])
+    assert metrics["top1"] == pytest.approx(hit.mean())
+    assert metrics["balanced_accuracy"] == pytest.approx(recall.mean())
+    groups = Catalog.load().task("longtail-cls").protocols[0].dataset.groups
+    for group in GROUPS:
+        assert metrics[f"top1[group={group}]"] == pytest.approx(recall[list(groups[group])].mean())
+
+
+def test_posthoc_adjustment_is_evaluated_beside_the_plain_scores(smoke):
+    rows = by_method(smoke[1])
+    adjusted, plain = values(rows["la-posthoc"]), values(rows["ce"])
+    for key in ("balanced_accuracy", "top1", "ece"):
+        assert adjusted[f"{key}[scores=unadapted]"] == plain[key]
+    assert adjusted["ece"] != plain["ece"]
+    (run,) = rows["la-posthoc"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    record = attempt.record()
+    assert record.infers
+    counts = np.array(record.class_counts)
+    stored = predictions(smoke, "la-posthoc")
+    moved = stored["logits"] - np.log(counts / counts.sum())
+    hit = moved.argmax(1) == stored["label"]
+    assert adjusted["top1"] == pytest.approx(hit.mean())
+
+
+def test_evaluate_again_gives_the_same_rows_and_wants_the_methods_code(smoke, suite, tmp_path):
+    (run,) = by_method(smoke[1])["la-posthoc"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    (path,) = (attempt.path / "evaluations").iterdir()
+    before = json.loads(path.read_bytes())["metrics"]
+    again = ("evaluate", run, "--again", "--root", str(smoke[0]))
+    done = suite(*again)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(path.read_bytes())["metrics"] == before
+    record = attempt.path / "record.json"
+    kept = record.read_bytes()
+    try:
+        record.write_bytes(kept.replace(attempt.record().digest.encode(), b"0123456789ab"))
+        refused = suite(*again)
+    finally:
+        record.write_bytes(kept)
+    assert refused.returncode == 1
+    assert "other code of 'la-posthoc'" in refused.stderr
+
+
+def test_predict_adds_the_training_set(smoke, suite):
+    (run,) = by_method(smoke[1])["ce"]["runs"]
+    done = suite("predict", run, "--set", "train", "--root", str(smoke[0]))
+    assert done.returncode == 0, done.stderr
+    (attempt,) = attempts(smoke[0], run)
+    counts = np.bincount(attempt.predictions()["train"]["label"], minlength=10)
+    assert counts.tolist() == attempt.record().class_counts
+    shown = json.loads(suite("show", run, "--root", str(smoke[0]), "--format", "json").stdout)
+    rows = {(m["metric"], m["subset"]) for m in shown["evaluations"][0]["metrics"]}
+    assert ("balanced_accuracy", "split=train") in rows
+
+
+def test_config_runs_under_mmengine_itself(tmp_path, suite):
+    made = suite(
+        "config", "--task", "longtail-cls", "--protocol", "smoke", "--method", "ldam-drw",
+        "-o", "c.py",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    script = (
+        "from mmengine.config import Config; from mmengine.runner import Runner\n"
+        "cfg = Config.fromfile('c.py')\n"
+        "runner = Runner.from_cfg(cfg); runner.train(); print(runner.test())\n"
+        "print('stage', runner.model.head.loss_module.stage)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert "cls/balanced_accuracy" in ran.stdout
+    assert "stage 1" in ran.stdout
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("method", ["wb", "seesaw", "remix", "vs-adrw-tla"])
+def test_a_killed_run_ends_with_the_same_logits(method, smoke, suite, tmp_path):
+    """Stages, schedules, counts and mixing all go on exactly."""
+    command = [sys.executable, "-m", "suite", *SMOKE, "--method", method, "--workers", "1"]
+    parent = subprocess.Popen(
+        [*command, "--checkpoint-seconds", "0"], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
+    killed = 0
+    while parent.poll() is None:
+        time.sleep(0.02)
+        for path in tmp_path.glob("results/runs/*/*/status.json"):
+            status = read(Status, path)
+            checkpoints = list((path.parent / "checkpoint").glob("*.pth"))
+            if status.state == "running" and len(checkpoints) >= 1 and killed == 0:
+                os.kill(status.pid, signal.SIGKILL)
+                killed += 1
+    assert (parent.returncode, killed) == (0, 1)
+    (run,) = by_method(smoke[1])[method]["runs"]
+    (attempt,) = attempts(tmp_path / "results", run)
+    assert attempt.status().restarts == 1
+    assert np.array_equal(
+        attempt.predictions()["test"]["logits"], predictions(smoke, method)["logits"]
+    )
