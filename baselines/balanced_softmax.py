@@ -13,7 +13,7 @@ CARD = {
   year = {2020}}""",
     "tasks": ["longtail-cls"],
     "names": {"balanced-softmax": {"summary": "CE on logits + log of the class's training images"}},
-    "notes": "Logit adjustment with tau = 1, to which `la` defaults: the two rows differ by rounding. "
+    "notes": "Logit adjustment with tau = 1, to which `la` defaults: the two rows are the same. "
     "Without the paper's meta sampler.",
     "needs": {"passes": 1},
 }

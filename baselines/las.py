@@ -44,12 +44,11 @@ def smoothing(class_counts: Sequence[float], head: float, tail: float, shape: st
     """
     low, high = min(class_counts), max(class_counts)
     share = [(n - low) / (high - low) if high > low else 1.0 for n in class_counts]
-    curve = {
-        "concave": lambda x: math.sin(math.pi * x / 2),
-        "linear": lambda x: x,
-        "convex": lambda x: 1 - math.cos(math.pi * x / 2),
-    }[shape]
-    return [tail + (head - tail) * curve(x) for x in share]
+    if shape == "concave":
+        share = [math.sin(math.pi * x / 2) for x in share]
+    elif shape == "convex":
+        share = [1 - math.cos(math.pi * x / 2) for x in share]
+    return [tail + (head - tail) * x for x in share]
 
 
 @MODELS.register_module()

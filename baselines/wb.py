@@ -41,6 +41,7 @@ CARD = {
     "needs": {"passes": 1},
 }
 
+import math
 from typing import Any
 
 import torch
@@ -123,7 +124,9 @@ def configure(
     cfg.param_scheduler = [
         {**cosine, "begin": 0, "end": start, "T_max": start, "eta_min_ratio": _END}
     ]
-    scale_from(cfg, start, "lr", 1 / _END)
+    # what the cosine gives in the last iteration of stage 1, as a share of lr
+    last = _END + (1 - _END) * (1 + math.cos(math.pi * (start - 1) / start)) / 2
+    scale_from(cfg, start, "lr", 1 / last)
     scale_from(cfg, start, "weight_decay", weight_decay2 / weight_decay)
     cfg.param_scheduler = [
         *cfg.param_scheduler,

@@ -77,9 +77,7 @@ class Source:
                     f"{self.path}: infer() takes {name!r}; say so: CARD['needs'][{name!r}] = True"
                 )
 
-    def infer(
-        self, class_counts: Sequence[int], params: Mapping[str, Any]
-    ) -> Callable[..., Any]:
+    def infer(self, class_counts: Sequence[int], params: Mapping[str, Any]) -> Callable[..., Any]:
         """The file's `infer`, bound to a run: (arrays, prior=None, unlabelled=None) -> scores."""
         self.check_infer()
         infer = self.load().infer

@@ -68,7 +68,9 @@ def _infer(
     try:
         digest = catalog.digest(method)
     except UserError as error:
-        raise RecordError(f"{attempt.path}: its scores need the code of its method: {error}") from None
+        raise RecordError(
+            f"{attempt.path}: its scores need the code of its method: {error}"
+        ) from None
     if digest != record.digest:
         raise RecordError(
             f"{attempt.path}: was trained with other code of {method!r} than today's; train it again "

@@ -290,9 +290,7 @@ def test_a_hook_row_of_a_tasks_own_name_is_refused_when_it_is_made(tmp_path):
     item.attempt.write_record(msgspec.structs.replace(record, rows=[row]))
     task = catalog.task("fake")
     with pytest.raises(RecordError, match="two rows for"):
-        evaluate_attempt(
-            item.attempt, task, catalog.protocol(task, None), catalog, again=True
-        )
+        evaluate_attempt(item.attempt, task, catalog.protocol(task, None), catalog, again=True)
 
 
 def test_durations():

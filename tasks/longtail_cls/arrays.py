@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageArrays:
     """`images` uint8 (N, C, H, W) and `labels` int64 (N,). Raises DataError for anything else."""
 
@@ -34,14 +34,14 @@ class ImageArrays:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LongTailed:
     """A long-tailed training set and its test set.
 
     Attributes:
         class_counts: training images per class.
         observed: digests of this copy, name -> hex.
-        variant: whether they differ from the tracked manifest's, where that knows them.
+        variant: whether the images are others than the split names.
     """
 
     train: ImageArrays
@@ -66,6 +66,23 @@ def check_labels(labels: Array, classes: int, where: object, training: bool = Fa
         raise DataError(f"{where}: class {absent[0]} has no training image{more}")
 
 
+def check_counts(labels: Array, wanted: Sequence[int], where: object, what: str) -> None:
+    """Raise DataError where a class has not exactly `wanted[c]` of the labels (0..C-1).
+
+    A copy that lacks images would give other subsets than the splits name, without any other sign.
+    """
+    import numpy as np
+
+    found = np.bincount(labels, minlength=len(wanted))
+    wrong = np.flatnonzero(found != np.asarray(wanted))
+    if wrong.size:
+        c = wrong[0]
+        more = f" (and {wrong.size - 1} more classes differ)" if wrong.size > 1 else ""
+        raise DataError(
+            f"{where}: class {c} has {found[c]} {what} images, expected {wanted[c]}{more}; copy it again"
+        )
+
+
 def digest(array: Array) -> str:
     """SHA-256 over dtype, shape and bytes, hex."""
     import numpy as np
@@ -76,8 +93,22 @@ def digest(array: Array) -> str:
     return made.hexdigest()
 
 
+def set_digest(arrays: ImageArrays) -> str:
+    """SHA-256 (hex) over labelled images whatever their order: over the sorted SHA-256 of each one's
+    shape and label (text) and bytes."""
+    import numpy as np
+
+    images = np.ascontiguousarray(arrays.images)
+    shape = " ".join(map(str, images.shape[1:]))
+    each = sorted(
+        hashlib.sha256(f"{shape} {label}\n".encode() + image.tobytes()).digest()
+        for image, label in zip(images, arrays.labels.tolist(), strict=True)
+    )
+    return hashlib.sha256(b"".join(each)).hexdigest()
+
+
 def observed(train: ImageArrays, test: ImageArrays) -> dict[str, str]:
-    """Digests of images and labels of both sets."""
+    """Digests of images and labels of both sets, in their order."""
     return {
         "train-images": digest(train.images),
         "train-labels": digest(train.labels),

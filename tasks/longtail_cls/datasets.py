@@ -53,7 +53,8 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
         arrays = getattr(_loaded(Source(**source), Path(root)), split)
         images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels)
         if limit is not None:
-            kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in labels.unique()])
+            classes = range(int(labels.max()) + 1)
+            kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in classes])
             images, labels = images[kept], labels[kept]
         self._images, self._labels = average_pool(images, pool), labels
         self._transforms = [TRANSFORMS.build(transform) for transform in transforms]

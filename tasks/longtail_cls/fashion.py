@@ -32,6 +32,9 @@ CLASSES = (
     "Ankle boot",
 )  # fmt: skip
 N_MAX = 6000
+"""Training images of every class of the complete data set."""
+N_TEST = 1000
+"""Test images of every class."""
 LAYOUT = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
     "t10k-labels-idx1-ubyte, each plain or .gz"
@@ -65,30 +68,33 @@ def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str 
 
 
 def check(name: str, path: Path, deep: bool = False) -> list[str]:
-    """What is wrong with the copy in `path`, one line each. `deep` reads it and holds it against the
-    manifest."""
-    if not deep:
-        return []
+    """What is wrong with the copy in `path`, one line each: missing files.
+
+    `deep` also reads it, and holds it against the manifest.
+    """
+    path = Path(path)
+    absent = [_name(*which) for which in _WHICH if _file(path, *which) is None]
+    if absent or not deep:
+        return [f"{path / file}[.gz] is missing" for file in absent]
     try:
-        loaded = load(name, path, "exp", 100, "first")
+        loaded = load(name, path, "exp", 1, "first")
     except DataError as error:
         return [str(error)]
-    return ["differs from the tracked manifest: runs carry data-variant"] if loaded.variant else []
+    if loaded.variant:
+        return [f"{path}: not the images of the tracked manifest: runs carry data-variant"]
+    return []
 
 
 def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> LongTailed:
     """Long-tailed training set, class after class, and the whole test set: images (N, 1, 28, 28).
 
-    Raises DataError: a damaged or foreign file, or too few images of a class.
+    Raises DataError: a damaged or foreign file; UserError: no such profile.
     """
     from tasks.longtail_cls.arrays import ImageArrays, LongTailed, observed
 
     counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
-    full, test = _read(Path(path), Path(path).stat().st_mtime_ns)
-    try:
-        chosen = profiles.select(full.labels, counts, convention)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+    full, test = _read(Path(path), _stamp(Path(path)))
+    chosen = profiles.select(full.labels, counts, convention)
     train = ImageArrays(full.images[chosen], full.labels[chosen])
     # the copy is complete: its own digests say all there is to say of any subset
     whole = observed(full, test)
@@ -102,9 +108,13 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
 
 
 def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
-    """12 hex digits over which images of each class train, by their place in the class. Needs no data."""
-    digest: str = manifest()["train"][f"{profile}-{ratio:g}-{convention}"]
-    return digest
+    """12 hex digits over which images of each class train, by their place in the class.
+
+    Needs no data: the manifest's, and computed only where it has none. Raises UserError for another
+    profile, ratio or convention.
+    """
+    tracked: str | None = manifest()["train"].get(f"{profile}-{ratio:g}-{convention}")
+    return tracked or compute_split_digest(profile, ratio, convention)
 
 
 def compute_split_digest(profile: str, ratio: float, convention: str) -> str:
@@ -136,12 +146,17 @@ def _file(folder: Path, split: str, kind: str) -> Path | None:
     return None
 
 
+def _stamp(folder: Path) -> tuple[tuple[int, int], ...]:
+    found = [path.stat() for which in _WHICH if (path := _file(folder, *which))]
+    return tuple((file.st_size, file.st_mtime_ns) for file in found)
+
+
 @lru_cache(maxsize=1)
-def _read(folder: Path, changed: int) -> tuple[ImageArrays, ImageArrays]:
-    """(train, test), whole."""
+def _read(folder: Path, stamp: tuple[tuple[int, int], ...]) -> tuple[ImageArrays, ImageArrays]:
+    """(train, test), whole. `stamp` is there to miss the cache once a file has changed."""
     import numpy as np
 
-    from tasks.longtail_cls.arrays import ImageArrays, check_labels
+    from tasks.longtail_cls.arrays import ImageArrays, check_counts, check_labels
 
     parts = []
     for split in _STEMS:
@@ -154,7 +169,10 @@ def _read(folder: Path, changed: int) -> tuple[ImageArrays, ImageArrays]:
         images, labels = arrays
         if len(images) != len(labels):
             raise DataError(f"{folder}: {len(images)} {split} images, but {len(labels)} labels")
-        check_labels(labels, len(CLASSES), folder, training=split == "train")
+        training = split == "train"
+        check_labels(labels, len(CLASSES), folder, training)
+        wanted = (N_MAX if training else N_TEST,) * len(CLASSES)
+        check_counts(labels, wanted, folder, "training" if training else "test")
         parts.append(ImageArrays(images[:, None], labels.astype(np.int64)))
     return parts[0], parts[1]
 
@@ -182,4 +200,5 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> Array:
             f"{path} is damaged: {len(raw) - header} bytes of data, its header says {wanted}; copy it "
             "again"
         )
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(count, *shape)
+    # a copy, because torch warns of arrays that cannot be written
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(count, *shape).copy()

@@ -61,7 +61,9 @@ class _Block(nn.Module):
         out = self.bn2(self.conv2(out))
         if self.stride > 1 or self.extra:
             half = self.extra // 2
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.extra - half))
+            x = F.pad(
+                x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.extra - half)
+            )
         return F.relu(out + x, inplace=True)
 
 
@@ -179,6 +181,8 @@ class ImageClassifier(BaseModel):  # type: ignore[misc]
         mixing: None, or a module (images, label) -> (images, targets) applied in training, such as
             mixup.
         channels_last: memory format of the weights.
+        bf16: compute in bfloat16 in training where autocast does; its range is fp32's, so that no loss
+            is scaled. (mmengine's AmpOptimWrapper refuses to work on a CPU.)
     """
 
     def __init__(
@@ -188,8 +192,10 @@ class ImageClassifier(BaseModel):  # type: ignore[misc]
         data_preprocessor: dict[str, Any],
         mixing: dict[str, Any] | None = None,
         channels_last: bool = False,
+        bf16: bool = False,
     ) -> None:
         super().__init__(data_preprocessor)
+        self.bf16 = bf16
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build(head)
         self.mixing = MODELS.build(mixing) if mixing else None
@@ -212,7 +218,8 @@ class ImageClassifier(BaseModel):  # type: ignore[misc]
             targets: Sequence[Target] = [(label, None)]
             if self.mixing is not None:
                 inputs, targets = self.mixing(inputs, label)
-            losses: dict[str, Tensor] = self.head.loss(self.features(inputs), targets)
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bf16):
+                losses: dict[str, Tensor] = self.head.loss(self.features(inputs), targets)
             return losses
         logits: Tensor = self.head(self.features(inputs)).float()
         return [{"logits": logits, "label": label}] if mode == "predict" else logits

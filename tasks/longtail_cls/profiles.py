@@ -54,20 +54,25 @@ def class_counts(profile: str, n_max: int, classes: int, ratio: float) -> tuple[
         counts = [n_max] * half + [int(n_max * factor)] * (classes - half)
     if min(counts) < 1:
         raise UserError(
-            f"an imbalance ratio of {ratio:g} leaves no image of the rarest class: "
-            f"{n_max} images allow at most {n_max}"
+            f"an imbalance ratio of {ratio:g} leaves no image of the rarest class, as the largest has "
+            f"{n_max}; take a smaller ratio"
         )
     return tuple(counts)
 
 
 def thresholds(name: str, ratio: float) -> tuple[int, int]:
-    """(head above, tail below) in training images, of a data set at an imbalance ratio."""
+    """(head above, tail below) in training images, of a data set at an imbalance ratio.
+
+    Raises UserError for a data set without thresholds.
+    """
+    if name not in _THRESHOLDS:
+        raise UserError(
+            f"no group thresholds for data set {name!r}{did_you_mean(name, _THRESHOLDS)}"
+        )
     return (_THRESHOLDS_10 if ratio == 10 else _THRESHOLDS)[name]
 
 
-def groups(
-    counts: Sequence[int], head_over: int, tail_under: int
-) -> dict[str, tuple[int, ...]]:
+def groups(counts: Sequence[int], head_over: int, tail_under: int) -> dict[str, tuple[int, ...]]:
     """Class indices of head, medium and tail. Strict at both ends: a class at a threshold is medium."""
     head = tuple(c for c, n in enumerate(counts) if n > head_over)
     tail = tuple(c for c, n in enumerate(counts) if n < tail_under)

@@ -108,6 +108,7 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
         mean=mean,
         std=std,
         channels_last=recipe.channels_last,
+        bf16=recipe.precision == "bf16",
     )
     config = _config(
         model,
@@ -122,7 +123,6 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
         iterations=iterations,
         optimizer=_sgd(recipe.lr, recipe.weight_decay),
         schedule=_warm_steps(iterations),
-        precision=recipe.precision,
     )
     return _select_on_test(config, epoch) if recipe.legacy else config
 
@@ -184,7 +184,7 @@ def image_lists(recipe: ListRecipe, root: str) -> Config:
         backbone |= {"groups": 32, "base_width": 4}
     data = {"type": "ImageListDataset", "root": root, "spec": recipe.spec}
     config = _config(
-        _classifier(backbone, 2048, recipe.classes, mean, std, channels_last=True),
+        _classifier(backbone, 2048, recipe.classes, mean, std, channels_last=True, bf16=True),
         train={**data, "split": "train", "transforms": augment},
         test={**data, "split": "test", "transforms": centre},
         extra={"train": {**data, "split": "train", "transforms": centre}},
@@ -196,7 +196,6 @@ def image_lists(recipe: ListRecipe, root: str) -> Config:
         iterations=iterations,
         optimizer={**_sgd(recipe.lr, recipe.weight_decay), "nesterov": True},
         schedule=_file_schedule(recipe, epoch),
-        precision="bf16",
     )
     for loader in (config["train_dataloader"], config["test_dataloader"]):
         loader |= {"num_workers": 8, "persistent_workers": True, "pin_memory": True}
@@ -228,6 +227,7 @@ def _classifier(
     mean: list[float],
     std: list[float],
     channels_last: bool,
+    bf16: bool,
 ) -> Config:
     return {
         "type": "ImageClassifier",
@@ -245,6 +245,7 @@ def _classifier(
             "loss": {"type": "CrossEntropy"},
         },
         "channels_last": channels_last,
+        "bf16": bf16,
     }
 
 
@@ -262,7 +263,6 @@ def _config(
     iterations: int,
     optimizer: Config,
     schedule: list[Config],
-    precision: str,
 ) -> Config:
     evaluated = {
         "batch_size": eval_batch,
@@ -270,10 +270,6 @@ def _config(
         "collate_fn": {"type": collate},
         "sampler": {"type": "DefaultSampler", "shuffle": False},
     }
-    wrapper: Config = {"type": "OptimWrapper", "optimizer": optimizer}
-    if precision == "bf16":
-        # bf16 has fp32's range: no loss scaling
-        wrapper |= {"type": "AmpOptimWrapper", "dtype": "bfloat16", "loss_scale": 1.0}
     return {
         "default_scope": "mmengine",
         "custom_imports": {
@@ -288,7 +284,7 @@ def _config(
             "sampler": {"type": "InfiniteSampler", "shuffle": True},
             "dataset": train,
         },
-        "optim_wrapper": wrapper,
+        "optim_wrapper": {"type": "OptimWrapper", "optimizer": optimizer},
         "param_scheduler": schedule,
         "train_cfg": {
             "type": "IterBasedTrainLoop",
