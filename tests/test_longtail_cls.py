@@ -169,26 +169,30 @@ def test_config_runs_under_mmengine_itself(tmp_path, suite):
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("method", ["wb", "seesaw", "remix", "vs-adrw-tla"])
-def test_a_killed_run_ends_with_the_same_logits(method, smoke, suite, tmp_path):
-    """Stages, schedules, counts and mixing all go on exactly."""
-    command = [sys.executable, "-m", "suite", *SMOKE, "--method", method, "--workers", "1"]
+def test_killed_runs_end_with_the_same_logits(smoke, suite, tmp_path):
+    """One SIGKILL each, once there is a checkpoint: stages, counts and mixing go on exactly."""
+    methods = ("remix", "wb")
+    chosen = [word for method in methods for word in ("--method", method)]
+    command = [sys.executable, "-m", "suite", *SMOKE, *chosen, "--workers", "1"]
     parent = subprocess.Popen(
         [*command, "--checkpoint-seconds", "0"], cwd=tmp_path, stderr=subprocess.DEVNULL
     )
-    killed = 0
+    killed = set()
     while parent.poll() is None:
-        time.sleep(0.02)
-        for path in tmp_path.glob("results/runs/*/*/status.json"):
-            status = read(Status, path)
-            checkpoints = list((path.parent / "checkpoint").glob("*.pth"))
-            if status.state == "running" and len(checkpoints) >= 1 and killed == 0:
+        time.sleep(0.01)
+        for path in tmp_path.glob("results/runs/*/*/checkpoint/*.pth"):
+            attempt = path.parent.parent
+            status = read(Status, attempt / "status.json")
+            if status.state == "running" and attempt not in killed:
                 os.kill(status.pid, signal.SIGKILL)
-                killed += 1
-    assert (parent.returncode, killed) == (0, 1)
-    (run,) = by_method(smoke[1])[method]["runs"]
-    (attempt,) = attempts(tmp_path / "results", run)
-    assert attempt.status().restarts == 1
-    assert np.array_equal(
-        attempt.predictions()["test"]["logits"], predictions(smoke, method)["logits"]
-    )
+                killed.add(attempt)
+    assert parent.returncode == 0
+    restarts = 0
+    for method in methods:
+        (run,) = by_method(smoke[1])[method]["runs"]
+        (attempt,) = attempts(tmp_path / "results", run)
+        restarts += attempt.status().restarts
+        stored = attempt.predictions()["test"]["logits"]
+        assert np.array_equal(stored, predictions(smoke, method)["logits"]), method
+    # the last checkpoint goes when the run is done: a fast run may get away
+    assert restarts >= 1

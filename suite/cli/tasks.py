@@ -8,6 +8,42 @@ import typer
 
 from suite.cli.options import parse_format
 
+_FOLDED = 6
+"""Protocols of one base name beyond so many share a line."""
+
+
+def _protocol_rows(protocols: list[dict[str, Any]], default: str) -> list[tuple[str, ...]]:
+    families: dict[str, list[dict[str, Any]]] = {}
+    for protocol in protocols:
+        families.setdefault(protocol["name"].partition(":")[0], []).append(protocol)
+    rows: list[tuple[str, ...]] = []
+    for base, members in families.items():
+        parts = [(m["name"], [m], m["summary"]) for m in members]
+        if len(members) > _FOLDED:
+            text = f"{members[0]['summary']}; {_variants([name for name, _, _ in parts])}"
+            parts = [(f"{base}:...", members, text)]
+        for name, those, summary in parts:
+            budgets = [m["fixes"]["budget"]["iterations"] for m in those if m["fixes"]["budget"]]
+            ends = sorted({min(budgets), max(budgets)}) if budgets else []
+            rows.append(
+                (
+                    name + (" (default)" if name == default else ""),
+                    ", ".join(dict.fromkeys(m["dataset"] for m in those)),
+                    "-".join(map(str, ends)) or "-",
+                    summary,
+                )
+            )
+    return rows
+
+
+def _variants(names: list[str]) -> str:
+    """The choices at each place of the names' variants, and what only some end with."""
+    variants = [name.partition(":")[2].split(",") for name in names]
+    least = min(map(len, variants))
+    places = ["|".join(dict.fromkeys(v[i] for v in variants)) for i in range(least)]
+    ends = dict.fromkeys(end for v in variants for end in v[least:])
+    return f"{', '.join(places)}" + "".join(f" [, {end}]" for end in ends) + " (first if not named)"
+
 
 def tasks(format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
     """List tasks with their protocols and metrics.
@@ -63,15 +99,7 @@ def tasks(format: Annotated[str, typer.Option(help="table or json.")] = "table")
     for entry in listing:
         out.print(f"[bold]{clean(entry['task'])}[/]  {clean(entry['question'])}")
         out.print(f"  ranked by {clean(entry['primary'][0])}; {len(entry['methods'])} methods")
-        rows = [
-            (
-                p["name"] + (" (default)" if p["name"] == entry["default_protocol"] else ""),
-                p["dataset"],
-                p["fixes"]["budget"]["iterations"] if p["fixes"]["budget"] else "-",
-                p["summary"],
-            )
-            for p in entry["protocols"]
-        ]
+        rows = _protocol_rows(entry["protocols"], entry["default_protocol"])
         out.print(table(("protocol", "data", "iterations", ""), rows))
         out.print()
         out.print(table(("metric", ""), [(m["name"], m["summary"]) for m in entry["metrics"]]))
