@@ -81,7 +81,5 @@ def test_a_list_that_names_absent_images(tmp_path):
     folder = stand_in(tmp_path / "places-lt", lists.SPECS["places-lt"])
     (folder / "images/test1.jpg").unlink()
     (folder / "images/test3.jpg").unlink()
-    with pytest.raises(
-        DataError, match=r"2 of 4 images .* absent: images/test1.jpg, images/test3"
-    ):
+    with pytest.raises(DataError, match=r"2 of 4 images .* absent: images/test1.jpg, images/test3"):
         resolved(protocol, folder)
