@@ -197,7 +197,11 @@ class Catalog:
         )
 
     def datasets(self) -> dict[str, DataSet]:
-        return {p.dataset.name: p.dataset for p in self.protocols.values()}
+        """Data set name -> data set, as the first protocol on it declares it."""
+        found: dict[str, DataSet] = {}
+        for protocol in self.protocols.values():
+            found.setdefault(protocol.dataset.name, protocol.dataset)
+        return found
 
     # -- methods
     def source(self, method: str) -> Source:

@@ -87,5 +87,5 @@ def undisturbed(suite: Suite, _boards: dict[tuple[str, ...], Any]) -> Callable[.
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take longest start first: the tests on SLURM, and those of the main job."""
-    long = ("test_slurm.py", "test_slurm_faults.py", "test_longtail_seg.py")
+    long = ("test_slurm.py", "test_slurm_faults.py", "test_longtail_seg.py", "test_longtail_cls.py")
     items.sort(key=lambda item: item.path.name not in long)

@@ -682,3 +682,18 @@ def test_other_digits_are_refused(monkeypatch):
     monkeypatch.setattr(digits, "SHA256", "0")
     with pytest.raises(DataError, match=r"scikit-learn .* are not those expected"):
         digits.load()
+
+
+@packs
+def test_a_pack_is_sound_but_cannot_give_every_protocol():
+    from suite.catalog import Catalog
+
+    catalog = Catalog.load()
+    task = catalog.task("longtail-cls")
+    # `data check` asks for what the first protocol on it asks for
+    path = catalog.datasets()["cifar10"].find(DATA)
+    assert cifar.is_pack(path)
+    assert catalog.protocol(task, "cpu-cifar").dataset.find(DATA) == path
+    for variant in ("step", "shuffled"):
+        with pytest.raises(DataError, match="holds only the first images"):
+            catalog.protocol(task, f"r32-200:cifar10,{variant}").dataset.find(DATA)
