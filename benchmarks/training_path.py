@@ -64,7 +64,7 @@ class Bare:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        float(loss)  # what a progress bar shows
+        float(loss.detach())  # what a progress bar shows
 
 
 class Alternate(Hook):

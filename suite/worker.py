@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from suite.catalog import Catalog
+from suite.catalog import Catalog, Source
 from suite.errors import DataError, UserError
 from suite.evaluate import evaluate_attempt
 from suite.hold import TakenOver, cancelled, run_lock, worked_on_by_another
@@ -152,6 +152,7 @@ def _execute(
         if method_digest(source.path) != assignment.digest:
             raise UserError(f"{source.path} changed after the run was planned; run again")
         source.check_infer()
+        _require_inferring(source, catalog, protocol)
         with job.alive():
             outcome = protocol.train(job)
             _store(job, outcome, assignment.digest)
@@ -170,6 +171,15 @@ def _execute(
         return Report(run_id=spec.run_id, state="failed", failure=failure)
     job.write("done", step=outcome.cost.iterations)
     return Report(run_id=spec.run_id, state="done", step=outcome.cost.iterations)
+
+
+def _require_inferring(source: Source, catalog: Catalog, protocol: Protocol) -> None:
+    # before the training, not after it
+    for task in catalog.tasks().values():
+        if protocol in task.protocols and not task.infers and source.infers:
+            raise UserError(
+                f"{source.path} brings an infer(), but task {task.name!r} keeps no scores to adapt"
+            )
 
 
 def _store(job: Job, outcome: Outcome, digest: str) -> None:

@@ -251,14 +251,14 @@ PROTOCOLS: tuple[Protocol, ...] = (
         "r32-200",
         _R32_200,
         ("cifar100", "cifar10", "fashion-mnist"),
-        {"cifar100": 6 * _HOUR, "cifar10": 7 * _HOUR, "fashion-mnist": 7 * _HOUR},
+        {"cifar100": 3 * _HOUR, "cifar10": 3.5 * _HOUR, "fashion-mnist": 3 * _HOUR},
         "ResNet-32, 200 epochs, crop and flip",
     ),
     *_family(
         "r32-400-aa",
         _R32_400,
         ("cifar100", "cifar10"),
-        {"cifar100": 12 * _HOUR, "cifar10": 14 * _HOUR},
+        {"cifar100": 6 * _HOUR, "cifar10": 7 * _HOUR},
         "ResNet-32, 400 epochs, AutoAugment and Cutout",
     ),
     # Settings of SADE's code (all but the pre-trained trunk of Places-LT). Training images: Liu et al.

@@ -1,0 +1,68 @@
+"""A method's `infer`: what it takes agrees with its card, and who may call it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from suite.catalog import Catalog
+from suite.errors import UserError
+
+FILE = """
+CARD = {{
+    "title": "Adapting",
+    "tasks": ["{task}"],
+    "names": {{"adapting": {{"summary": "adds a number"}}}},
+    "params": {{"shift": {{"default": 1.0, "help": "added"}}}},
+    "needs": {needs},
+}}
+
+
+def configure(cfg, facts, shift):
+    return {{"start": shift, "sleep": 0.0, "at": 0, "what": ""}}
+
+
+def infer(arrays, class_counts, {signature}):
+    return arrays["logits"] + shift{extra}
+"""
+
+
+def plugin(folder, task="longtail-cls", needs="{}", signature="*, shift", extra=""):
+    path = folder / "adapting.py"
+    path.write_text(FILE.format(task=task, needs=needs, signature=signature, extra=extra))
+    return path
+
+
+def test_it_is_bound_to_the_run_and_told_what_it_takes(tmp_path):
+    needs = '{"prior": True}'
+    path = plugin(tmp_path, needs=needs, signature="*, shift, prior=None", extra=" + prior")
+    source = Catalog.load([path]).source("adapting")
+    assert source.infers
+    assert source.card.flags == ["test-prior"]
+    infer = source.infer((9, 1), {"shift": 2.0})
+    got = infer({"logits": np.zeros((1, 2))}, prior=np.array([0.5, 0.25]), unlabelled="dropped")
+    assert got.tolist() == [[2.5, 2.25]]
+
+
+@pytest.mark.parametrize(
+    ("needs", "signature", "message"),
+    [
+        ("{}", "*, shift, prior=None", r"infer\(\) takes 'prior'; say so"),
+        ("{}", "*, shift, unlabelled=None", r"infer\(\) takes 'unlabelled'; say so"),
+        ('{"prior": True}', "*, shift", r"the card needs 'prior', which no infer\(\) takes"),
+    ],
+)
+def test_card_and_signature_must_agree(tmp_path, needs, signature, message):
+    with pytest.raises(UserError, match=message):
+        Catalog.load([plugin(tmp_path, needs=needs, signature=signature)])
+
+
+def test_a_task_that_keeps_no_scores_refuses_before_training(fake, suite, tmp_path):
+    plugin(tmp_path, task="fake")
+    run = ("run", "--task", "fake", "--plugin", "adapting.py", "--method", "adapting")
+    done = suite(*run)
+    assert done.returncode == 1
+    assert "task 'fake' keeps no scores to adapt" in done.stderr
+    shown = suite("leaderboard", "--task", "fake", "--plugin", "adapting.py", "--format", "json")
+    (row,) = [row for row in json.loads(shown.stdout) if row["method"] == "adapting"]
+    assert row["state"] == "failed"
