@@ -105,9 +105,6 @@ def test_stage_two_of_weight_balancing_trains_the_classifier_alone(tmp_path):
 
 
 def test_weight_decay_of_stage_two_takes_effect(tmp_path):
-    from baselines.adrw_tla import configure
-
-    assert configure
     params = {"weight_decay": 1e-4, "weight_decay2": 0.5}
     source = CATALOG.source("vs-adrw-tla")
     resolved = {**CATALOG.resolve("vs-adrw-tla", SMOKE, {}), **params}
@@ -196,12 +193,12 @@ def test_average_pool_rounds_half_up():
         average_pool(images, 3)
 
 
-@pytest.mark.parametrize(("depth", "parameters"), [(32, 464_154), (8, 75_290)])
-def test_resnet_sizes(depth, parameters):
+@pytest.mark.parametrize("depth", [32, 8])
+def test_resnet_sizes(depth):
     net = SmallResNet(depth)
     total = sum(p.numel() for p in net.parameters()) + 64 * 10 + 10
     if depth == 32:
-        assert total == parameters
+        assert total == 464_154
         assert round(total / 1e6, 2) == 0.46
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 64, 8, 8)
     with pytest.raises(ValueError, match="6n"):

@@ -34,7 +34,7 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
 
     Args:
         source: keyword arguments of a `Source`.
-        root: folder of the data set, as `Source.find` gave it.
+        root: folder or file of the data set, as `DataSet.find` gave it.
         split: `train` or `test`.
         transforms: batched transforms (`tasks.longtail_cls.augment`), training only.
         pool: edge of the squares of pixels that are averaged into one.

@@ -54,10 +54,6 @@ class Source:
         )
         return f"{self.name}-{self.profile}-ir{self.ratio}-{self.convention}@{digest}"
 
-    def find(self, root: Path) -> Path:
-        """Folder or file of the data set below `root`. Raises DataError."""
-        return root if self.name == "digits" else _READERS[self.name].find(self.name, root)
-
 
 def load(source: Source, path: Path) -> LongTailed:
     """The arrays. Raises DataError: damaged, or a profile that this copy cannot give."""
