@@ -83,8 +83,6 @@ from baselines.staged import counts_of, scale_from, set_weight_decay, stage_star
 from baselines.vs import VSLoss
 from suite.errors import UserError
 
-STAGE = VSLoss.__name__
-
 
 def adrw_weights(counts: Sequence[float], nu: float) -> list[float]:
     """alpha_c = pi_c^-nu, scaled to sum C. A class without a sample counts as one."""
@@ -114,7 +112,7 @@ def configure(
         start = stage_start(facts.iterations, switch)
         scale_from(cfg, start, "weight_decay", weight_decay2 / before)
     counts = counts_of(facts)
-    first = {"type": STAGE, "class_counts": counts, "gamma": gamma, "tau": tau}
+    first = {"type": VSLoss.__name__, "class_counts": counts, "gamma": gamma, "tau": tau}
     second = {
         **first,
         "gamma": 0.0 if truncate else gamma,

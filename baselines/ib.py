@@ -50,7 +50,7 @@ _EPS = 1e-3
 
 @MODELS.register_module()
 class InfluenceBalancedLoss(nn.Module):
-    """mean of lambda_y CE alpha / (|p - onehot(y)|_1 |h|_1 + eps) (equation (10) of the paper).
+    """mean of lambda_y CE alpha / (|p - onehot(y)|_1 |h|_1 + eps).
 
     Args:
         class_weight: lambda, (C,), mean 1.

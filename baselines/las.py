@@ -38,7 +38,7 @@ from baselines.staged import counts_of
 
 
 def smoothing(class_counts: Sequence[float], head: float, tail: float, shape: str) -> list[float]:
-    """eps_c, (C,), from `tail` at the least to `head` at the largest count (equations (4) to (6)).
+    """eps_c, (C,), from `tail` at the least to `head` at the largest count.
 
     With x = (n - n_min) / (n_max - n_min): concave sin(pi x / 2), linear x, convex 1 - cos(pi x / 2).
     """
@@ -53,7 +53,7 @@ def smoothing(class_counts: Sequence[float], head: float, tail: float, shape: st
 
 @MODELS.register_module()
 class LabelAwareSmoothingLoss(nn.Module):
-    """-(1 - eps_y) log p_y - eps_y / (C - 1) sum over c != y of log p_c (equations (2), (3)).
+    """-(1 - eps_y) log p_y - eps_y / (C - 1) sum over c != y of log p_c.
 
     Args:
         epsilon: eps, (C,), in [0, 1).

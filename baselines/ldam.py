@@ -31,7 +31,7 @@ CARD = {
             "default": 0.9999,
             "low": 0.0,
             "high": 0.999999999,
-            "help": "DRW: effective number of samples",
+            "help": "DRW (a switch below 1): effective number of samples",
         },
         "weight_decay": {
             "default": None,
@@ -45,7 +45,7 @@ CARD = {
         "r32-400-aa:cifar100,exp,ir100": {"weight_decay": 0.0001},
         "r32-400-aa:cifar10,exp,ir10": {"weight_decay": 0.00001},
     },
-    "notes": "The re-weighting's weight decay under r32-400-aa is that of the unified study's code, "
+    "notes": "The weight decay under r32-400-aa is that of the unified study's code, "
     "which tuned it with SAM.",
     "needs": {"passes": 1},
 }
@@ -64,7 +64,7 @@ from baselines.wce import class_weights, weighted_mean
 
 
 def margins(class_counts: Sequence[float], margin: float) -> Tensor:
-    """m_c = margin (n_c / n_min)^(-1/4), float32 (C,) (equation (13) of the paper, scaled)."""
+    """m_c = margin (n_c / n_min)^(-1/4), float32 (C,) (the paper's n^(-1/4), scaled)."""
     counts = torch.tensor(list(class_counts), dtype=torch.float64).clamp(min=1)
     return (margin * (counts / counts.min()) ** -0.25).float()
 

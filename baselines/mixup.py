@@ -28,7 +28,7 @@ CARD = {
         "kappa": {
             "default": 3.0,
             "low": 1.0,
-            "help": "Remix: a class this many times rarer takes the label",
+            "help": "Remix (tau above 0): a class this many times rarer takes the label",
         },
         "tau": {
             "default": 0.0,
@@ -56,7 +56,7 @@ class Remix(nn.Module):
     """x = l x_i + (1 - l) x_j, j a permutation of the batch, l ~ Beta(alpha, alpha), one for a batch.
 
     The label of i gets the share m: 0 where n_i / n_j >= kappa and l < tau; 1 where n_i / n_j <= 1/kappa
-    and 1 - l < tau; else l (equation (6) of Remix). tau = 0 is mixup.
+    and 1 - l < tau; else l. tau = 0 is mixup.
 
     Args:
         class_counts: training samples per class, (C,).

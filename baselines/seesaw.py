@@ -36,7 +36,7 @@ from baselines.losses import labelled_mean, set_loss
 
 @MODELS.register_module()
 class SeesawLoss(nn.Module):
-    """CE of z_j + log S_yj, S_yj = M_yj C_yj for j != y, S_yy = 1 (equations (3) to (6) of the paper).
+    """CE of z_j + log S_yj, S_yj = M_yj C_yj for j != y, S_yy = 1.
 
     M_yj = (N_j / N_y)^p where N_y > N_j, else 1; C_yj = (p_j / p_y)^q where p_j > p_y, else 1.
 

@@ -46,7 +46,7 @@ from baselines.staged import counts_of
 @MODELS.register_module()
 class SoftmaxEqualizationLoss(nn.Module):
     """-log( e^{z_y} / sum_k w_k e^{z_k} ), w_k = 1 - b_k [k is rare] [k != y], b_k ~ Bernoulli(gamma)
-    for every sample and class (equations (6) to (8) of the paper).
+    for every sample and class.
 
     Args:
         class_counts: training samples per class, (C,).

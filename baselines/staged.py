@@ -46,7 +46,11 @@ def stage_start(iterations: int, switch: float) -> int:
 
 def scale_from(cfg: Any, start: int, name: str, factor: float) -> None:
     """Multiply the optimiser's `lr` or `weight_decay` by `factor` from iteration `start` on."""
-    if not 0 < start < cfg.train_cfg.max_iters or factor == 1:
+    if start >= cfg.train_cfg.max_iters or factor == 1:
+        return
+    if start == 0:
+        # a scheduler's first step comes after the first iteration
+        cfg.optim_wrapper.optimizer[name] *= factor
         return
     cfg.param_scheduler = [
         *cfg.param_scheduler,

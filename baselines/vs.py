@@ -35,7 +35,7 @@ CARD = {
             "default": 0.9999,
             "low": 0.0,
             "high": 0.999999999,
-            "help": "DRW: effective number of samples",
+            "help": "DRW (a switch below 1): effective number of samples",
         },
         "weight_decay": {
             "default": None,
@@ -75,7 +75,7 @@ from baselines.wce import class_weights, weighted_mean
 
 @MODELS.register_module()
 class VSLoss(nn.Module):
-    """alpha_y * CE(z_c / D_c + tau log pi_c), D_c = (n_max / n_c)^gamma (equation (2) of the paper).
+    """alpha_y * CE(z_c / D_c + tau log pi_c), D_c = (n_max / n_c)^gamma.
 
     gamma = tau = 0 is CE, gamma = 0 logit adjustment, tau = 0 CDT. With `class_weight` the mean is
     sum(alpha_y l) / sum(alpha_y), torch's convention: a batch of one class is unaffected by it.

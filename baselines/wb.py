@@ -64,7 +64,7 @@ class MaxNormHook(Hook):
     """From iteration `start` on trains the classifier alone and keeps its rows in a ball.
 
     The radius is min + threshold (max - min) of the rows' norms when stage 2 begins; after every step
-    rows beyond it are scaled back (projected gradient descent, equation (6) of the paper).
+    rows beyond it are scaled back (projected gradient descent).
 
     Args:
         start: first iteration of stage 2.

@@ -428,3 +428,14 @@ def test_adjusted_losses_ignore_a_shift_of_all_logits(counts):
         torch.testing.assert_close(
             loss(scores + 5, label), loss(scores, label), rtol=1e-4, atol=1e-5
         )
+
+
+def test_settings_of_stage_2_hold_from_the_start_where_it_is_the_first():
+    both = {"weight_decay": 1e-4, "weight_decay2": 5e-4, "switch": 0.0}
+    _, cfg = built("adrw_tla", **{**ADRW, **both}, nu=0.25, truncate=True)
+    assert cfg.optim_wrapper.optimizer.weight_decay == pytest.approx(5e-4)
+    assert cfg.param_scheduler == []
+    _, cfg = built("ib", alpha=1.0, switch=0.0, lr_factor=0.01)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.001)
+    _, cfg = built("ib", alpha=1.0, switch=1.0, lr_factor=0.01)
+    assert cfg.optim_wrapper.optimizer.lr == 0.1 and cfg.param_scheduler == []
