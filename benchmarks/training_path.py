@@ -27,7 +27,7 @@ from suite.engine.hooks import JobHook, MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
 from suite.job import Job
 from suite.record import Attempt, Status
-from tasks.longtail_cls import datasets
+from tasks.longtail_cls import datasets, protocols
 from tasks.longtail_cls.arrays import ImageArrays, LongTailed
 
 
@@ -108,10 +108,8 @@ def main() -> None:
     )
     counts = tuple(np.bincount(arrays.labels).tolist())
     loaded = LongTailed(train=arrays, test=arrays, class_counts=counts, observed={}, variant=False)
-    datasets._loaded = lambda *_: loaded  # random images in place of CIFAR's
-    from tasks.longtail_cls import protocols
-
-    protocols.load = lambda *_: loaded
+    # random images in place of CIFAR's
+    datasets.load = protocols.load = lambda *_: loaded
     source = catalog.source("ce")
     torch.set_num_threads(asked.threads)
     cfg, _ = engine.resolve_config(protocol.build, Path(), source.load().configure, {}, 0)

@@ -12,16 +12,15 @@ from sklearn.metrics import roc_auc_score
 
 from suite.errors import RecordError, UserError
 from suite.task import Trained
-from tasks.longtail_cls import evaluation
+from tasks.longtail_cls import stored
 from tasks.longtail_cls.evaluation import (
     calibration_error,
     class_auc,
     evaluate,
     resolve_groups,
-    restore,
     settings,
-    store,
 )
+from tasks.longtail_cls.stored import restore, store
 
 NAMES = ["a", "b", "c"]
 THREE = {"classes": NAMES, "groups": {"head": [0], "medium": [1], "tail": [2]}}
@@ -201,7 +200,7 @@ def test_auc_is_that_of_all_pairs_and_of_sklearn(case):
 def test_auc_does_not_depend_on_how_classes_are_blocked(monkeypatch):
     logits, label = sample(100, 7, present=[0, 1, 3, 4, 6])
     whole = class_auc(logits, label)
-    monkeypatch.setattr(evaluation, "_BLOCK", 200)
+    monkeypatch.setattr(stored, "_BLOCK", 200)
     np.testing.assert_array_equal(class_auc(logits, label), whole)
     assert np.isnan(whole[[2, 5]]).all()
     pairs = naive_auc(logits, label)[[0, 1, 3, 4, 6]]
@@ -325,7 +324,7 @@ def test_settings_hold_classes_and_groups_or_thresholds():
     assert settings(protocol) == grouped
     data.groups, data.group_thresholds = {}, (100, 20)
     assert settings(protocol) == {**grouped, "groups": {}, "group_thresholds": [100, 20]}
-    del data.group_thresholds
+    data.group_thresholds = None
     with pytest.raises(UserError, match="'d' has neither groups nor group_thresholds"):
         settings(protocol)
 
@@ -347,8 +346,8 @@ def test_groups_by_counts_are_strict_at_both_ends():
 def small_caps(monkeypatch):
     def set_caps(full, cap, kept):
         for name, value in (("FULL_FLOAT32", full), ("CAP", cap), ("KEPT", kept)):
-            monkeypatch.setattr(evaluation, name, value)
-        monkeypatch.setattr(evaluation, "_BLOCK", 100)  # several blocks
+            monkeypatch.setattr(stored, name, value)
+        monkeypatch.setattr(stored, "_BLOCK", 100)  # several blocks
 
     return set_caps
 

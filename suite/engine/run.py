@@ -97,6 +97,8 @@ def _fixed(cfg: Config) -> dict[str, Any]:
         "train_dataloader.dataset",
         "test_dataloader",
         "test_evaluator",
+        "val_dataloader",
+        "val_evaluator",
         "prediction_dataloaders",
         "model.backbone",
     )

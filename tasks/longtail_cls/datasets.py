@@ -18,14 +18,15 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tasks.longtail_cls.arrays import LongTailed
+from tasks.longtail_cls.arrays import ImageArrays
 from tasks.longtail_cls.sources import Source, load
 
 
-@lru_cache(maxsize=4)
-def _loaded(source: Source, root: Path) -> LongTailed:
-    # a worker runs many runs of one protocol; facts, training and test set ask for the same arrays
-    return load(source, root)
+@lru_cache(maxsize=8)
+def _split(source: Source, root: Path, split: str, pool: int) -> tuple[Tensor, Tensor]:
+    """Images uint8 (N, C, H, W), pooled, and labels (N,); to be left as they are."""
+    arrays: ImageArrays = getattr(load(source, root), split)
+    return average_pool(torch.from_numpy(arrays.images), pool), torch.from_numpy(arrays.labels)
 
 
 @DATASETS.register_module()
@@ -50,13 +51,12 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
         pool: int = 1,
         limit: int | None = None,
     ) -> None:
-        arrays = getattr(_loaded(Source(**source), Path(root)), split)
-        images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels)
+        images, labels = _split(Source(**source), Path(root), split, pool)
         if limit is not None:
             classes = range(int(labels.max()) + 1)
             kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in classes])
             images, labels = images[kept], labels[kept]
-        self._images, self._labels = average_pool(images, pool), labels
+        self._images, self._labels = images, labels
         self._transforms = [TRANSFORMS.build(transform) for transform in transforms]
         self._device: torch.device | None = None
 

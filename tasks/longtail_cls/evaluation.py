@@ -1,4 +1,4 @@
-"""Scores of `longtail-cls` from a run's stored logits, and the form these are stored in.
+"""Scores of `longtail-cls` from a run's stored logits.
 
 Group scores are unweighted means over the group's classes of per-class values, classes without a
 test image left out (OLTR, Liu et al., CVPR 2019; LDAM, Cao et al., NeurIPS 2019).
@@ -6,7 +6,7 @@ test image left out (OLTR, Liu et al., CVPR 2019; LDAM, Cao et al., NeurIPS 2019
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from suite.protocol import Protocol
 from suite.record import MetricRow, subset
 from suite.task import Predictions, Trained
 from tasks.longtail_cls.profiles import groups
+from tasks.longtail_cls.stored import blocks, check_scores, checked, normaliser, restore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,19 +24,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-FULL_FLOAT32 = 20_000_000
-"""Up to so many logits they are stored as float32, above as float16."""
-CAP = 100_000_000
-"""Above so many logits only each sample's `KEPT` largest are stored."""
-KEPT = 256
-STORED = (
-    "label and float32 logits of every sample; above 20,000,000 logits float16, less the sample's "
-    "largest; above 100,000,000 only the 256 largest with their classes and the logsumexp over all "
-    "classes, and what adapts scores later sees these alone"
-)
 ECE_BINS = 15
-
-_BLOCK = 1 << 21  # values turned into float64 at a time
 
 
 def settings(protocol: Protocol) -> dict[str, Any]:
@@ -51,12 +40,11 @@ def settings(protocol: Protocol) -> dict[str, Any]:
         "group_rule": data.group_rule,
     }
     if not made["groups"]:
-        thresholds = getattr(data, "group_thresholds", None)
-        if not thresholds:
+        if not data.group_thresholds:
             raise UserError(
                 f"data set {data.name!r} has neither groups nor group_thresholds: give it one of them"
             )
-        made["group_thresholds"] = list(thresholds)
+        made["group_thresholds"] = list(data.group_thresholds)
     return made
 
 
@@ -80,63 +68,6 @@ def resolve_groups(
     return {name: list(members) for name, members in made.items()}
 
 
-def store(logits: Array, label: Array) -> dict[str, Array]:
-    """The stored form of a prediction set, by its size (`STORED`).
-
-    Args:
-        logits: (N, C), floating; finite or -inf, at least one finite in each row.
-        label: (N,), integer true classes 0..C-1.
-
-    Returns `label` (N,) int32 with
-        - `logits` (N, C) float32; float16 less the row's maximum where N * C > `FULL_FLOAT32`: near
-          zero float16 is finest, so that the largest logits stay apart; below -65504 they are cut; or
-        - where N * C > `CAP`, `top_logits` (N, K) float32 in descending order and `top_classes`
-          (N, K) uint16 (int32 above 65,536 classes), K = min(`KEPT`, C), of equal logits the lower
-          class first, and `logsumexp` (N,) float32 over all classes.
-    Every array has N rows: rows chosen from all of them are a stored set again. Raises RecordError
-    for arrays of another form.
-    """
-    import numpy as np
-
-    logits, label = np.asarray(logits), np.asarray(label)
-    if logits.ndim != 2:
-        raise RecordError(f"logits have shape {logits.shape}, expected (N, C)")
-    _check_labels(label, *logits.shape)
-    if logits.dtype == np.float64:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused below
-            logits = logits.astype(np.float32)
-    _check_scores(logits, logits.shape, "logits")
-    kept: dict[str, Array] = {"label": label.astype(np.int32)}
-    if logits.size > CAP:
-        return kept | _largest(logits)
-    if logits.size <= FULL_FLOAT32:
-        return kept | {"logits": logits.astype(np.float32)}
-    half = np.empty(logits.shape, np.float16)
-    for rows in _blocks(*logits.shape):
-        shifted = logits[rows].astype(np.float32)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        lowest = np.where(np.isneginf(shifted), shifted, np.finfo(np.float16).min)
-        half[rows] = np.maximum(shifted, lowest)
-    return kept | {"logits": half}
-
-
-def restore(arrays: Mapping[str, Array], classes: int) -> Array:
-    """Logits (N, C), float32 or float64, of a stored set; -inf for classes that were not kept.
-
-    `classes` is C. Raises RecordError for arrays in no stored form.
-    """
-    import numpy as np
-
-    label, capped = _checked(arrays, classes)
-    if not capped:
-        logits: Array = arrays["logits"]
-        # a copy: what the caller does to it leaves the stored set as it is
-        return logits.astype(np.float64 if logits.dtype == np.float64 else np.float32)
-    dense = np.full((len(label), classes), -np.inf, np.float32)
-    np.put_along_axis(dense, arrays["top_classes"].astype(np.intp), arrays["top_logits"], axis=1)
-    return dense
-
-
 def evaluate(
     predictions: Predictions, settings: Mapping[str, Any], trained: Trained
 ) -> list[MetricRow]:
@@ -154,7 +85,7 @@ def evaluate(
     rows: list[MetricRow] = []
     for name, arrays in predictions.items():
         where = {} if name == "test" else {"split": name}
-        label, capped = _checked(arrays, len(names))
+        label, capped = checked(arrays, len(names))
         plain = (
             _scored_capped(arrays, label) if capped else _scored(restore(arrays, len(names)), label)
         )
@@ -219,8 +150,8 @@ def class_auc(logits: Array, label: Array) -> Array:
         return mean
     count = np.bincount(label, minlength=classes)[present]
     place = np.searchsorted(present, label)
-    peak, total = _normaliser(logits)
-    for block in _blocks(len(present), len(label)):
+    peak, total = normaliser(logits)
+    for block in blocks(len(present), len(label)):
         columns = np.ascontiguousarray(logits.T[present[block]], dtype=np.float64)
         probability = np.exp(columns - peak) / total
         for i, column in zip(range(len(present))[block], probability, strict=True):
@@ -254,7 +185,7 @@ def _scored(logits: Array, label: Array, *, partial: bool = False) -> _Scored:
     predicted = logits.argmax(axis=1)
     if partial:
         return _Scored(label, predicted, None, None, None)
-    peak, total = _normaliser(logits)
+    peak, total = normaliser(logits)
     own = logits[np.arange(len(label)), label].astype(np.float64)
     return _Scored(label, predicted, 1 / total, np.log(total) - (own - peak), logits)
 
@@ -332,118 +263,5 @@ def _adapted(trained: Trained, logits: Array) -> Array:
 
     assert trained.infer is not None
     scores = np.asarray(trained.infer({"logits": logits}, prior=None, unlabelled=None))
-    _check_scores(scores, logits.shape, "scores that the method's infer() returned")
+    check_scores(scores, logits.shape, "scores that the method's infer() returned")
     return scores
-
-
-def _normaliser(logits: Array) -> tuple[Array, Array]:
-    """(maximum, sum of exp(logit - maximum)) of each row, float64: softmax without overflow."""
-    import numpy as np
-
-    peak, total = np.empty(len(logits)), np.empty(len(logits))
-    for rows in _blocks(*logits.shape):
-        block = logits[rows].astype(np.float64)
-        peak[rows] = block.max(axis=1)
-        total[rows] = np.exp(block - peak[rows, None]).sum(axis=1)
-    return peak, total
-
-
-def _largest(logits: Array) -> dict[str, Array]:
-    import numpy as np
-
-    samples, classes = logits.shape
-    kept = min(KEPT, classes)
-    top = np.empty((samples, kept), np.uint16 if classes <= 1 << 16 else np.int32)
-    for rows in _blocks(samples, classes):
-        block = logits[rows]
-        chosen = np.sort(np.argpartition(-block, kept - 1, axis=1)[:, :kept], axis=1)
-        values = np.take_along_axis(block, chosen, axis=1)
-        # a partition takes any of the classes that tie for the last place
-        last = values.min(axis=1, keepdims=True)
-        unclear = (block == last).sum(axis=1) > (values == last).sum(axis=1)
-        chosen[unclear] = np.argsort(-block[unclear], axis=1, kind="stable")[:, :kept]
-        values = np.take_along_axis(block, chosen, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        top[rows] = np.take_along_axis(chosen, order, axis=1)
-    peak, total = _normaliser(logits)
-    return {
-        "top_logits": np.take_along_axis(logits, top.astype(np.intp), axis=1).astype(np.float32),
-        "top_classes": top,
-        "logsumexp": (peak + np.log(total)).astype(np.float32),
-    }
-
-
-def _checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
-    """(label (N,) int64, whether capped). Raises RecordError for arrays in no stored form."""
-    import numpy as np
-
-    capped = "top_logits" in arrays
-    form = ("label", "top_logits", "top_classes", "logsumexp") if capped else ("label", "logits")
-    missing = [key for key in form if key not in arrays]
-    if missing or (capped and "logits" in arrays):
-        problem = f"no {missing[0]!r}" if missing else "both full and capped logits"
-        raise RecordError(f"stored predictions hold {problem}; expected {', '.join(form)}")
-    logits, label = arrays["top_logits" if capped else "logits"], arrays["label"]
-    samples = len(label) if label.ndim else 0
-    _check_labels(label, samples, classes)
-    if not capped:
-        _check_scores(logits, (samples, classes), "stored logits")
-        return label.astype(np.int64), False
-    top, total = arrays["top_classes"], arrays["logsumexp"]
-    kept = logits.shape[1] if logits.ndim == 2 else 0
-    if not 1 <= kept <= classes:
-        raise RecordError(
-            f"stored top_logits have shape {logits.shape}, expected ({samples}, 1 to {classes})"
-        )
-    _check_scores(logits, (samples, kept), "stored top_logits")
-    if (logits[:, 1:] > logits[:, :-1]).any():
-        raise RecordError("stored top_logits are not in descending order")
-    if top.shape != logits.shape or top.dtype.kind not in "iu":
-        raise RecordError(
-            f"stored top_classes are {top.dtype} of shape {top.shape}, expected integers of shape "
-            f"{logits.shape}"
-        )
-    if top.min() < 0 or top.max() >= classes:
-        raise RecordError(f"stored top_classes hold a class outside 0..{classes - 1}")
-    ordered = np.sort(top, axis=1)
-    if (ordered[:, 1:] == ordered[:, :-1]).any():
-        raise RecordError("stored top_classes hold a class twice for one sample")
-    if total.shape != label.shape or total.dtype.kind != "f" or not np.isfinite(total).all():
-        raise RecordError(f"stored logsumexp is not {samples} finite floats")
-    if (logits[:, 0] - total > 1e-5 * np.maximum(1, np.abs(total))).any():
-        raise RecordError("stored logsumexp is below the largest logit")
-    return label.astype(np.int64), True
-
-
-def _check_labels(label: Array, samples: int, classes: int) -> None:
-    if label.shape != (samples,) or label.dtype.kind not in "iu":
-        raise RecordError(
-            f"labels are {label.dtype} of shape {label.shape}, expected integers of shape ({samples},)"
-        )
-    if not samples:
-        raise RecordError("predictions of no sample: the prediction set is empty")
-    if label.min() < 0 or label.max() >= classes:
-        raise RecordError(f"labels lie in {label.min()}..{label.max()}, expected 0..{classes - 1}")
-
-
-def _check_scores(scores: Array, shape: tuple[int, ...], what: str) -> None:
-    import numpy as np
-
-    if scores.shape != shape or scores.dtype.kind != "f":
-        raise RecordError(
-            f"{what} are {scores.dtype} of shape {scores.shape}, expected floats of shape {shape}"
-        )
-    # one pass without a temporary of the scores' size: a NaN or inf anywhere is in the row's maximum
-    peak = scores.max(axis=1, initial=-np.inf)
-    bad = np.flatnonzero(~np.isfinite(peak))
-    if len(bad):
-        found = "only -inf" if np.isneginf(peak[bad[0]]) else f"{peak[bad[0]]}"
-        raise RecordError(
-            f"{what} of sample {bad[0]} ({len(bad)} of {len(scores)} samples) hold {found}"
-        )
-
-
-def _blocks(rows: int, width: int) -> Iterator[slice]:
-    step = max(1, _BLOCK // max(1, width))
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))

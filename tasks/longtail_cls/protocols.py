@@ -12,9 +12,9 @@ from suite.errors import DataError
 from suite.jsonio import short_hash
 from suite.protocol import Budget, DataSet, Facts, Protocol
 from tasks.longtail_cls import cifar, digits, fashion, lists, profiles
-from tasks.longtail_cls.evaluation import STORED
 from tasks.longtail_cls.recipes import ListRecipe, SmallRecipe, image_lists, small_images
 from tasks.longtail_cls.sources import Source, load
+from tasks.longtail_cls.stored import STORED
 
 RATIOS = (100, 10, 20, 50, 200)
 _EXTRA = {"train": "training images without augmentation; stored as `test` is"}

@@ -9,7 +9,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from suite.errors import RecordError
-from tasks.longtail_cls.evaluation import recalls, store
+from tasks.longtail_cls.evaluation import recalls
+from tasks.longtail_cls.stored import store
 
 
 @METRICS.register_module()
@@ -71,7 +72,7 @@ class ClassScores(BaseMetric):
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The stored form (`evaluation.store`) of the last loop.
+        """The stored form (`stored.store`) of the last loop.
 
         Raises RecordError if there was none, or for logits that are not finite.
         """

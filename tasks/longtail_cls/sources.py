@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,13 @@ class Source:
         return f"{self.name}-{self.profile}-ir{self.ratio}-{self.convention}@{digest}"
 
 
+@lru_cache(maxsize=4)
 def load(source: Source, path: Path) -> LongTailed:
-    """The arrays. Raises DataError: damaged, or a profile that this copy cannot give."""
+    """The arrays. Raises DataError: damaged, or a profile that this copy cannot give.
+
+    Read once a process: a worker carries out many runs, and facts, training and test set of each ask for
+    the same arrays, so that the digests are of the very images that train.
+    """
     if source.name == "digits":
         return digits.load()
     loaded: LongTailed = _READERS[source.name].load(
