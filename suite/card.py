@@ -58,7 +58,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A baseline file's CARD. `protocol_defaults` and `search` are keyed by protocol name, or by the
-    part before its `:` and any of its variants (`r32-200:cifar100,ir100`; `*:cifar100` for any base); more variants win."""
+    part before its `:` and any of its variants (`r32-200:cifar100,ir100`; `*:cifar100` for any base).
+    More variants win."""
 
     title: str
     tasks: list[str]

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -18,6 +19,12 @@ class DataError(UserError):
 
 class RecordError(UserError):
     """A record, evaluation or status file cannot be read: truncated, malformed or of a newer schema."""
+
+
+def found_in(folder: Path) -> str:
+    """The first names in a folder, for a message that says what was found instead."""
+    inside = sorted(path.name for path in folder.iterdir())
+    return ", ".join(inside[:5] + ["..."] * (len(inside) > 5)) or "nothing"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -76,7 +76,10 @@ def _infer(
             f"{attempt.path}: was trained with other code of {method!r} than today's; train it again "
             "with --stale"
         )
-    return catalog.source(method).infer(record.class_counts, catalog.full_params(record.spec))
+    source = catalog.source(method)
+    if not source.infers:
+        raise RecordError(f"{attempt.path}: says that {method!r} has an infer(), which it has not")
+    return source.infer(record.class_counts, catalog.full_params(record.spec))
 
 
 def _readable(path: Path) -> bool:

@@ -232,6 +232,13 @@ def test_bf16_and_channels_last_are_options_of_a_protocol(tmp_path):
         cfg.model.update({**made, "head": cfg.model.head})
 
     plain, quick = train(tmp_path / "a", "ce"), train(tmp_path / "b", "ce", change=fast)
+    seen = []
+    quick.model.backbone.conv.register_forward_hook(lambda *call: seen.append(call[2]))
+    batch = dict(inputs=torch.zeros(2, 1, 8, 8), label=torch.zeros(2, dtype=torch.long))
+    for mode in ("loss", "predict"):
+        quick.model(**batch, mode=mode)
+    assert [made.dtype for made in seen] == [torch.bfloat16, torch.float32]
+    assert seen[1].is_contiguous(memory_format=torch.channels_last)
     assert quick.model.bf16
     assert next(quick.model.parameters()).dtype == torch.float32
     differ = [
@@ -241,6 +248,13 @@ def test_bf16_and_channels_last_are_options_of_a_protocol(tmp_path):
     assert any(differ)
     names = {protocol.name for protocol in TASK.protocols}
     assert {n for n in names if "bf16" in n} and {n for n in names if "legacy-selection" in n}
+
+
+def test_a_family_of_protocols_is_listed_by_its_choices():
+    from suite.cli.tasks import _variants
+
+    names = ["r:a,x", "r:a,y", "r:b,x", "r:b,y,z"]
+    assert _variants(names) == "a|b, x|y [, z] (first if not named)"
 
 
 def test_hashes_of_protocols_are_their_own():

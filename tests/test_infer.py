@@ -66,3 +66,17 @@ def test_a_task_that_keeps_no_scores_refuses_before_training(fake, suite, tmp_pa
     shown = suite("leaderboard", "--task", "fake", "--plugin", "adapting.py", "--format", "json")
     (row,) = [row for row in json.loads(shown.stdout) if row["method"] == "adapting"]
     assert row["state"] == "failed"
+
+
+def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
+    from types import SimpleNamespace
+
+    from suite.errors import RecordError
+    from suite.evaluate import _infer
+
+    catalog = Catalog.load()
+    task = catalog.task("longtail-cls")
+    spec = catalog.spec("ce", catalog.protocol(task, "smoke"))
+    record = SimpleNamespace(infers=True, spec=spec, digest=catalog.digest("ce"), class_counts=[1])
+    with pytest.raises(RecordError, match=r"'ce' has an infer\(\), which it has not"):
+        _infer(SimpleNamespace(path=tmp_path), record, task, catalog)

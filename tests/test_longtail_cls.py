@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from test_longtail_seg import by_method
+from test_longtail_seg import board, by_method
 
 from suite.catalog import Catalog
 from suite.record import Status, attempts, read
@@ -23,15 +23,6 @@ METHODS = (
 GROUPS = ("head", "medium", "tail")
 
 
-def board(folder, *arguments):
-    command = [sys.executable, "-m", "suite", "leaderboard", "--task", "longtail-cls"]
-    printed = subprocess.run(
-        [*command, "--format", "json", *arguments], cwd=folder, capture_output=True, text=True
-    )
-    assert printed.returncode == 0, printed.stderr
-    return json.loads(printed.stdout)
-
-
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """A smoke suite of every method, run once: (results root, board rows)."""
@@ -39,7 +30,7 @@ def smoke(tmp_path_factory):
     command = [sys.executable, "-m", "suite", *SMOKE, "--workers", "1"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
-    return folder / "results", board(folder)
+    return folder / "results", board(folder, task="longtail-cls")
 
 
 def predictions(smoke, method, name="test"):

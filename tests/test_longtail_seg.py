@@ -34,8 +34,8 @@ def smoke(tmp_path_factory):
     return folder / "results", board(folder)
 
 
-def board(folder, *arguments):
-    command = [sys.executable, "-m", "suite", "leaderboard", "--task", "longtail-seg"]
+def board(folder, *arguments, task="longtail-seg"):
+    command = [sys.executable, "-m", "suite", "leaderboard", "--task", task]
     printed = subprocess.run(
         [*command, "--format", "json", *arguments], cwd=folder, capture_output=True, text=True
     )

@@ -21,7 +21,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import DataError
+from suite.errors import DataError, found_in
 from suite.jsonio import short_hash
 from tasks.longtail_cls import profiles
 
@@ -91,8 +91,7 @@ def find(name: str, root: Path) -> Path:
     for path in (root, root / PACK[name]):
         if path.is_file() and path.name == PACK[name]:
             return path
-    inside = sorted(p.name for p in root.iterdir()) if root.is_dir() else [root.name]
-    found = ", ".join(inside[:5] + ["..."] * (len(inside) > 5)) or "nothing"
+    found = found_in(root) if root.is_dir() else root.name
     raise DataError(f"{name}: expected {LAYOUT[name]} in {root}; found there: {found}")
 
 

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import DataError
+from suite.errors import DataError, found_in
 from suite.jsonio import short_hash
 from tasks.longtail_cls import profiles
 
@@ -57,9 +57,7 @@ def find(name: str, root: Path) -> Path:
         if any(there):
             absent = _name(*_WHICH[there.index(None)])
             raise DataError(f"{name} in {path} is not whole: {absent}[.gz] is missing")
-    inside = sorted(p.name for p in root.iterdir())
-    found = ", ".join(inside[:5] + ["..."] * (len(inside) > 5)) or "nothing"
-    raise DataError(f"{name}: expected {LAYOUT} in {root}; found there: {found}")
+    raise DataError(f"{name}: expected {LAYOUT} in {root}; found there: {found_in(root)}")
 
 
 def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str | None:

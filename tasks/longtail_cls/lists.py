@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suite.errors import DataError, UserError, did_you_mean
+from suite.errors import DataError, UserError, did_you_mean, found_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -168,11 +168,9 @@ def find(spec: ListSpec, root: Path) -> Path:
                 f"{spec.name} in {path} is not whole: {missing[0]} is missing; "
                 f"expected {layout(spec)}"
             )
-    inside = sorted(p.name for p in root.iterdir())
-    found = ", ".join(inside[:5] + ["..."] * (len(inside) > 5)) or "nothing"
     raise DataError(
         f"{spec.name}: no lists in {root} or a folder {', '.join(spec.folders)} in it: "
-        f"expected {layout(spec)}; found in {root}: {found}"
+        f"expected {layout(spec)}; found in {root}: {found_in(root)}"
     )
 
 

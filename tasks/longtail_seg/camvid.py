@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import DataError
+from suite.errors import DataError, found_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,11 +72,9 @@ def find(root: Path) -> Path:
         if any((path / name).is_dir() for name in _folders()):
             break
     else:
-        inside = sorted(p.name for p in root.iterdir())
-        found = ", ".join(inside[:5] + ["..."] * (len(inside) > 5)) or "nothing"
         raise DataError(
             f"CamVid: none of {root}, {root / 'camvid'}, {root / 'CamVid'} holds it: expected "
-            f"{LAYOUT}; found in {root}: {found}"
+            f"{LAYOUT}; found in {root}: {found_in(root)}"
         )
     problems = check(path)
     if problems:
