@@ -6,9 +6,9 @@ A baseline file holds one assignment `CARD = {...}`, a pure literal whose last l
 import ast
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,8 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One parameter of a method.
 
     `default` fixes the type; `low`/`high` are inclusive bounds; `choices` lists the values allowed.
-    A default of None with bounds is an optional float.
+    A default of None with bounds is an optional float. With `method` the value names another method, which
+    is configured first; its own parameters are those that begin with `KEY.`.
     `neutral` belongs to a parameter added after results existed: the value that reproduces the old
     behaviour, left out of the run's identity.
     """
@@ -32,20 +33,23 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     high: float | None = None
     choices: list[Value] | None = None
     neutral: Value | msgspec.UnsetType = msgspec.UNSET
+    method: bool = False
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named method of the file: its own parameter values over the card's defaults."""
+    """A named method of the file: its own parameter values over the card's defaults, and over those in
+    some protocols (as `Card.protocol_defaults`)."""
 
     summary: str
     params: dict[str, Value] = {}
+    protocol_defaults: dict[str, dict[str, Value]] = {}
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a method needs beyond the protocol.
 
     `experts` and `passes` (forward-backward passes per step) are costs; `inputs` maps a role to the
-    method whose run fills it; `unlabelled` (test inputs) and `prior` (test class prior) make flags.
+    method whose run, of the same protocol and seed, fills it unless `--set METHOD.ROLE=` names another; `unlabelled` (test inputs) and `prior` (test class prior) make flags.
     """
 
     experts: int = 1
@@ -73,6 +77,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     protocol_defaults: dict[str, dict[str, Value]] = {}
     search: dict[str, Any] = {}
     needs: Needs = Needs()
+
+    @property
+    def built_on(self) -> list[str]:
+        """The parameters that name a method."""
+        return [key for key, param in self.params.items() if param.method]
 
     @property
     def flags(self) -> list[str]:
@@ -114,13 +123,24 @@ def _check(card: Card, path: Path) -> None:
             raise UserError(f"{path}: method name {name!r}: use a-z, 0-9, '.', '+' and '-'")
         for key, value in preset.params.items():
             check_value(card, f"{path}: {name}", key, value)
-    for scope, defaults in card.protocol_defaults.items():
-        for key, value in defaults.items():
-            check_value(card, f"{path}: protocol_defaults[{scope!r}]", key, value)
+        _check_defaults(card, f"{path}: {name}: protocol_defaults", preset.protocol_defaults)
+    _check_defaults(card, f"{path}: protocol_defaults", card.protocol_defaults)
     for key, param in card.params.items():
+        if "." in key or key in card.needs.inputs:
+            raise UserError(
+                f"{path}: parameter {key!r}: has a dot, or is a role in needs.inputs too"
+            )
+        if param.method and not isinstance(param.default, str):
+            raise UserError(f"{path}: parameter {key!r} names a method; its default must too")
         check_value(card, f"{path}: default", key, param.default)
         if param.neutral is not msgspec.UNSET:
             check_value(card, f"{path}: neutral", key, param.neutral)
+
+
+def _check_defaults(card: Card, where: str, scoped: Mapping[str, Mapping[str, Value]]) -> None:
+    for scope, defaults in scoped.items():
+        for key, value in defaults.items():
+            check_value(card, f"{where}[{scope!r}]", key, value)
 
 
 def check_value(card: Card, where: str, key: str, value: Any) -> Value:
@@ -158,19 +178,27 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
 def resolve(card: Card, name: str, protocol: str, overrides: Mapping[str, Any]) -> dict[str, Value]:
     """Every parameter of method `name` under `protocol`.
 
-    Later wins: default, protocol's default, preset, override. (A preset is what a method *is*, so a
-    protocol's default does not undo it.)
+    Later wins: default, protocol's default, preset, the preset's protocol default, override. (A preset
+    is what a method *is*, so a protocol's default does not undo it.)
     """
     values = {key: param.default for key, param in card.params.items()}
-    scopes = [scope for scope in card.protocol_defaults if covers(scope, protocol)]
-    # stable: of two scopes with as many variants the later one wins
-    for scope in sorted(scopes, key=lambda scope: len(_parts(scope)[1])):
-        values |= card.protocol_defaults[scope]
+    values |= _scoped(card.protocol_defaults, protocol)
     values |= card.names[name].params
+    values |= _scoped(card.names[name].protocol_defaults, protocol)
     for key, value in overrides.items():
         values[key] = check_value(card, f"--set {name}.{key}", key, value)
     # one type per parameter, so that 1 and 1.0 are one identity
     return {key: check_value(card, name, key, value) for key, value in values.items()}
+
+
+def _scoped(defaults: Mapping[str, Mapping[str, Value]], protocol: str) -> dict[str, Value]:
+    """What holds under the protocol."""
+    values: dict[str, Value] = {}
+    scopes = [scope for scope in defaults if covers(scope, protocol)]
+    # stable: of two scopes with as many variants the later one wins
+    for scope in sorted(scopes, key=lambda scope: len(_parts(scope)[1])):
+        values |= defaults[scope]
+    return values
 
 
 def covers(scope: str, protocol: str) -> bool:
@@ -190,11 +218,23 @@ def identity(card: Card, params: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in params.items() if card.params[key].neutral != value}
 
 
-def parse_setting(text: str) -> tuple[str, str, Any]:
-    """`METHOD.key=value` -> (method, key, value); value is a Python literal or else a string."""
+class Setting(NamedTuple):
+    """`METHOD.key=value` as typed: `value` is a Python literal or else the text itself, `raw`."""
+
+    method: str
+    key: str
+    value: Any
+    raw: str
+
+
+def parse_setting(text: str, methods: Container[str] = ()) -> Setting:
+    """Raises UserError. The method ends at the last dot, or at the last that makes it one of `methods`: a
+    name may hold dots, and a key too (`sam.loss.margin`)."""
     target, equals, raw = text.partition("=")
-    method, dot, key = target.rpartition(".")
-    if not (equals and dot and method and key):
+    dots = [at for at, sign in enumerate(target) if sign == "."]
+    at = max((at for at in dots if target[:at] in methods), default=max(dots, default=0))
+    method, key = target[:at], target[at + 1 :]
+    if not (equals and method and key):
         raise UserError(f"--set {text!r}: write METHOD.key=value, such as --set focal.gamma=1.0")
     try:
         value: Any = {"true": True, "false": False, "none": None}[raw.lower()]
@@ -203,4 +243,4 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
             value = ast.literal_eval(raw)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             value = raw
-    return method, key, value
+    return Setting(method, key, value, raw)

@@ -10,92 +10,25 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from suite.card import Card, covers, identity, read_card, resolve
 from suite.errors import UserError, did_you_mean
-from suite.jsonio import canonical, short_hash
+from suite.jsonio import canonical
+from suite.method import Method, Part, Source
 from suite.protocol import DataSet, Protocol
-from suite.provenance import method_digest
+from suite.provenance import Code, method_digest
 from suite.spec import RunSpec
 from suite.task import Task
 
 TASKS_GROUP = "longtail_suite.tasks"
 BASELINES_GROUP = "longtail_suite.baselines"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a method comes from: its card and file; `module` is None for a `--plugin` file."""
-
-    card: Card
-    path: Path
-    module: str | None
-
-    def load(self) -> ModuleType:
-        """Import the file, so that its components are registered. Raises what the file raises."""
-        if self.module is not None:
-            return importlib.import_module(self.module)
-        import sys
-
-        name = plugin_module(self.path)
-        if name not in sys.modules:
-            spec = importlib.util.spec_from_file_location(name, self.path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[name]
-                raise
-        return sys.modules[name]
-
-    @property
-    def infers(self) -> bool:
-        """Whether the file brings an `infer`. Imports it."""
-        return callable(getattr(self.load(), "infer", None))
-
-    def check_infer(self) -> None:
-        """Raise UserError where what `infer` takes and what the card says it needs disagree."""
-        infer = getattr(self.load(), "infer", None)
-        taken = inspect.signature(infer).parameters if callable(infer) else {}
-        for name in ("prior", "unlabelled"):
-            if getattr(self.card.needs, name) and name not in taken:
-                raise UserError(f"{self.path}: the card needs {name!r}, which no infer() takes")
-            if name in taken and not getattr(self.card.needs, name):
-                raise UserError(
-                    f"{self.path}: infer() takes {name!r}; say so: CARD['needs'][{name!r}] = True"
-                )
-
-    def infer(self, class_counts: Sequence[int], params: Mapping[str, Any]) -> Callable[..., Any]:
-        """The file's `infer`, bound to a run: (arrays, prior=None, unlabelled=None) -> scores."""
-        self.check_infer()
-        infer = self.load().infer
-        taken = inspect.signature(infer).parameters
-        bound = {k: v for k, v in params.items() if k in taken}
-
-        def call(arrays: Any, prior: Any = None, unlabelled: Any = None) -> Any:
-            told = {"prior": prior, "unlabelled": unlabelled}
-            return infer(
-                arrays, class_counts, **bound, **{k: v for k, v in told.items() if k in taken}
-            )
-
-        return call
-
-
-def plugin_module(path: Path) -> str:
-    """Import name given to a `--plugin` file: two files may share a stem."""
-    return f"longtail_plugin_{path.stem}_{short_hash(str(path.resolve()), 8)}"
 
 
 class Catalog:
@@ -217,18 +150,66 @@ class Catalog:
         sources = self._sources.items()
         return sorted(name for name, s in sources if task is None or task in s.card.tasks)
 
-    def digest(self, method: str) -> str:
-        return method_digest(self.source(method).path)
+    @cached_property
+    def code(self) -> Code:
+        """Digests of today's files, and how those of runs follow from them."""
+        cards = {name: source.card for name, source in self._sources.items()}
+        return Code(
+            {name: method_digest(source.path) for name, source in self._sources.items()},
+            {name: card.built_on for name, card in cards.items() if card.built_on},
+            frozenset(name for name, card in cards.items() if card.needs.inputs),
+        )
 
-    def digests(self) -> dict[str, str]:
-        """Method -> today's code digest."""
-        return {name: self.digest(name) for name in self._sources}
+    def digest(self, spec: RunSpec, inputs: Mapping[str, str] | None = None) -> str:
+        """Today's code digest of a run; `inputs`: role -> digest of the run that fills it.
+
+        Raises UserError for a method that is not known here.
+        """
+        found = self.code.digest(spec.method, spec.params, inputs or {})
+        if found is None:
+            # says which name it is
+            list(self._parts(spec.method, spec.params))
+            raise UserError(f"run {spec.run_id}: unknown method {spec.method!r}")
+        return found
 
     def resolve(
         self, method: str, protocol: Protocol, overrides: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """All parameters of the method under the protocol. Raises UserError for a bad override."""
-        return dict(resolve(self.card(method), method, protocol.name, overrides))
+        """All parameters of the method under the protocol, and as `KEY.name` those of the method that
+        its parameter KEY names. Raises UserError for a bad override."""
+        card = self.card(method)
+        heads = tuple(f"{key}." for key in card.built_on)
+        own = {key: value for key, value in overrides.items() if not key.startswith(heads)}
+        values = dict(resolve(card, method, protocol.name, own))
+        for key in card.built_on:
+            inner = self._check_link(method, key, values[key])
+            nested = _nested(overrides, key)
+            values |= {
+                f"{key}.{k}": value for k, value in self.resolve(inner, protocol, nested).items()
+            }
+        return values
+
+    def _check_link(self, method: str, key: str, inner: Any) -> str:
+        """`inner`, if it is the name of a method that `method` can be built on. Raises UserError."""
+        card = self.card(method)
+        where = f"--set {method}.{key}={inner}"
+        options = [
+            name
+            for name, source in self._sources.items()
+            if set(source.card.tasks) & set(card.tasks)
+            and not source.card.built_on
+            and not source.card.needs.inputs
+        ]
+        if inner in options:
+            return str(inner)
+        if not isinstance(inner, str) or inner not in self._sources:
+            raise UserError(f"{where}: no such method{did_you_mean(str(inner), options)}")
+        other = self.card(inner)
+        if not set(other.tasks) & set(card.tasks):
+            raise UserError(f"{where}: {inner!r} is for {', '.join(other.tasks)}")
+        raise UserError(
+            f"{where}: {inner!r} is itself built on another method or run; choose a plain one"
+        )
 
     def spec(
         self,
@@ -236,32 +217,66 @@ class Catalog:
         protocol: Protocol,
         seed: int = 0,
         overrides: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, str] | None = None,
     ) -> RunSpec:
-        """The run of a method under a protocol."""
-        card = self.card(method)
+        """The run of a method under a protocol; `inputs`: role -> id of the run that fills it."""
         key = (method, protocol.hash, canonical(overrides or {}))
         if key not in self._params:
             params = self.resolve(method, protocol, overrides or {})
-            self._params[key] = identity(card, params)
+            self._params[key] = self._identity(method, params)
         return RunSpec(
             protocol=protocol.name,
             protocol_hash=protocol.hash,
             method=method,
             params=self._params[key],
             seed=seed,
+            inputs=dict(inputs or {}),
         )
 
-    def full_params(self, spec: RunSpec) -> dict[str, Any]:
-        """The parameters of a spec with the neutral values filled in again."""
-        card = self.card(spec.method)
-        neutral = {k: p.neutral for k, p in card.params.items() if k not in spec.params}
-        for key, value in neutral.items():
-            if value is msgspec.UNSET:
-                raise UserError(
-                    f"run {spec.run_id} of {spec.method!r} knows no parameter {key!r}, which came "
-                    "later and declares no neutral value; train it again with --stale"
-                )
-        return {**neutral, **spec.params}
+    def _identity(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        card = self.card(method)
+        found = identity(card, {key: value for key, value in params.items() if key in card.params})
+        for key in card.built_on:
+            nested = self._identity(params[key], _nested(params, key))
+            found |= {f"{key}.{k}": value for k, value in nested.items()}
+        return found
+
+    def method(self, spec: RunSpec) -> Method:
+        """The method of a run, neutral values filled in again.
+
+        Raises UserError: a method or a parameter that is not known here.
+        """
+        return Method(spec.method, tuple(self._full(self._parts(spec.method, spec.params), spec)))
+
+    def _parts(self, method: str, params: Mapping[str, Any], key: str = "") -> Iterable[Part]:
+        source = self.source(method)
+        own = {k: value for k, value in params.items() if "." not in k}
+        for link in source.card.built_on:
+            inner = self._check_link(method, link, own.pop(link, source.card.params[link].neutral))
+            yield from self._parts(inner, _nested(params, link), link)
+        yield Part(source, own, key)
+
+    @staticmethod
+    def _full(parts: Iterable[Part], spec: RunSpec) -> Iterable[Part]:
+        for part in parts:
+            neutral = {
+                key: param.neutral
+                for key, param in part.source.card.params.items()
+                if key not in part.params and not param.method
+            }
+            for key, value in neutral.items():
+                if value is msgspec.UNSET:
+                    raise UserError(
+                        f"run {spec.run_id} of {spec.method!r} knows no parameter {key!r}, which came "
+                        "later and declares no neutral value; train it again with --stale"
+                    )
+            yield Part(part.source, {**neutral, **part.params}, part.key)
+
+
+def _nested(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Those of `values` that begin with `key.`, without it."""
+    head = f"{key}."
+    return {k.removeprefix(head): value for k, value in values.items() if k.startswith(head)}
 
 
 def _top(target: str) -> str:

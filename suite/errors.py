@@ -17,6 +17,14 @@ class DataError(UserError):
     """A data set or a file in it is missing, half-copied or damaged. Names the file."""
 
 
+class InputError(UserError):
+    """A run that another one needs as an input is missing, unfinished or not as it has to be."""
+
+
+class MethodWarning(UserWarning):
+    """What a method has to say of the settings it was given: one line, shown with the run."""
+
+
 class RecordError(UserError):
     """A record, evaluation or status file cannot be read: truncated, malformed or of a newer schema."""
 

@@ -13,6 +13,7 @@ import msgspec
 
 from suite.catalog import Catalog
 from suite.errors import RecordError, UserError
+from suite.inputs import digest_of
 from suite.protocol import Protocol
 from suite.record import Attempt, Evaluation, MetricRow, Record, read
 from suite.task import Task, Trained
@@ -60,26 +61,26 @@ def _infer(
 ) -> Callable[..., Any] | None:
     if not record.infers:
         return None
-    method = record.spec.method
+    name = record.spec.method
     if not task.infers:
         raise RecordError(
-            f"{attempt.path}: {method!r} adapts stored scores, which task {task.name!r} does not offer"
+            f"{attempt.path}: {name!r} adapts stored scores, which task {task.name!r} does not offer"
         )
     try:
-        digest = catalog.digest(method)
+        method = catalog.method(record.spec)
+        digest = digest_of(attempt.root, catalog, record.spec)
     except UserError as error:
         raise RecordError(
             f"{attempt.path}: its scores need the code of its method: {error}"
         ) from None
     if digest != record.digest:
         raise RecordError(
-            f"{attempt.path}: was trained with other code of {method!r} than today's; train it again "
+            f"{attempt.path}: was trained with other code of {name!r} than today's; train it again "
             "with --stale"
         )
-    source = catalog.source(method)
-    if not source.infers:
-        raise RecordError(f"{attempt.path}: says that {method!r} has an infer(), which it has not")
-    return source.infer(record.class_counts, catalog.full_params(record.spec))
+    if not method.infers:
+        raise RecordError(f"{attempt.path}: says that {name!r} has an infer(), which it has not")
+    return method.infer(record.class_counts)
 
 
 def _readable(path: Path) -> bool:

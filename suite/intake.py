@@ -304,7 +304,7 @@ def _facts(
         record.finished if record else None,
         status.restarts if status else None,
         status.host if status else None,
-        *(_cost(cost) if cost else (None,) * 8),
+        *(_cost(cost) if cost else (None,) * 9),
     )
 
 
@@ -317,6 +317,7 @@ _cost = attrgetter(
     "wall_seconds",
     "gpu_hours",
     "peak_memory_bytes",
+    "input_seconds",
 )
 
 

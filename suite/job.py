@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from suite.catalog import Source
 from suite.hold import TakenOver
+from suite.method import Method
 from suite.protocol import Facts, Protocol
 from suite.record import HEARTBEAT_SECONDS, Attempt, Cost, Failure, MetricRow, State, Status
 from suite.settings import find_data
@@ -33,6 +33,7 @@ PULSE_SECONDS = 15.0
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """A run as it is handed to a worker. `evaluate_only`: the record stands, only metrics are due.
 
+    `sets` names prediction sets to be stored beside the protocol's own, once the training is through;
     `checkpoint_seconds` is the least wall time between two resume checkpoints; `time_limit` is in
     seconds of wall time over all sittings, null for none; `wanted` is when the command that wants the
     run was given (Unix seconds): a `cancel` after it counts.
@@ -47,6 +48,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_seconds: float = 60.0
     time_limit: float | None = None
     evaluate_only: bool = False
+    sets: list[str] = []
     wanted: float = 0.0
 
 
@@ -54,7 +56,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker says of a run. `state` is a run's state, or `busy`: another process has it, or
     `cancelled`.
 
-    `seconds` is the wall time of this sitting.
+    `seconds` is the wall time of this sitting; `warning` what the method has to say of its settings.
     """
 
     run_id: str
@@ -63,6 +65,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
     failure: Failure | None = None
     seconds: float = 0.0
+    warning: str = ""
 
 
 class Stopped(Exception):
@@ -114,12 +117,14 @@ class Outcome:
 
 @dataclass
 class Job:
-    """What an engine gets: the run, where to put things, and how to say it is alive."""
+    """What an engine gets: the run, where to put things, and how to say it is alive.
+
+    `inputs` maps roles to the attempts that fill them.
+    """
 
     spec: RunSpec
-    params: dict[str, Any]
+    method: Method
     protocol: Protocol
-    source: Source
     attempt: Attempt
     device: str
     data_root: Path | None
@@ -128,6 +133,9 @@ class Job:
     status: Status
     report: Callable[[Report], None]
     stopping: Callable[[], bool]
+    inputs: Mapping[str, Attempt] = field(default_factory=dict)
+    sets: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
     _sitting: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
     _written: float = 0.0
@@ -145,6 +153,12 @@ class Job:
     def elapsed(self) -> float:
         """Wall seconds of the attempt over all its sittings."""
         return self.status.elapsed + time.monotonic() - self._sitting
+
+    def warn(self, text: str) -> None:
+        """Tell whoever started the run, and its record, what is odd about its settings."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.report(Report(run_id=self.spec.run_id, state="running", warning=text))
 
     def beat(self, step: int, total: int | None) -> None:
         """Say that iteration `step` of `total` is reached. Cheap; call it at every iteration.

@@ -11,7 +11,7 @@ from suite.catalog import Catalog
 from suite.dispatch.local import LocalDispatch, Slot
 from suite.job import Assignment, Report
 from suite.plan import Item, Plan
-from suite.record import Failure
+from suite.record import Attempt, Failure
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Result:
     interrupted: bool
 
     def state(self, item: Item) -> str:
-        """done, failed, cancelled, stopped or stale."""
+        """done, failed, cancelled, stopped, stale or waiting."""
         report = self.reports.get(item.spec.run_id)
         if report is not None:
             return report.state
-        return item.todo if item.todo in ("done", "failed", "stale") else "stopped"
+        return item.todo if item.todo in ("done", "failed", "stale", "waiting") else "stopped"
 
     @property
     def failures(self) -> list[tuple[Item, Failure]]:
@@ -61,6 +61,7 @@ def assignments(
     *,
     checkpoint_seconds: float = 60.0,
     time_limit: float | None = None,
+    sets: Sequence[str] = (),
 ) -> list[Assignment]:
     """What the workers are to be told of those items that need work, in the same order."""
     wanted = time.time()
@@ -74,6 +75,7 @@ def assignments(
             checkpoint_seconds=checkpoint_seconds,
             time_limit=time_limit,
             evaluate_only=item.todo == "evaluate",
+            sets=list(sets),
             wanted=wanted,
         )
         for item in items
@@ -92,6 +94,11 @@ def launch(
     """Run the work here; returns when all of it is through or Ctrl-C has stopped it in order."""
     if not work:
         return Result(plan, {}, False)
+    for assignment in work:
+        if assignment.spec.inputs:
+            # on disk before the first run is through: `prune` must know whose weights are wanted
+            attempt = Attempt(Path(assignment.root), assignment.spec.run_id, assignment.attempt)
+            attempt.create(assignment.spec)
     dispatch = LocalDispatch(slots, plugins, on_report)
     reports = dispatch.run(work)
     return Result(plan, reports, dispatch.interrupted)
@@ -101,4 +108,4 @@ def update_store(root: Path, catalog: Catalog) -> None:
     """Ingest what is new."""
     from suite.store import ingest
 
-    ingest(root, catalog.tasks(), catalog.digests())
+    ingest(root, catalog.tasks(), catalog.code)

@@ -47,13 +47,14 @@ def board(
     Args:
         protocol: name of the only protocol to show; ranks are over whole boards all the same.
         by: metric key that ranks, such as `mIoU[group=tail]`; default the task's first primary.
-        today: method -> digest of its code today.
+        today: method -> digest of its code today, of methods that no other's code is part of; what the
+            store says of them may be older.
         planned: rows that are wanted; those of which nothing is there yet are shown as planned.
 
     Each row has `task`, `protocol`, `protocol_hash`, `evaluation_hash`, `dataset`, `method`,
     `params`, `digest`, `n` (runs with this evaluation), `rank` (None where unranked), `flags`,
     `failures` (run, seed, kind, message, step), `cost` (means over counted runs: parameters, passes
-    per step, train_seconds, wall_seconds, gpu_hours, peak_memory_bytes), `runs` (ids of all its
+    per step, train_seconds, wall_seconds with that of input runs, gpu_hours, peak_memory_bytes), `runs` (ids of all its
     runs), `metrics` (key -> mean, low, high; final values not by class; None where a replicate has
     no value) and `state`:
 

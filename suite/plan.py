@@ -1,4 +1,7 @@
-"""What is left to do: wanted specs minus finished records. Needs no data and no torch."""
+"""What is left to do: wanted specs minus finished records, and the input runs they need.
+
+Needs no data and no torch.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,19 @@ import msgspec
 
 from suite.card import parse_setting
 from suite.catalog import Catalog
-from suite.errors import UserError
+from suite.errors import UserError, did_you_mean
 from suite.hold import worked_on
+from suite.inputs import digest_of, ready
+from suite.jsonio import canonical
 from suite.protocol import Protocol
-from suite.record import (
-    INFRASTRUCTURE,
-    SCHEMA,
-    Attempt,
-    Status,
-    attempts,
-    read_regular,
-)
+from suite.record import INFRASTRUCTURE, Attempt, Status, attempts, find_spec, finished_digest
+from suite.showing import find_run
 from suite.spec import RunSpec
 from suite.task import Task
 
-Todo = Literal["done", "evaluate", "new", "resume", "retry", "running", "queued", "failed", "stale"]
+Todo = Literal[
+    "done", "evaluate", "new", "resume", "retry", "running", "queued", "waiting", "failed", "stale"
+]
 
 EXPLAIN: dict[Todo, str] = {
     "done": "finished",
@@ -37,6 +38,7 @@ EXPLAIN: dict[Todo, str] = {
     "retry": "failed for a reason another try may mend",
     "running": "running in another process",
     "queued": "in a cluster job; `cancel` takes it out",
+    "waiting": "needs a run that has failed, is stale or in a cluster job",
     "failed": "failed by the method's own doing; --fresh trains it again",
     "stale": "trained with other code of the method; --stale trains it again",
 }
@@ -44,8 +46,8 @@ EXPLAIN: dict[Todo, str] = {
 
 @dataclass(frozen=True)
 class Item:
-    """One wanted run: what is to be done with it and in which attempt; `changed` are the parameters
-    that `--set` gave."""
+    """One wanted run: what is to be done with it and in which attempt; `changed` is what `--set` gave.
+    `input_of` names the method that needs it, where it was not asked for itself."""
 
     spec: RunSpec
     todo: Todo
@@ -53,6 +55,7 @@ class Item:
     digest: str
     status: Status | None = None
     changed: Mapping[str, Any] = field(default_factory=dict)
+    input_of: str = ""
 
     @property
     def work(self) -> bool:
@@ -85,13 +88,14 @@ def make_plan(
     stale: bool = False,
     queued: Container[str] = (),
 ) -> Plan:
-    """Plan `methods` (default: all whose card names the task) for every seed.
+    """Plan `methods` (default: all whose card names the task) for every seed, and before each the input
+    runs it needs that are not there.
 
-    `settings` are `METHOD.key=value` texts. `fresh` trains finished and failed runs again, `stale`
-    those whose code has changed; `queued` are ids of runs that a cluster job has in hand. Raises
-    UserError for unknown names and values.
+    `settings` are `METHOD.key=value` texts; `METHOD.role=` takes a method or a run id. `fresh` trains
+    finished and failed runs again, `stale` those whose code has changed; `queued` are ids of runs that a
+    cluster job has in hand. Raises UserError for unknown names and values, and for an input run that is
+    named but unfinished, or of another protocol or seed.
     """
-    overrides = _overrides(catalog, settings)
     for method in methods:
         if task.name not in catalog.card(method).tasks:
             raise UserError(
@@ -99,58 +103,164 @@ def make_plan(
                 f"{', '.join(catalog.card(method).tasks)}"
             )
     chosen = list(dict.fromkeys(methods)) or catalog.methods(task.name)
-    for method in chosen:
-        if roles := catalog.card(method).needs.inputs:
-            raise UserError(
-                f"method {method!r} needs input runs ({', '.join(roles)}), which this version "
-                "cannot carry out yet; choose others with --method"
-            )
-    for method in overrides:
-        if method not in chosen:
-            raise UserError(f"--set {method}.…: {method!r} is not among the methods of this run")
-    evaluation_hash = task.evaluation_hash(protocol)
-    digests = {method: catalog.digest(method) for method in chosen}
-    items = []
+    overrides, roles = split_settings(catalog, settings)
+    planner = _Planner(root, catalog, task, protocol, overrides, roles, fresh, stale, queued)
     for seed in dict.fromkeys(seeds):
         for method in chosen:
-            changed = overrides.get(method, {})
-            spec = catalog.spec(method, protocol, seed, changed)
-            item = look(
-                root, spec, digests[method], task.name, evaluation_hash, changed, fresh, stale
-            )
-            if item.work and item.todo != "running" and spec.run_id in queued:
-                item = replace(item, todo="queued")
-            items.append(item)
-    return Plan(task, protocol, items)
+            planner.add(method, seed)
+    for name in [*overrides, *roles]:
+        if name not in planner.planned:
+            raise UserError(f"--set {name}.…: {name!r} is not among the methods of this run")
+    return Plan(task, protocol, list(planner.items.values()))
 
 
-def _overrides(catalog: Catalog, settings: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+Overrides = Mapping[str, dict[str, Any]]
+
+
+def split_settings(catalog: Catalog, settings: Sequence[str]) -> tuple[Overrides, Overrides]:
+    """`--set` texts -> method -> parameter -> value, and method -> role -> method or run id."""
+    overrides: dict[str, dict[str, Any]] = {}
+    roles: dict[str, dict[str, Any]] = {}
     for text in settings:
-        method, key, value = parse_setting(text)
-        catalog.source(method)
-        found.setdefault(method, {})[key] = value
-    return found
+        setting = parse_setting(text, catalog.methods())
+        card = catalog.card(setting.method)
+        if setting.key in card.needs.inputs:
+            # a run id may look like a number
+            roles.setdefault(setting.method, {})[setting.key] = setting.raw
+        else:
+            overrides.setdefault(setting.method, {})[setting.key] = setting.value
+    return overrides, roles
 
 
-class _Head(msgspec.Struct):
-    # what a plan needs of a record: decoding the rest for 10,000 runs would take seconds
-    schema: int
-    run_id: str
-    digest: str
+@dataclass
+class _Planner:
+    """Collects the items of a plan, input runs before those that need them."""
 
+    root: Path
+    catalog: Catalog
+    task: Task
+    protocol: Protocol
+    overrides: Overrides
+    roles: Overrides
+    fresh: bool
+    stale: bool
+    queued: Container[str]
+    items: dict[str, Item] = field(default_factory=dict)
+    planned: set[str] = field(default_factory=set)
+    _specs: dict[str, RunSpec] = field(default_factory=dict)
+    _digests: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
-_decode_head = msgspec.json.Decoder(_Head).decode
+    def __post_init__(self) -> None:
+        self._evaluation = self.task.evaluation_hash(self.protocol)
 
+    def add(self, method: str, seed: int) -> None:
+        """Plan a run that was asked for."""
+        spec = self._spec(method, seed, ())
+        self._put(self._look(spec, self.fresh))
 
-def finished_digest(attempt: Attempt) -> str | None:
-    """Code digest of a finished attempt; None if it has no readable record."""
-    path = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/record.json"
-    try:
-        head = _decode_head(read_regular(path))
-    except (OSError, msgspec.DecodeError):
-        return None
-    return head.digest if (head.schema, head.run_id) == (SCHEMA, attempt.run_id) else None
+    def _put(self, item: Item) -> None:
+        """Plan a run, and those it needs where they are not there."""
+        blocked = False
+        if item.todo in ("new", "resume", "retry"):
+            for run_id in item.spec.inputs.values():
+                of_input = self.items.get(run_id) or self._input(run_id)
+                if of_input.todo == "done":
+                    continue
+                if run_id not in self.items:
+                    self._put(replace(of_input, input_of=item.spec.method))
+                blocked |= not self.items[run_id].work
+        if blocked:
+            item = replace(item, todo="waiting")
+        before = self.items.get(item.spec.run_id)
+        if before is None or not item.input_of:
+            # asked for after it was needed: it keeps its place
+            self.items[item.spec.run_id] = item
+
+    def _input(self, run_id: str) -> Item:
+        spec = self._specs[run_id]
+        item = self._look(spec, fresh=False)
+        if item.todo in ("done", "evaluate") and ready(self.root, run_id, item.digest) is None:
+            return self._look(spec, fresh=True)  # its weights are gone
+        return item
+
+    def _spec(self, method: str, seed: int, below: tuple[str, ...]) -> RunSpec:
+        """The run of a method, its inputs resolved; `below` are the methods that need it."""
+        self.planned.add(method)
+        inputs = {}
+        for role, default in self.catalog.card(method).needs.inputs.items():
+            named = self.roles.get(method, {}).get(role, default)
+            where = f"--set {method}.{role}={named}"
+            if named not in self.catalog.methods():
+                inputs[role] = self._named_run(named, seed, where)
+                continue
+            if self.task.name not in self.catalog.card(named).tasks:
+                raise UserError(f"{where}: {named!r} is not for task {self.task.name!r}")
+            if named in (*below, method):
+                raise UserError(f"{where}: {named!r} would be its own input")
+            inputs[role] = self._spec(named, seed, (*below, method)).run_id
+        changed = self.overrides.get(method, {})
+        spec = self.catalog.spec(method, self.protocol, seed, changed, inputs)
+        self._specs[spec.run_id] = spec
+        return spec
+
+    def _named_run(self, named: str, seed: int, where: str) -> str:
+        """The id of the finished run that is named by (the first digits of) its id."""
+        try:
+            run_id = find_run(self.root, named)
+        except UserError as error:
+            near = did_you_mean(named, self.catalog.methods(self.task.name))
+            raise UserError(f"{where}: neither a method{near} nor a run here ({error})") from None
+        spec = find_spec(self.root, run_id)
+        if spec is None:
+            raise UserError(f"{where}: run {run_id} has no readable spec.json")
+        if spec.protocol_hash != self.protocol.hash:
+            raise UserError(
+                f"{where}: run {run_id} is of protocol {spec.protocol}, not {self.protocol.name}"
+            )
+        if spec.seed != seed:
+            raise UserError(
+                f"{where}: run {run_id} has seed {spec.seed}, not {seed}; name its method "
+                f"({spec.method}) to take each seed's own run"
+            )
+        self._specs[run_id] = spec
+        for of_input in spec.inputs.values():
+            found = find_spec(self.root, of_input)
+            if found is not None:
+                self._specs[of_input] = found
+        item = self._look(spec, fresh=False)
+        if item.todo not in ("done", "evaluate"):
+            raise UserError(
+                f"{where}: run {run_id} ({spec.method}) is not there to be used: {EXPLAIN[item.todo]}"
+            )
+        return run_id
+
+    def _look(self, spec: RunSpec, fresh: bool) -> Item:
+        changed: dict[str, Any] = {
+            **self.overrides.get(spec.method, {}),
+            **self.roles.get(spec.method, {}),
+        }
+        item = look(
+            self.root,
+            spec,
+            self._digest(spec),
+            self.task.name,
+            self._evaluation,
+            changed,
+            fresh,
+            self.stale,
+        )
+        if item.work and item.todo != "running" and spec.run_id in self.queued:
+            item = replace(item, todo="queued")
+        return item
+
+    def _digest(self, spec: RunSpec) -> str:
+        if spec.inputs:
+            return digest_of(self.root, self.catalog, spec, self._specs)
+        # ten thousand seeds of a method share one
+        key = (spec.method, canonical(spec.params))
+        if key not in self._digests:
+            self._digests[key] = self.catalog.digest(spec)
+        return self._digests[key]
 
 
 def look(
@@ -230,7 +340,7 @@ def describe(plan: Plan, root: Path, workers: int, data_root: Path | None) -> di
     `estimated_seconds` takes earlier runs of the method, else the protocol's own figure; null where
     neither is known. A missing data set is reported in `data_problem`, it is not an error.
     """
-    coming = ("new", "resume", "retry", "running", "queued")
+    coming = ("new", "resume", "retry", "running", "queued", "waiting")
     left = [item for item in plan.items if item.todo in coming]
     costs = measured(root, plan.protocol) if left else {}
     each = [costs.get(item.spec.method, (plan.protocol.seconds,))[0] for item in left]
@@ -253,6 +363,7 @@ def describe(plan: Plan, root: Path, workers: int, data_root: Path | None) -> di
                 "params": item.spec.params,
                 "changed": dict(item.changed),
                 "inputs": item.spec.inputs,
+                "input_of": item.input_of or None,
                 "todo": item.todo,
                 "attempt": item.attempt.number,
                 "digest": item.digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from suite.catalog import Catalog
@@ -12,9 +13,23 @@ from suite.dispatch.local import make_slots
 from suite.errors import UserError, did_you_mean
 from suite.evaluate import evaluate_attempt
 from suite.hold import run_lock
+from suite.inputs import digest_of
 from suite.job import Job
-from suite.provenance import method_digest
+from suite.protocol import Protocol
 from suite.record import Attempt, Status
+
+
+def extra_sets(protocol: Protocol, names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, each once. Raises UserError for one that is not a further set of the protocol."""
+    for name in names:
+        if name in protocol.prediction_sets:
+            raise UserError(f"set {name!r} is stored by every run itself and is not made again")
+        if name not in protocol.extra_sets:
+            near = did_you_mean(name, protocol.extra_sets)
+            raise UserError(
+                f"protocol {protocol.name!r} has no further prediction set {name!r}{near}"
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def predict_set(
@@ -30,17 +45,10 @@ def predict_set(
         raise UserError(
             f"run {attempt.run_id}: its protocol {record.spec.protocol!r} is not known here"
         )
-    sets = {**protocol.prediction_sets, **protocol.extra_sets}
-    if name not in sets:
-        raise UserError(
-            f"protocol {protocol.name!r} has no prediction set {name!r}{did_you_mean(name, sets)}"
-        )
-    if name in protocol.prediction_sets:
-        raise UserError(f"set {name!r} was stored by the run itself and is not made again")
+    extra_sets(protocol, [name])
     if protocol.predict is None:
         raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")
-    source = catalog.source(record.spec.method)
-    if method_digest(source.path) != record.digest:
+    if digest_of(attempt.root, catalog, record.spec) != record.digest:
         raise UserError(
             f"run {attempt.run_id} was trained with other code of {record.spec.method!r} than "
             "today's; train it again with --stale"
@@ -72,14 +80,18 @@ def prediction_job(
     record, now = attempt.record(), time.time()
     return Job(
         spec=record.spec,
-        params=catalog.full_params(record.spec),
+        method=catalog.method(record.spec),
         protocol=catalog.protocols[record.spec.protocol_hash],
-        source=catalog.source(record.spec.method),
         attempt=attempt,
         device=device,
         data_root=data_root,
         checkpoint_seconds=0.0,
         time_limit=None,
+        # their weights are not read again
+        inputs={
+            role: Attempt(attempt.root, source.run_id, source.attempt)
+            for role, source in record.inputs.items()
+        },
         status=Status(state="done", digest=record.digest, started=now, heartbeat=now),
         report=lambda _: None,
         stopping=lambda: False,

@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,44 @@ def _imported(source: bytes, file: Path, package: Path) -> list[Path]:
 def method_digest(path: Path) -> str:
     """Twelve hex digits over `method_files`."""
     return hashlib.sha256(canonical(method_files(path))).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Digests of the methods' files today, and how those of runs follow from them.
+
+    Attributes:
+        digests: method -> digest of its own file.
+        links: method -> its parameters that name another method, which is part of it.
+        fed: methods that take input runs, whose code is part of theirs.
+    """
+
+    digests: Mapping[str, str]
+    links: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fed: frozenset[str] = frozenset()
+
+    def digest(
+        self, method: str, params: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> str | None:
+        """Of a run; `inputs`: role -> digest of the run that fills it. None for a method, or one that it
+        is built on, that is not known."""
+        own = self.digests.get(method)
+        others = dict(inputs)
+        for key in self.links.get(method, ()):
+            named = params.get(key)
+            found = self.digests.get(named) if isinstance(named, str) else None
+            if found is None:
+                return None
+            others[key] = found
+        if own is None or not others:
+            return own
+        return hashlib.sha256(canonical([own, others])).hexdigest()[:12]
+
+    @property
+    def alone(self) -> dict[str, str]:
+        """Method -> digest of its runs, of those that no other method's code is part of."""
+        mixed = {*self.links, *self.fed}
+        return {name: digest for name, digest in self.digests.items() if name not in mixed}
 
 
 def environment(device: str, threads: int, seed: int, job: str = "") -> dict[str, Any]:

@@ -21,6 +21,7 @@ import os
 import re
 import stat
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +42,15 @@ RUN_ID = re.compile(r"[0-9a-f]{12}")
 SCHEMA = 1
 """Version of record.json, status.json and evaluation files. Raised when a reader must change."""
 
-FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "bad-data", "environment", "code"]
+FailureKind = Literal[
+    "oom", "nan", "timeout", "killed", "disk", "bad-data", "input", "environment", "code"
+]
 FAILURE_KINDS: tuple[str, ...] = get_args(FailureKind)
 """`killed`: its process or its job was ended from outside. `disk`: full, or failing for the moment.
-`environment`: the job's machine lacks the package or does not see the results root."""
+`input`: a run that it needs is not there. `environment`: the job's machine lacks the package or does
+not see the results root."""
 INFRASTRUCTURE: frozenset[str] = frozenset(
-    {"oom", "timeout", "killed", "disk", "bad-data", "environment"}
+    {"oom", "timeout", "killed", "disk", "bad-data", "input", "environment"}
 )
 """Kinds that another try may mend; `nan` and `code` are the method's own and stay rows."""
 RETRIED: frozenset[str] = frozenset({"oom", "killed", "disk"})
@@ -114,7 +118,11 @@ class MetricRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What a run costs. Memory in bytes; seconds are wall time, summed over restarts but for
-    `test_seconds`, the test loop's."""
+    `test_seconds`, the test loop's.
+
+    `passes_per_step` are forward-backward passes over the batch, as counted where the method counts them.
+    What the input runs have cost is in `input_seconds`, and included in `samples_seen` and `gpu_hours`.
+    """
 
     parameters: int
     passes_per_step: float = 1.0
@@ -125,15 +133,27 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     wall_seconds: float = 0.0
     gpu_hours: float = 0.0
     peak_memory_bytes: int = 0
+    input_seconds: float = 0.0
+
+
+class InputRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that filled a role: which attempt of it, its method and code digest."""
+
+    run_id: str
+    attempt: int
+    method: str
+    digest: str
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Training facts of a finished attempt.
 
     Attributes:
-        digest: code digest of the method (`suite.provenance.method_digest`).
+        digest: code digest of the run's method and of its input runs (`suite.inputs.digest_of`).
         files: path (relative to its package's parent) -> sha256 of each file behind `digest`.
         infers: whether scores go through the method's own `infer` (README, "A method of your own").
+        inputs: role -> the run that filled it.
+        warnings: what the method had to say of its settings.
         dataset: name of the training data set.
         flags: fairness flags (`data-variant`, `extra-budget`, `transductive`, `test-prior`, ...).
         class_counts: training count per class, in the unit the task counts (pixels, images).
@@ -152,6 +172,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     files: dict[str, str] = {}
     infers: bool = False
+    inputs: dict[str, InputRun] = {}
+    warnings: list[str] = []
     dataset: str
     flags: list[str] = []
     class_counts: list[int] = []
@@ -260,6 +282,11 @@ class Attempt:
         return self.path / "checkpoint"
 
     @property
+    def weights(self) -> Path:
+        """The final weights; `prune` may have removed them."""
+        return self.path / "weights.safetensors"
+
+    @property
     def finished(self) -> bool:
         return (self.path / "record.json").exists()
 
@@ -325,7 +352,7 @@ class Attempt:
 
     def write_weights(self, save: Callable[[Path], None]) -> None:
         """Store the final weights; `save` writes a safetensors file to the path it is given."""
-        with atomic_path(self.path / "weights.safetensors") as temporary:
+        with atomic_path(self.weights) as temporary:
             save(temporary)
 
     def write_sample(self, name: str, png: bytes) -> None:
@@ -333,6 +360,14 @@ class Attempt:
         folder = self.path / "samples"
         folder.mkdir(exist_ok=True)
         write_atomic(folder / name, png)
+
+    def prediction_sets(self) -> set[str]:
+        """Names of the sets stored; empty where the file is missing or damaged. Reads no array."""
+        try:
+            with zipfile.ZipFile(self.path / "predictions.npz") as file:
+                return {name.partition("/")[0] for name in file.namelist()}
+        except (OSError, zipfile.BadZipFile):
+            return set()
 
     def predictions(self) -> dict[str, dict[str, "np.ndarray"]]:
         """set -> array name -> array. Raises RecordError if missing or damaged; never unpickles."""
@@ -363,6 +398,47 @@ def attempts(root: Path, run_id: str) -> list[Attempt]:
         return []
     numbers = sorted(int(name) for name in names if ATTEMPT.fullmatch(name))
     return [Attempt(root, run_id, k) for k in numbers]
+
+
+class _Head(msgspec.Struct):
+    # what a plan needs of a record: decoding the rest for 10,000 runs would take seconds
+    schema: int
+    run_id: str
+    digest: str
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def finished_digest(attempt: Attempt) -> str | None:
+    """Code digest of a finished attempt; None if it has no readable record."""
+    path = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/record.json"
+    try:
+        head = _decode_head(read_regular(path))
+    except (OSError, msgspec.DecodeError):
+        return None
+    return head.digest if (head.schema, head.run_id) == (SCHEMA, attempt.run_id) else None
+
+
+def find_spec(root: Path, run_id: str) -> RunSpec | None:
+    """The spec of a run, from the newest attempt where one can be read and is that run's."""
+    for attempt in reversed(attempts(root, run_id)):
+        for read_spec in (_spec_of, _recorded_spec):
+            try:
+                spec = read_spec(attempt)
+            except (FileNotFoundError, RecordError):
+                continue
+            if spec.run_id == run_id:
+                return spec
+    return None
+
+
+def _spec_of(attempt: Attempt) -> RunSpec:
+    return read(RunSpec, attempt.path / "spec.json")
+
+
+def _recorded_spec(attempt: Attempt) -> RunSpec:
+    return attempt.record().spec
 
 
 def all_attempts(root: Path) -> Iterator[Attempt]:

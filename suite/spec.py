@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from suite.jsonio import canonical, short_hash
+from suite.jsonio import short_hash
 
 RUN_ID_LENGTH = 12
 
@@ -44,13 +44,3 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "inputs": self.inputs,
         }
         return short_hash(identity, RUN_ID_LENGTH)
-
-    @property
-    def row_key(self) -> tuple[str, str, str, str]:
-        """(protocol_hash, method, params, input roles): replicates of one row differ only in seed."""
-        return (
-            self.protocol_hash,
-            self.method,
-            canonical(self.params).decode(),
-            canonical(sorted(self.inputs)).decode(),
-        )

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,13 +26,14 @@ from suite.errors import UserError
 from suite.hold import lock_file
 from suite.intake import Refused, Stamp
 from suite.jsonio import canonical, short_hash
+from suite.provenance import Code
 from suite.record import STALE_HEARTBEAT_SECONDS
 from suite.task import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STORE_SCHEMA = 1
+STORE_SCHEMA = 2
 """Version of the tables. A store of another version is rebuilt from the files."""
 
 FILES_AT_ONCE = 8192
@@ -98,14 +99,14 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
 
 
 def ingest(
-    root: Path, tasks: Mapping[str, Task], today: Mapping[str, str], rebuild: bool = False
+    root: Path, tasks: Mapping[str, Task], today: Code, rebuild: bool = False
 ) -> IngestReport:
     """Bring the store up to date with the files below `root`; reads only what changed.
 
     Args:
         tasks: name -> task; says which metric keys are ranked and in which direction.
-        today: method -> digest of its code today. Runs of another digest are kept and not ranked; of
-            a method not named here the newest digest counts as today's.
+        today: the methods' code. Runs of another digest are kept and not ranked; of a method not named
+            there, and of a run whose input runs are not here, the newest digest counts as today's.
         rebuild: start from nothing.
 
     Waits for an ingester that is at work. Files that are malformed or lie in the wrong place are
@@ -115,7 +116,7 @@ def ingest(
     wanted = _ranking().default_keys(tasks) if tasks else {}
     settings = {
         "schema": str(STORE_SCHEMA),
-        "today": canonical(dict(today)).decode(),
+        "today": canonical([dict(today.digests), dict(today.links)]).decode(),
         "ranking": canonical(sorted([*key, higher] for key, higher in wanted.items())).decode(),
     }
     try:
@@ -246,7 +247,7 @@ def _update(
     found: dict[str, Stamp],
     settings: dict[str, str],
     wanted: Mapping[tuple[str, str], bool],
-    today: Mapping[str, str],
+    today: Code,
     start: float,
 ) -> IngestReport:
     path = store_path(root)
@@ -409,30 +410,44 @@ def _whole_attempts(paths: list[str]) -> Iterator[list[str]]:
         yield part
 
 
-def _derive_attempts(connection: duckdb.DuckDBPyConnection, today: Mapping[str, str]) -> None:
-    digests = _texts(["method", "digest"], list(today.items()))
-    lineages = _texts(["run_id", "input_methods", "lineage"], _lineages(connection))
-    with _registered(connection, "today", digests), _registered(connection, "lineages", lineages):
+def _derive_attempts(connection: duckdb.DuckDBPyConnection, today: Code) -> None:
+    lineages, digests = _related(connection, today)
+    tables = {
+        "today": _texts(["method", "digest"], list(today.digests.items())),
+        "lineages": _texts(["run_id", "input_methods", "lineage"], lineages),
+        "combined": _texts(["run_id", "digest"], digests),
+    }
+    with ExitStack() as stack:
+        for name, content in tables.items():
+            stack.enter_context(_registered(connection, name, content))
         # a view takes no parameters
         sql = statements("attempts").replace("{stale_seconds}", str(STALE_HEARTBEAT_SECONDS))
         connection.execute(sql)
 
 
-def _lineages(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
-    """(run, role -> method, lineage) of the runs that have inputs.
+def _related(
+    connection: duckdb.DuckDBPyConnection, today: Code
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """(run, role -> method, lineage) of the runs that have inputs; and (run, digest of today) of those,
+    and of the runs whose method is built on another.
 
     The lineage tells rows apart: role -> hash of the input's protocol, method, params and own
     lineage, its seed left out, so that replicates trained on replicates share one. An input run that
     is not in the store cannot be vouched for: its id stands in, and only runs that share it are
-    pooled.
+    pooled; and the newest digest counts as today's.
     """
+    some = "inputs <> '{}' OR list_contains($linked, method)"
     facts = connection.execute(
-        "SELECT DISTINCT run_id, protocol_hash, method, params, inputs FROM facts "
-        "WHERE inputs <> '{}' OR (SELECT bool_or(inputs <> '{}') FROM facts)"
+        "SELECT run_id, any_value(protocol_hash), any_value(method), any_value(params), "
+        "any_value(inputs), arg_max(digest, coalesce(finished, started, 0)) "
+        f"FILTER (WHERE digest <> '') FROM facts WHERE {some} "
+        f"OR (SELECT bool_or({some}) FROM facts) GROUP BY run_id",
+        {"linked": list(today.links)},
     ).fetchall()
     runs = {run: rest for run, *rest in facts}
     inputs = {run: msgspec.json.decode(rest[3], type=dict[str, str]) for run, rest in runs.items()}
     known: dict[str, str] = {}
+    digests: dict[str, str | None] = {}
 
     def identity(run: str, depth: int = 0) -> str:
         # honest chains are two or three long; a forged one must not exhaust the stack
@@ -446,13 +461,27 @@ def _lineages(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str
             known[run] = short_hash([*runs[run][:3], above]) if run in runs else run
         return known[run]
 
-    rows = []
+    def digest(run: str, depth: int = 0) -> str | None:
+        if run not in runs or depth > MAX_LINEAGE:
+            return None
+        if run not in digests:
+            _, method, params, _, newest = runs[run]
+            of = {role: digest(source, depth + 1) for role, source in inputs[run].items()}
+            whole = {role: found for role, found in of.items() if found is not None}
+            settings = msgspec.json.decode(params) if method in today.links else {}
+            now = today.digest(method, settings, whole) if len(whole) == len(of) else None
+            digests[run] = now or newest
+        return digests[run]
+
+    rows, combined = [], []
     for run, sources in inputs.items():
         if sources:
             methods = {role: runs[s][1] if s in runs else None for role, s in sources.items()}
             lineage = {role: identity(source) for role, source in sources.items()}
             rows.append((run, canonical(methods).decode(), canonical(lineage).decode()))
-    return rows
+        if sources or runs[run][1] in today.links:
+            combined.append((run, digest(run) or ""))
+    return rows, combined
 
 
 def _derive_statistics(

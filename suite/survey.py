@@ -14,10 +14,11 @@ import msgspec
 from suite.catalog import Catalog
 from suite.dispatch.batch import batches, jobs_folder, log_path
 from suite.dispatch.standing import Place, Standing, standing
-from suite.errors import RecordError, UserError
+from suite.errors import UserError
 from suite.hold import cancelled, worked_on
-from suite.plan import Item, finished_digest, look
-from suite.record import RUN_ID, Status, attempts, read
+from suite.inputs import digest_of
+from suite.plan import Item, look
+from suite.record import RUN_ID, Status, attempts, find_spec, finished_digest
 from suite.spec import RunSpec
 
 State = Literal["planned", "queued", "running", "stopped", "cancelled", "failed", "stale", "done"]
@@ -97,12 +98,20 @@ def survey(
     specs.update({run: hold.assignment.spec for run, hold in now.holds.items()})
     for run_id in _folders(root):
         if run_id not in specs:
-            spec = _spec(root, run_id)
+            spec = find_spec(root, run_id)
             if spec is not None:
                 specs[run_id] = spec
-    digests = catalog.digests()
     accepting = _accepting(catalog)
-    return [_state(root, spec, digests, accepting, now) for _, spec in sorted(specs.items())], now
+
+    def digest(spec: RunSpec) -> str:
+        try:
+            return digest_of(root, catalog, spec, specs)
+        except UserError:
+            return _own_digest(root, spec.run_id)
+
+    return [
+        _state(root, spec, digest(spec), accepting, now) for _, spec in sorted(specs.items())
+    ], now
 
 
 def pick(states: Sequence[RunState], prefixes: Iterable[str]) -> list[RunState]:
@@ -161,14 +170,13 @@ def _accepting(catalog: Catalog) -> Accepting:
 def _state(
     root: Path,
     spec: RunSpec,
-    digests: Mapping[str, str],
+    digest: str,
     accepting: Accepting,
     now: Standing,
 ) -> RunState:
     run_id = spec.run_id
     pairs = accepting.get(spec.protocol_hash, ())
     task, evaluation = pairs[0] if pairs else ("", "")
-    digest = digests.get(spec.method) or _own_digest(root, run_id)
     item = look(root, spec, digest, task, evaluation)
     names = tuple(name for name, _ in pairs)
     known = attempts(root, run_id)
@@ -209,7 +217,8 @@ def _state(
 
 
 def _own_digest(root: Path, run_id: str) -> str:
-    """Of a method that is not known here: whatever its newest attempt ran counts as today's."""
+    """Of a method (or an input run) that is not known here: whatever the newest attempt ran counts as
+    today's."""
     for attempt in reversed(attempts(root, run_id)):
         digest = finished_digest(attempt)
         status = attempt.status()
@@ -224,16 +233,3 @@ def _folders(root: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [name for name in names if RUN_ID.fullmatch(name)]
-
-
-def _spec(root: Path, run_id: str) -> RunSpec | None:
-    for attempt in reversed(attempts(root, run_id)):
-        try:
-            return read(RunSpec, attempt.path / "spec.json")
-        except (FileNotFoundError, RecordError):
-            pass
-        try:
-            return attempt.record().spec
-        except (FileNotFoundError, RecordError):
-            continue
-    return None

@@ -269,7 +269,7 @@ def _cell(cell: Mapping[str, float | None] | None, metric: Metric) -> str:
 
 
 def _cost(cost: Mapping[str, float | None]) -> str:
-    """Wall time of a run; passes per step where they are more than one."""
+    """Wall time of a run and its input runs; passes per step where they are more than one."""
     seconds, passes = cost["wall_seconds"], cost["passes_per_step"]
     if seconds is None:
         return "–"

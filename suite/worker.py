@@ -19,10 +19,11 @@ from pathlib import Path
 
 import msgspec
 
-from suite.catalog import Catalog, Source
-from suite.errors import DataError, UserError
+from suite.catalog import Catalog
+from suite.errors import DataError, InputError, UserError
 from suite.evaluate import evaluate_attempt
 from suite.hold import TakenOver, cancelled, run_lock, worked_on_by_another
+from suite.inputs import digest_of, take
 from suite.job import (
     JOB_VARIABLE,
     Assignment,
@@ -33,16 +34,18 @@ from suite.job import (
     Stopped,
     TimeLimit,
 )
-from suite.plan import finished_digest
+from suite.method import Method
 from suite.protocol import Protocol
-from suite.provenance import environment, method_digest, method_files
+from suite.provenance import environment
 from suite.record import (
     INFRASTRUCTURE,
     Attempt,
     Failure,
     FailureKind,
+    InputRun,
     Record,
     Status,
+    finished_digest,
 )
 
 
@@ -101,7 +104,7 @@ def _execute(
     report: Callable[[Report], None],
     stopping: Callable[[], bool],
 ) -> Report:
-    spec = assignment.spec
+    spec, root = assignment.spec, attempt.root
     protocol = catalog.protocols[spec.protocol_hash]
     finished = finished_digest(attempt) == assignment.digest
     if finished:
@@ -110,7 +113,7 @@ def _execute(
         evaluate_all(attempt, catalog, protocol)
         return Report(run_id=spec.run_id, state="done")
 
-    source = catalog.source(spec.method)
+    method = catalog.method(spec)
     attempt.create(spec)
     before = attempt.status()
     if before and before.failure and before.failure.kind not in INFRASTRUCTURE:
@@ -134,9 +137,8 @@ def _execute(
     )
     job = Job(
         spec=spec,
-        params=catalog.full_params(spec),
+        method=method,
         protocol=protocol,
-        source=source,
         attempt=attempt,
         device=assignment.device,
         data_root=Path(assignment.data_root) if assignment.data_root else None,
@@ -145,14 +147,16 @@ def _execute(
         status=status,
         report=report,
         stopping=stopping,
+        sets=assignment.sets,
     )
     # durable, unlike later heartbeats: it says whose code the checkpoint belongs to
     job.write("running", durable=True)
     try:
-        if method_digest(source.path) != assignment.digest:
-            raise UserError(f"{source.path} changed after the run was planned; run again")
-        source.check_infer()
-        _require_inferring(source, catalog, protocol)
+        job.inputs = take(root, catalog, spec)
+        if digest_of(root, catalog, spec) != assignment.digest:
+            raise UserError(f"{method.source.path} changed after the run was planned; run again")
+        method.check_infer()
+        _require_inferring(method, catalog, protocol)
         with job.alive():
             outcome = protocol.train(job)
             _store(job, outcome, assignment.digest)
@@ -173,12 +177,12 @@ def _execute(
     return Report(run_id=spec.run_id, state="done", step=outcome.cost.iterations)
 
 
-def _require_inferring(source: Source, catalog: Catalog, protocol: Protocol) -> None:
+def _require_inferring(method: Method, catalog: Catalog, protocol: Protocol) -> None:
     # before the training, not after it
     for task in catalog.tasks().values():
-        if protocol in task.protocols and not task.infers and source.infers:
+        if protocol in task.protocols and not task.infers and method.infers:
             raise UserError(
-                f"{source.path} brings an infer(), but task {task.name!r} keeps no scores to adapt"
+                f"{method.name} brings an infer(), but task {task.name!r} keeps no scores to adapt"
             )
 
 
@@ -190,7 +194,9 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
         attempt.write_weights(outcome.save_weights)
     for name, content in outcome.samples.items():
         attempt.write_sample(name, content)
-    flags = {*job.source.card.flags, *outcome.flags}
+    flags = {*job.method.flags, *outcome.flags}
+    inputs = {role: (one, one.record()) for role, one in job.inputs.items()}
+    before = [record.cost for _, record in inputs.values()]
     if facts.variant:
         flags.add("data-variant")
     job.require_owner()
@@ -200,13 +206,29 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
             attempt=attempt.number,
             spec=job.spec,
             digest=digest,
-            files=method_files(job.source.path),
-            infers=job.source.infers,
+            files=job.method.files,
+            infers=job.method.infers,
+            inputs={
+                role: InputRun(
+                    run_id=one.run_id,
+                    attempt=one.number,
+                    method=record.spec.method,
+                    digest=record.digest,
+                )
+                for role, (one, record) in inputs.items()
+            },
+            warnings=job.warnings,
             dataset=job.protocol.dataset.name,
             flags=sorted(flags),
             class_counts=list(facts.class_counts),
             classes=list(facts.classes),
-            cost=msgspec.structs.replace(outcome.cost, wall_seconds=round(job.elapsed, 3)),
+            cost=msgspec.structs.replace(
+                outcome.cost,
+                wall_seconds=round(job.elapsed, 3),
+                samples_seen=outcome.cost.samples_seen + sum(c.samples_seen for c in before),
+                gpu_hours=outcome.cost.gpu_hours + sum(c.gpu_hours for c in before),
+                input_seconds=sum(c.wall_seconds + c.input_seconds for c in before),
+            ),
             curves=dict(outcome.curves),
             rows=outcome.rows,
             environment={
@@ -262,6 +284,8 @@ def _kind(error: BaseException) -> FailureKind:
         return "timeout"
     if isinstance(error, DataError):
         return "bad-data"
+    if isinstance(error, InputError):
+        return "input"
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "oom"
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from suite.protocol import Budget, DataSet, Protocol
+from suite.provenance import Code
 from suite.record import (
     Attempt,
     Cost,
@@ -202,7 +203,7 @@ class Records:
         return [self.run(method, seed=s, mIoU=value, **more) for s, value in enumerate(values)]
 
     def ingest(self, today: Mapping[str, str] | None = None, rebuild: bool = False) -> IngestReport:
-        return ingest(self.root, {TASK.name: TASK}, today or {}, rebuild=rebuild)
+        return ingest(self.root, {TASK.name: TASK}, Code(today or {}), rebuild=rebuild)
 
 
 def edit(path: Path, **changes: Any) -> None:

@@ -94,7 +94,10 @@ def test_one_value_is_one_identity():
         check_value(card(default=0.0), "", "p", 10**400)
     with pytest.raises(UserError, match="not finite"):
         check_value(card(default=[1.0]), "", "p", [float("inf")])
-    assert parse_setting("m.p={[]:1}") == ("m", "p", "{[]:1}")
+    assert parse_setting("m.p={[]:1}") == ("m", "p", "{[]:1}", "{[]:1}")
+    assert parse_setting("m.p.q=1", ["m"]) == ("m", "p.q", 1, "1")
+    assert parse_setting("m.p.q=1", ["m", "m.p"]) == ("m.p", "q", 1, "1")
+    assert parse_setting("m.p.q=1") == ("m.p", "q", 1, "1")
 
 
 def test_damaged_evaluation_is_made_again(tmp_path):
@@ -141,15 +144,6 @@ def test_stray_folders_are_no_attempts(tmp_path):
     (tmp_path / "runs" / item.spec.run_id / "999999999999999999").mkdir()
     (tmp_path / "runs" / item.spec.run_id / "02").mkdir()
     assert [a.number for a in attempts(tmp_path, item.spec.run_id)] == [1]
-
-
-def test_input_runs_are_refused_not_ignored(tmp_path):
-    text = PLUGIN.format(name="mine", start=0.0)
-    text = text.replace('"title"', '"needs": {"inputs": {"teacher": "steady"}},\n    "title"')
-    (tmp_path / "mine.py").write_text(text)
-    catalog = Catalog.load([tmp_path / "mine.py"])
-    with pytest.raises(UserError, match=r"needs input runs \(teacher\)"):
-        plan_of(catalog, tmp_path, "mine")
 
 
 @pytest.mark.parametrize("name", ["record.json", "status.json"])

@@ -77,6 +77,8 @@ def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
     catalog = Catalog.load()
     task = catalog.task("longtail-cls")
     spec = catalog.spec("ce", catalog.protocol(task, "smoke"))
-    record = SimpleNamespace(infers=True, spec=spec, digest=catalog.digest("ce"), class_counts=[1])
+    record = SimpleNamespace(
+        infers=True, spec=spec, digest=catalog.code.digests["ce"], class_counts=[1]
+    )
     with pytest.raises(RecordError, match=r"'ce' has an infer\(\), which it has not"):
-        _infer(SimpleNamespace(path=tmp_path), record, task, catalog)
+        _infer(SimpleNamespace(path=tmp_path, root=tmp_path), record, task, catalog)

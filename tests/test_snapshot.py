@@ -34,7 +34,7 @@ def test_a_process_beside_the_copy_runs_the_copy(tmp_path, plugin):
     code = (
         "import suite, fake_task, sys; from pathlib import Path; from suite.catalog import Catalog;"
         "c = Catalog.load([Path(sys.argv[1])]);"
-        "print(suite.__file__, fake_task.__file__, c.digest('mine'), c.digest('steady'))"
+        "print(suite.__file__, fake_task.__file__, c.code.digests['mine'], c.code.digests['steady'])"
     )
     environment = {
         **os.environ,
@@ -48,7 +48,7 @@ def test_a_process_beside_the_copy_runs_the_copy(tmp_path, plugin):
     assert printed[0] == str(copy.path / "suite" / "__init__.py")
     assert printed[1] == str(copy.path / "fake_task.py")
     # the same digests as here, or a run made of the copy would be stale at once
-    assert printed[2:] == [method_digest(plugin), catalog.digest("steady")]
+    assert printed[2:] == [method_digest(plugin), catalog.code.digests["steady"]]
 
 
 def test_one_state_is_one_copy_and_an_edit_makes_another(tmp_path, plugin):

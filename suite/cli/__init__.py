@@ -18,6 +18,7 @@ from suite.cli import (
     logs,
     plan,
     predict,
+    prune,
     retry,
     run,
     show,
@@ -50,6 +51,7 @@ app.command()(baselines.baselines)
 app.command()(sites.sites)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
+app.command()(prune.prune)
 app.command()(config.config)
 app.command()(ingest.ingest)
 app.add_typer(data.app, name="data")

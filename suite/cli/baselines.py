@@ -45,7 +45,8 @@ def baselines(
         listing.append({"method": name, **preset, **shown, "flags": card.flags})
         listing[-1]["params"] = shown["params"]
         listing[-1]["preset"] = preset["params"]
-        listing[-1]["digest"] = catalog.digest(name)
+        listing[-1]["preset_protocol_defaults"] = preset["protocol_defaults"]
+        listing[-1]["digest"] = catalog.code.digests[name]
     if format == "json":
         print_json(listing)
         return

@@ -50,6 +50,7 @@ class Carrier:
     plugins: tuple[Path, ...] = ()
     checkpoint_seconds: float = 60.0
     time_limit: float | None = None
+    sets: tuple[str, ...] = ()
 
     def work(self, items: Iterable[Item]) -> list[Assignment]:
         """What the workers are to be told of these items."""
@@ -59,6 +60,7 @@ class Carrier:
             self.data_root,
             checkpoint_seconds=self.checkpoint_seconds,
             time_limit=self.time_limit,
+            sets=self.sets,
         )
 
     def here(self, make: MakePlan, slots: Sequence[Slot]) -> launch.Result:
@@ -81,7 +83,22 @@ class Carrier:
         progress.summary(result)
         if plan.count("queued"):
             _say(f"{plan.count('queued')} run(s) are in cluster jobs: python -m suite status")
+        self._mention_sets(plan)
         return result
+
+    def _mention_sets(self, plan: Plan) -> None:
+        """Say how runs that were finished before get the prediction sets that are asked for."""
+        for name in self.sets:
+            lacking = [
+                item.spec.run_id[:8]
+                for item in plan.items
+                if item.todo in ("done", "evaluate") and name not in item.attempt.prediction_sets()
+            ]
+            if lacking:
+                _say(
+                    f"{len(lacking)} run(s) were finished without prediction set {name}; to add it:\n"
+                    f"  python -m suite predict {' '.join(lacking)} --set {name} --root {self.root}"
+                )
 
     def look(self, make: MakePlan) -> Plan:
         """The plan, without writing anything."""
@@ -234,8 +251,14 @@ class Carrier:
 
 
 def _trainings(plan: Plan) -> list[Item]:
-    """What a cluster has to do of a plan: not what only has to be evaluated, nor what somebody is at."""
-    return [item for item in plan.items if item.todo in ("new", "resume", "retry")]
+    """What a cluster has to do of a plan: not what only has to be evaluated, nor what somebody is at, nor
+    what needs a run that somebody is at."""
+    taken = {item.spec.run_id for item in plan.items if item.todo == "running"}
+    return [
+        item
+        for item in plan.items
+        if item.todo in ("new", "resume", "retry") and not taken & {*item.spec.inputs.values()}
+    ]
 
 
 def _in_jobs(root: Path, settle: bool = True) -> Container[str]:

@@ -32,23 +32,20 @@ def config(
       Runner.from_cfg(Config.fromfile('aucseg.py')).train()"
     """
     from suite import settings
-    from suite.card import parse_setting
     from suite.catalog import Catalog
     from suite.engine.export import config_text
     from suite.errors import UserError
+    from suite.plan import split_settings
 
     catalog = Catalog.load(plugin)
     chosen = catalog.task(task)
     under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
-    overrides = {}
-    for text in set_:
-        name, key, value = parse_setting(text)
-        if name != method:
-            raise UserError(f"--set {text!r}: the config is of {method!r}")
-        overrides[key] = value
-    params = catalog.resolve(method, under, overrides)
+    overrides, _ = split_settings(catalog, set_)
+    if other := [name for name in overrides if name != method]:
+        raise UserError(f"--set {other[0]}.…: the config is of {method!r}")
+    spec = catalog.spec(method, under, seed, overrides.get(method))
     data = settings.find_data(under, settings.data_root(data_root))
-    text = config_text(catalog.source(method), under, params, seed, data)
+    text = config_text(catalog.method(spec), under, seed, data)
     if output is None:
         print(text)
         return

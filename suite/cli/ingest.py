@@ -32,7 +32,7 @@ def ingest(
 
     catalog = Catalog.load(plugin)
     folder = results_root(root)
-    report = store.ingest(folder, catalog.tasks(), catalog.digests(), rebuild=rebuild)
+    report = store.ingest(folder, catalog.tasks(), catalog.code, rebuild=rebuild)
     print(
         f"{store.store_path(folder)}: {report.attempts} attempts, {report.evaluations} evaluations, "
         f"{report.metrics} metric rows; {report.read} files read, {report.removed} gone, "

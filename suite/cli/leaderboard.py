@@ -71,7 +71,7 @@ def print_board(
     from suite.errors import UserError
     from suite.leaderboard import board
 
-    task, today = catalog.task(task_name), catalog.digests()
+    task = catalog.task(task_name)
     to_come = None
     try:
         to_come = catalog.protocol(task, protocol_name or settings.default_protocol(task.name))
@@ -81,14 +81,16 @@ def print_board(
             raise
     if protocol_name is not None and to_come is not None:
         protocol_name = to_come.name
-    report = store.ingest(root, catalog.tasks(), today)
+    report = store.ingest(root, catalog.tasks(), catalog.code)
     for refused in report.refused:
         # on stderr: the board on stdout may be piped into a file
         print(
             f"refused {tables.plain(refused.path)}: {tables.plain(refused.reason)}", file=sys.stderr
         )
     planned = [] if to_come is None else _planned(catalog, task, to_come)
-    rows = board(root, task, protocol=protocol_name, by=by, today=today, planned=planned)
+    rows = board(
+        root, task, protocol=protocol_name, by=by, today=catalog.code.alone, planned=planned
+    )
     if format == "table":
         tables.terminal(rows, task, console(), by)
     elif format == "json":

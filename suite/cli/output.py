@@ -73,11 +73,14 @@ def plan_table(plan: Mapping[str, Any]) -> None:
             run["attempt"],
             run["todo"] + (f" ({run['failure']['kind']})" if run["failure"] else ""),
             params(run["changed"]),
+            _needs(run),
         )
         for run in plan["runs"]
     ]
     title = f"{plan['task']} under {plan['protocol']}"
-    out.print(table(("run", "method", "seed", "attempt", "todo", "changed"), rows, title))
+    columns = ["run", "method", "seed", "attempt", "todo", "changed", "needs"]
+    shown = len(columns) if any(row[-1] for row in rows) else len(columns) - 1
+    out.print(table(columns[:shown], [row[:shown] for row in rows], title))
     out.print()
     for todo, count in plan["counts"].items():
         out.print(f"{count:>5} {todo:<9} {EXPLAIN[todo]}")
@@ -90,6 +93,12 @@ def plan_table(plan: Mapping[str, Any]) -> None:
         out.print(f"[yellow]cluster:[/] {clean(plan['cluster_problem'])}", soft_wrap=True)
     if plan["data_problem"]:
         out.print(f"[yellow]data:[/] {clean(plan['data_problem'])}", soft_wrap=True)
+
+
+def _needs(run: Mapping[str, Any]) -> str:
+    """The runs that one needs, or for whom it is there."""
+    needed = params(run["inputs"])
+    return f"(for {run['input_of']}) {needed}".strip() if run["input_of"] else needed
 
 
 def params(values: Mapping[str, Any]) -> str:

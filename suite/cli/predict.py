@@ -10,19 +10,19 @@ from suite.cli.options import DataRoot, Plugins, Root
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="Run id, or the first few digits of it.")],
+    runs: Annotated[list[str], typer.Argument(help="Run ids, or the first few digits of them.")],
     set_: Annotated[str, typer.Option("--set", help="Prediction set, see `tasks --format json`.")],
     root: Root = None,
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
-    """Add a prediction set to a finished run, from its kept weights, and evaluate again.
+    """Add a prediction set to finished runs, from their kept weights, and evaluate again.
 
     \b
     Examples:
       python -m suite predict 3f2a9c --set train
-      python -m suite predict 3f2a9c --set val --data-root ~/data
+      python -m suite predict 3f2a9c 1b7d20 --set sharpness --data-root ~/data
     """
     from suite import settings
     from suite.catalog import Catalog
@@ -32,7 +32,9 @@ def predict(
 
     results = settings.results_root(root)
     catalog = Catalog.load(plugin)
-    attempt = newest_finished(results, find_run(results, run))
-    predict_set(attempt, catalog, set_, settings.data_root(data_root), device)
+    # all that can be wrong with a name, before the first is begun
+    chosen = [newest_finished(results, find_run(results, run)) for run in runs]
+    for attempt in chosen:
+        predict_set(attempt, catalog, set_, settings.data_root(data_root), device)
+        print(f"{attempt.path / 'predictions.npz'}: set {set_!r} stored and evaluated", flush=True)
     update_store(results, catalog)
-    print(f"{attempt.path / 'predictions.npz'}: set {set_!r} stored and evaluated")

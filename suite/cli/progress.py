@@ -95,6 +95,10 @@ class Progress:
             self._bars.update(self._suite, completed=self.finished, eta=eta)
 
     def _advance(self, report: Report) -> None:
+        if report.warning:
+            name = self.names.get(report.run_id, report.run_id)
+            self.console.print(f"[yellow]warning:[/] {escape(name)}: {clean(report.warning)}")
+            return
         now = time.monotonic()
         run_id, total = report.run_id, report.total
         since, first = self._started.setdefault(run_id, (now, report.step))
@@ -138,6 +142,11 @@ class Progress:
                 f"{stale} run(s) are stale: their method's code has changed since. To train them "
                 f"again:\n  {escape(command)} --stale"
             )
+        if waiting := plan.count("waiting"):
+            console.print(
+                f"{waiting} run(s) wait for a run that has failed, is stale or in a cluster job; see:\n"
+                f"  {escape(_plan_command())}"
+            )
         if result.unfinished:
             console.print(
                 f"{len(result.unfinished)} run(s) were cancelled or stopped meanwhile; to go on:\n"
@@ -170,6 +179,17 @@ def _retry_command(result: Result) -> str:
         for word in (option, value)
     ]
     return "python -m suite retry " + shlex.join([*named, *kept])
+
+
+def _plan_command() -> str:
+    """`plan` for what this command wants."""
+    kept = [
+        word
+        for option, value in itertools.pairwise(sys.argv[2:])
+        if option in ("--task", "--protocol", "--method", "--seeds", "--set", "--root", "--plugin")
+        for word in (option, value)
+    ]
+    return "python -m suite plan " + shlex.join(kept)
 
 
 def _own_command(without: str = "") -> str:

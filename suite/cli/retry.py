@@ -300,13 +300,13 @@ def _wanted(run: RunState, kinds: Sequence[str], named: bool) -> bool:
 
 def _again(catalog: Catalog, run: RunState) -> Item:
     """The run as it is to be carried out: in its attempt where that can go on, else in a new one."""
+    from suite.inputs import digest_of
     from suite.plan import look
 
     if run.item.work:
         return run.item
-    digest = catalog.digest(run.spec.method)
-    attempt = run.item.attempt
-    return look(attempt.root, run.spec, digest, "", "", fresh=True)
+    root = run.item.attempt.root
+    return look(root, run.spec, digest_of(root, catalog, run.spec), "", "", fresh=True)
 
 
 def _without(plan: Plan, queued: Container[str]) -> Plan:

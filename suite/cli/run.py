@@ -73,6 +73,15 @@ def run(
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Least time between two resume checkpoints of a run.")
     ] = 60.0,
+    predict: Annotated[
+        list[str],
+        typer.Option(
+            "--predict",
+            metavar="SET",
+            help="A further prediction set to store of every run, see `tasks --format json`; repeatable.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     on: On = "local",
     site_name: SiteName = None,
     partition: Partition = None,
@@ -100,6 +109,9 @@ def run(
       python -m suite run --task longtail-seg --method ce --method aucseg --seeds 0,1,2
       python -m suite run --task longtail-seg --protocol camvid:half --data-root ~/data
       python -m suite run --task longtail-seg --method focal --set focal.gamma=1.0
+      python -m suite run --task longtail-cls --method sse-sam --set sse-sam.loss=ldam
+      python -m suite run --task longtail-cls --method crt --set crt.stage1=sse-sam
+      python -m suite run --task longtail-cls --predict sharpness
       python -m suite run --task longtail-seg --plugin my_method.py
       python -m suite run --task longtail-seg --on slurm --partition gpu --gpus-per-node 1 --time 4:00:00
       python -m suite run --task longtail-seg --on slurm --site lab --seeds 0-4 --dry-run
@@ -110,6 +122,7 @@ def run(
     from suite.dispatch.submission import Request
     from suite.errors import UserError
     from suite.plan import describe, make_plan
+    from suite.predict import extra_sets
 
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise UserError(f"--time-limit {time_limit:g}: minutes, more than 0")
@@ -143,6 +156,7 @@ def run(
     chosen = catalog.task(task)
     under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
     wanted_seeds = parse_seeds(seeds)
+    sets = extra_sets(under, predict)
 
     def make(queued: Container[str]) -> Plan:
         return make_plan(
@@ -165,6 +179,7 @@ def run(
         plugins,
         checkpoint_seconds,
         time_limit and time_limit * 60,
+        sets,
     )
     if site is None:
         from suite.dispatch.local import make_slots

@@ -71,6 +71,14 @@ def show(
         + (" + uncommitted changes" if git.get("dirty") else ""),
         soft_wrap=True,
     )
+    for role, source in record["inputs"].items():
+        out.print(
+            f"{clean(role):<11} run {clean(source['run_id'])}, attempt {source['attempt']}, of "
+            f"{clean(source['method'])}; {duration(cost['input_seconds'])} in all",
+            soft_wrap=True,
+        )
+    for warning in record["warnings"]:
+        out.print(f"[yellow]warning[/]     {clean(warning)}", soft_wrap=True)
     if record["flags"]:
         out.print(f"flags       {clean(' '.join(record['flags']))}")
     for evaluation in facts["evaluations"]:

@@ -65,7 +65,9 @@ class CarryOut:
         moved: list[str] = []
 
         def heard(report: Report) -> None:
-            if report.state == "running":
+            if report.warning:
+                print(f"longtail: run {report.run_id} warning: {report.warning}", flush=True)
+            elif report.state == "running":
                 moved.append(report.run_id)
             else:
                 kind = f"({report.failure.kind}) {report.failure.message}" if report.failure else ""

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,7 +109,8 @@ class _Process:
 class LocalDispatch:
     """Carries out assignments on `slots`; never more at a time than there are slots.
 
-    One run's failure never stops the others. A run whose process dies, or that fails for a reason in
+    A run begins when the input runs that are among the assignments are through, however they ended: the
+    worker says what is missing. One run's failure never stops the others. A run whose process dies, or that fails for a reason in
     `record.RETRIED`, is taken up again from its checkpoint, `MAX_TRIES` times in all. A run that
     another process holds is looked at again until that one is through. When `stopping()` turns true
     the workers checkpoint and stop; after `grace` seconds they are killed.
@@ -129,6 +130,7 @@ class LocalDispatch:
         is missing from the result; `interrupted` is then True."""
         self.interrupted = False
         waiting = deque(assignments)
+        open_runs = {assignment.spec.run_id for assignment in assignments}
         later: list[tuple[float, int, Assignment]] = []
         order = itertools.count()
         tries: dict[str, int] = {}
@@ -145,9 +147,9 @@ class LocalDispatch:
                     break
                 while later and later[0][0] <= time.monotonic():
                     waiting.append(heapq.heappop(later)[-1])
-                while waiting and (free or idle):
+                while (free or idle) and (following := _next(waiting, open_runs)):
                     worker = free.pop() if free else self._start(idle.pop())
-                    worker.current, worker.since = waiting.popleft(), time.monotonic()
+                    worker.current, worker.since = following, time.monotonic()
                     working.append(worker)
                     self._send(worker, worker.current)
                 self._end_hung(working)
@@ -190,6 +192,7 @@ class LocalDispatch:
                 if died and report.failure is not None:
                     leave_failure(assignment, report.failure)
                 final[report.run_id] = report
+                open_runs.discard(report.run_id)
                 self.on_report(report)
         except KeyboardInterrupt:
             self.interrupted = True
@@ -279,6 +282,36 @@ class LocalDispatch:
             pass
         for worker in working:
             worker.process.kill()
+
+
+def _next(waiting: deque[Assignment], open_runs: Container[str]) -> Assignment | None:
+    """Take out the first whose input runs are not open; None where there is none (yet)."""
+    for place, assignment in enumerate(waiting):
+        if not any(run_id in open_runs for run_id in assignment.spec.inputs.values()):
+            del waiting[place]
+            return assignment
+    return None
+
+
+def chains(work: Sequence[Assignment]) -> list[list[Assignment]]:
+    """`work` in groups that hold every run together with its input runs, each in the order of `work`."""
+    place = {assignment.spec.run_id: i for i, assignment in enumerate(work)}
+    leader = list(range(len(work)))
+
+    def first(i: int) -> int:
+        while leader[i] != i:
+            i = leader[i]
+        return i
+
+    for i, assignment in enumerate(work):
+        for run_id in assignment.spec.inputs.values():
+            if run_id in place:
+                one, other = sorted((first(i), first(place[run_id])))
+                leader[other] = one
+    groups: dict[int, list[Assignment]] = {}
+    for i, assignment in enumerate(work):
+        groups.setdefault(first(i), []).append(assignment)
+    return list(groups.values())
 
 
 def _death(worker: _Process, assignment: Assignment, tries: Mapping[str, int]) -> Report:

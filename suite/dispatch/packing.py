@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from suite.dispatch.local import chains
 from suite.errors import UserError
 from suite.job import Assignment
 from suite.sites import Site
@@ -45,7 +46,7 @@ def pack(
     measured: Mapping[str, Measured],
     rough_seconds: float | None,
 ) -> Packing:
-    """Divide `work` into jobs.
+    """Divide `work` into jobs. A run goes into the job of its input runs.
 
     Args:
         threads: CPU threads of a run.
@@ -57,31 +58,42 @@ def pack(
     """
     memory = [measured.get(a.spec.method, Measured()).memory for a in work]
     slots, room = _slots(site, threads, workers, memory)
+    together = chains(work)
     if isinstance(site.pack, int):
-        jobs = [list(work[i : i + site.pack]) for i in range(0, len(work), site.pack)]
-        return Packing(jobs, slots, f"{site.pack} run(s) a job, {room}")
-    each = [
-        1.0 if a.evaluate_only else measured.get(a.spec.method, Measured()).seconds or rough_seconds
+        return Packing(_fill(together, site.pack), slots, f"{site.pack} run(s) a job, {room}")
+    each = {
+        a.spec.run_id: 1.0
+        if a.evaluate_only
+        else measured.get(a.spec.method, Measured()).seconds or rough_seconds
         for a in work
-    ]
+    }
     target = TARGET_SECONDS
     if site.minutes is not None:
         target = min(target, TIME_SHARE * 60 * site.minutes)
-    jobs, used = [], 0.0
-    for assignment, seconds in zip(work, each, strict=True):
-        if seconds is None:
-            # nothing is known: one round of its slots
-            cost = target
-        else:
-            cost = min(seconds * MARGIN, target)
+    jobs: list[list[Assignment]] = []
+    used = 0.0
+    for group in together:
+        # where nothing is known: one round of its slots
+        costs = (each[a.spec.run_id] for a in group)
+        cost = sum(target if c is None else min(c * MARGIN, target) for c in costs)
         if not jobs or used + cost > target * slots:
             jobs.append([])
             used = 0.0
-        jobs[-1].append(assignment)
+        jobs[-1] += group
         used += cost
-    known = any(seconds is not None for seconds in each)
+    known = any(seconds is not None for seconds in each.values())
     basis = f"filled up to {target / 60:.0f} min, with {MARGIN - 1:.0%} margin"
     return Packing(jobs, slots, f"{room}; {basis if known else 'nothing measured yet'}")
+
+
+def _fill(groups: Sequence[list[Assignment]], size: int) -> list[list[Assignment]]:
+    """Jobs of `size` runs, more only where a run and its input runs are more."""
+    jobs: list[list[Assignment]] = []
+    for group in groups:
+        if not jobs or len(jobs[-1]) + len(group) > size:
+            jobs.append([])
+        jobs[-1] += group
+    return jobs
 
 
 def _slots(

@@ -15,6 +15,7 @@ from suite import snapshot
 from suite.catalog import Catalog
 from suite.dispatch import slurm
 from suite.dispatch.batch import Batch, jobs_folder, new_id, user
+from suite.dispatch.local import chains
 from suite.dispatch.packing import Measured, Packing, pack
 from suite.errors import UserError
 from suite.job import Assignment
@@ -105,9 +106,10 @@ def submit(
 
 
 def renew(batch: Batch, work: Sequence[Assignment]) -> Batch:
-    """A batch for runs that `batch` has lost: one job each, the same request and the same code."""
+    """A batch for runs that `batch` has lost: one job each, or with their input runs if those are lost
+    too; the same request and the same code."""
     now = time.time()
-    jobs = [[msgspec.structs.replace(assignment, wanted=now)] for assignment in work]
+    jobs = [[msgspec.structs.replace(a, wanted=now) for a in group] for group in chains(work)]
     return msgspec.structs.replace(
         batch, id=new_id(now), state="submitting", created=now, jobs=jobs, ids=[]
     )

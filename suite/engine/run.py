@@ -14,19 +14,22 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
+from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmengine.visualization import Visualizer
 
 from suite.engine import weights
 from suite.engine.hooks import JobHook, MonitorHook
-from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
-from suite.errors import RecordError, UserError
+from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, bare_model
+from suite.errors import InputError, MethodWarning, RecordError, UserError
 from suite.job import Job, NonFiniteLoss, Outcome
 from suite.protocol import Facts
 from suite.record import Cost, MetricRow
 
+PREDICTION_KEYS = ("prediction_dataloaders", "prediction_hooks")
+"""Keys of a config that say how prediction sets other than the test set are made: from a data loader, or
+by a hook with `after_train(runner)` and `arrays()`."""
 ENGINE_IMPORTS = ("suite.engine.data", "suite.engine.stages", "suite.engine.selection")
 """Modules whose components a resolved config names."""
 
@@ -38,12 +41,17 @@ class SuiteRunner(Runner):
     """mmengine's Runner with the suite's resume, without the environment dump (ours is the record's)."""
 
     resume_hook: ResumeHook | None = None
+    start_from: Mapping[str, Any] | None = None
     _has_loaded: bool
 
     def load_or_resume(self) -> None:
         # called after the initial weights are drawn and before the loop starts
         if self.resume_hook is not None and not self._has_loaded:
             self._has_loaded = self.resume_hook.load(self)
+        if self.start_from is not None and not self._has_loaded:
+            path, skip = Path(self.start_from["weights"]), self.start_from.get("skip", ())
+            weights.restore(bare_model(self), path, skip)
+            self._has_loaded = True
 
     def _log_env(self, env_cfg: Any) -> None:
         pass
@@ -61,7 +69,8 @@ def resolve_config(
     """The config of a run: the protocol's, changed by the method, with the suite's data seeding.
 
     mmengine's own tools accept it. `imports` are modules to be imported before it is built, besides
-    the base config's own. Raises UserError if the method changes what the protocol fixes: data, test,
+    the base config's own. `cfg.start_from`, which a method with input runs may set (weights, a path, and
+    skip, beginnings of the names that keep their fresh values), is for `SuiteRunner`. Raises UserError if the method changes what the protocol fixes: data, test,
     backbone and, without `extra_budget` on its card, the budget.
     """
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
@@ -99,7 +108,7 @@ def _fixed(cfg: Config) -> dict[str, Any]:
         "test_evaluator",
         "val_dataloader",
         "val_evaluator",
-        "prediction_dataloaders",
+        *PREDICTION_KEYS,
         "model.backbone",
     )
     found = {}
@@ -116,6 +125,11 @@ def train(job: Job) -> Outcome:
     threads = job.protocol.threads
     torch.set_num_threads(threads)
     cfg, facts = _config(job)
+    for role, attempt in job.inputs.items():
+        if attempt.record().data != dict(facts.observed):
+            raise InputError(
+                f"its {role} run {attempt.run_id} was trained on another copy of the data than this"
+            )
     on_gpu = job.device.startswith("cuda")
     _reset_peak_memory(on_gpu)
     with _runner(job, cfg) as runner:
@@ -123,31 +137,36 @@ def train(job: Job) -> Outcome:
             job.attempt.checkpoint_dir, job.checkpoint_seconds, allowed=job.require_owner
         )
         monitor = MonitorHook()
-        runner.resume_hook = resume
+        runner.resume_hook, runner.start_from = resume, cfg.get("start_from")
         for hook in (monitor, RestoreGeneratorsHook(resume), resume, JobHook(job, resume)):
             runner.register_hook(hook)
         begun = job.elapsed
-        job.write("running", step=job.status.step, total=facts.iterations)
+        job.write("running", step=job.status.step, total=runner.max_iters)
         runner.train()
         train_seconds = job.elapsed - begun
         if not all(bool(torch.isfinite(p).all()) for p in runner.model.parameters()):
             raise NonFiniteLoss(runner.max_iters, "a weight")
         begun = job.elapsed
         arrays, samples, rows = _test(runner)
+        test_seconds = job.elapsed - begun
         model = runner.model
+        passes = getattr(runner.optim_wrapper, "passes_per_step", job.method.passes)
         return Outcome(
             facts=facts,
             cost=Cost(
                 parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-                passes_per_step=job.source.card.needs.passes,
+                passes_per_step=round(passes, 4),
                 iterations=runner.max_iters,
                 samples_seen=cfg.train_dataloader.batch_size * runner.max_iters,
                 train_seconds=round(job.status.elapsed + train_seconds, 3),
-                test_seconds=round(job.elapsed - begun, 3),
+                test_seconds=round(test_seconds, 3),
                 gpu_hours=round(job.elapsed / 3600, 5) if on_gpu else 0.0,
                 peak_memory_bytes=_peak_memory(on_gpu),
             ),
-            predictions={"test": arrays},
+            predictions={
+                "test": arrays,
+                **{name: _other_set(runner, cfg, name) for name in job.sets},
+            },
             curves=monitor.curves,
             save_weights=lambda path: weights.save(weights.model_weights(model), path),
             samples=samples,
@@ -159,32 +178,53 @@ def train(job: Job) -> Outcome:
 def predict(job: Job, name: str) -> Mapping[str, Any]:
     """Arrays of the prediction set `name`, from the run's kept weights."""
     torch.set_num_threads(job.protocol.threads)
-    path = job.attempt.path / "weights.safetensors"
+    path = job.attempt.weights
     if not path.exists():
         raise RecordError(f"{path}: no kept weights; train the run again with --fresh")
     cfg, facts = _config(job)
     if dict(facts.observed) != job.attempt.record().data:
         raise UserError(f"run {job.spec.run_id} was trained on another copy of the data than this")
-    if name != "test":
-        cfg.test_dataloader = cfg.prediction_dataloaders[name]
     with _runner(job, cfg) as runner:
         weights.restore(runner.model, path)
-        arrays, _, _ = _test(runner)
-    return arrays
+        if name == "test":
+            return _test(runner)[0]
+        return _other_set(runner, cfg, name)
+
+
+def _other_set(runner: SuiteRunner, cfg: Config, name: str) -> dict[str, Any]:
+    """Arrays of a prediction set beside the test set, with the model as it is."""
+    hooks = cfg.get("prediction_hooks") or {}
+    if name in hooks:
+        hook = HOOKS.build(hooks[name])
+        hook.after_train(runner)
+        arrays: dict[str, Any] = hook.arrays()
+        return arrays
+    loader = runner.build_dataloader(cfg.prediction_dataloaders[name], seed=runner.seed)
+    kept = runner.test_loop.dataloader
+    runner.test_loop.dataloader = loader
+    try:
+        return _test(runner)[0]
+    finally:
+        runner.test_loop.dataloader = kept
 
 
 def _config(job: Job) -> tuple[Config, Facts]:
-    module = job.source.load()
-    imports = [job.source.module] if job.source.module else []
-    return resolve_config(
-        job.protocol.build,
-        job.data(),
-        module.configure,
-        job.params,
-        job.spec.seed,
-        imports,
-        extra_budget=job.source.card.needs.extra_budget,
-    )
+    inputs = {role: attempt.weights for role, attempt in job.inputs.items()}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MethodWarning)
+        cfg, facts = resolve_config(
+            job.protocol.build,
+            job.data(),
+            lambda cfg, facts: job.method.configure(cfg, facts, inputs),
+            {},
+            job.spec.seed,
+            job.method.modules,
+            extra_budget=job.method.extra_budget,
+        )
+    for one in caught:
+        if issubclass(one.category, MethodWarning):
+            job.warn(str(one.message))
+    return cfg, facts
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The one way weights and checkpoints come in: safetensors, or torch.load(weights_only=True)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,18 @@ def save(weights: dict[str, torch.Tensor], path: Path) -> None:
     save_file(weights, path)
 
 
-def restore(model: torch.nn.Module, path: Path) -> None:
-    """Load kept weights into a model of the same shape. Raises UserError where they do not fit."""
-    weights = load(path)
+def restore(model: torch.nn.Module, path: Path, skip: Sequence[str] = ()) -> None:
+    """Load kept weights into a model of the same shape; names that begin with one in `skip` are left as
+    they are. Raises UserError where the rest does not fit."""
+    left = tuple(skip)
+    weights = {key: value for key, value in load(path).items() if not key.startswith(left)}
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         text = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: does not fit the network ({text})") from None
-    missing = [key for key in missing if not key.startswith("data_preprocessor.")]
+    missing = [key for key in missing if not key.startswith(("data_preprocessor.", *left))]
     if missing or unexpected:
         odd = (missing or unexpected)[0]
-        raise UserError(f"{path}: does not fit the network ({odd!r} and {len(missing) - 1} more)")
+        more = len(missing) + len(unexpected) - 1
+        raise UserError(f"{path}: does not fit the network ({odd!r} and {more} more)")

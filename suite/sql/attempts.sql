@@ -1,6 +1,6 @@
 -- facts -> attempts: which row an attempt belongs to, which attempt of a run counts.
--- Reads the registered tables `today` (method, digest) and `lineages` (run_id, input_methods,
--- lineage).
+-- Reads the registered tables `today` (method, digest), `lineages` (run_id, input_methods, lineage) and
+-- `combined` (run_id, digest): today's digest of the runs that other methods' code is part of.
 
 -- The digest that counts for each method: today's; where the method is not known today, its newest.
 CREATE OR REPLACE TABLE digests AS
@@ -18,7 +18,8 @@ GROUP BY f.method;
 CREATE OR REPLACE TEMP TABLE keyed AS
 SELECT
     -- an attempt killed before its first heartbeat has no digest yet; it would have run today's
-    f.* REPLACE (coalesce(nullif(f.digest, ''), d.digest) AS digest),
+    f.* REPLACE (coalesce(nullif(f.digest, ''), c.digest, d.digest) AS digest),
+    coalesce(c.digest, d.digest) AS digest_today,
     coalesce(l.input_methods, '{}') AS input_methods,
     coalesce(l.lineage, '{}')
         -- trained on another copy of the data: comparable by eye, not to be averaged with the rest
@@ -26,6 +27,7 @@ SELECT
         AS lineage
 FROM facts f
 JOIN digests d USING (method)
+LEFT JOIN combined c USING (run_id)
 LEFT JOIN lineages l USING (run_id);
 
 INSERT INTO board_rows
@@ -42,14 +44,13 @@ FROM (
 CREATE OR REPLACE TABLE attempt_rows AS
 SELECT
     r.row_id,
-    k.* EXCLUDE (lineage),
-    k.digest = d.digest AS today,
+    k.* EXCLUDE (lineage, digest_today),
+    k.digest = k.digest_today AS today,
     -- newest finished attempt per run and digest; older ones are superseded, never pooled
     k.recorded AND k.attempt = max(CASE WHEN k.recorded THEN k.attempt END)
         OVER (PARTITION BY k.run_id, k.digest) AS counted
 FROM keyed k
-JOIN board_rows r USING (protocol_hash, method, params, lineage, digest)
-JOIN digests d ON d.method = k.method;
+JOIN board_rows r USING (protocol_hash, method, params, lineage, digest);
 
 -- Whether a running attempt still lives depends on the clock, so it is said when it is asked.
 CREATE OR REPLACE VIEW attempts AS

@@ -38,7 +38,7 @@ replicates AS (
         any_value(parameters) FILTER (WHERE counted) AS parameters,
         any_value(passes_per_step) FILTER (WHERE counted) AS passes_per_step,
         any_value(train_seconds) FILTER (WHERE counted) AS train_seconds,
-        any_value(wall_seconds) FILTER (WHERE counted) AS wall_seconds,
+        any_value(wall_seconds + input_seconds) FILTER (WHERE counted) AS wall_seconds,
         any_value(gpu_hours) FILTER (WHERE counted) AS gpu_hours,
         any_value(peak_memory_bytes) FILTER (WHERE counted) AS peak_memory_bytes
     FROM chosen

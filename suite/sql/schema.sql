@@ -41,7 +41,8 @@ CREATE TABLE facts (
     train_seconds DOUBLE,
     wall_seconds DOUBLE,
     gpu_hours DOUBLE,
-    peak_memory_bytes BIGINT
+    peak_memory_bytes BIGINT,
+    input_seconds DOUBLE
 );
 
 CREATE TABLE evaluations (

@@ -43,8 +43,8 @@ FACTS = Facts(
 
 
 def train(job: Job) -> Outcome:
-    module = job.source.load()
-    behaviour = module.configure(None, FACTS, **job.params)
+    inputs = {role: attempt.weights for role, attempt in job.inputs.items()}
+    behaviour = job.method.configure({}, FACTS, inputs)
     begun = time.monotonic()
     checkpoint = job.attempt.checkpoint_dir / "state.json"
     generator = random.Random(job.spec.seed)
@@ -85,6 +85,7 @@ def train(job: Job) -> Outcome:
         cost=Cost(parameters=1, iterations=STEPS, train_seconds=time.monotonic() - begun),
         predictions={"test": {"score": np.array([score])}},
         curves={"total": [(STEPS, total)]},
+        save_weights=lambda path: path.write_text(repr(score)),
         environment={"visible": os.environ.get("CUDA_VISIBLE_DEVICES", "")},
     )
 
