@@ -34,6 +34,48 @@ def test_a_packed_suite_equals_the_local_one(lab, undisturbed):
     assert len(list(lab.root.glob("jobs/2*"))) == 1
 
 
+SECOND = """
+CARD = {
+    "title": "Second stage",
+    "tasks": ["fake"],
+    "names": {"second": {"summary": "goes on where another run ended"}},
+    "needs": {"inputs": {"stage1": "steady"}},
+}
+
+
+def configure(cfg, facts, *, inputs):
+    with open(inputs["stage1"]) as file:
+        return {"start": float(file.read()), "sleep": 0.0, "at": 0, "what": "none"}
+"""
+
+
+def test_a_run_goes_into_the_job_of_the_run_it_needs(lab):
+    plugin = lab.root.parent / "second.py"
+    plugin.write_text(SECOND)
+    second = ("run", "--task", "fake", "--method", "second", "--plugin", str(plugin))
+    done = lab.suite(*second, *SLURM, "--seeds", "0,1", "--pack", "1", "--wait")
+    assert "4 run(s) submitted to ci in 2 job(s)" in done.stderr
+    (batch,) = lab.root.glob("jobs/2*/batch.json")
+    for job in json.loads(batch.read_bytes())["jobs"]:
+        stage1, after = (assignment["spec"] for assignment in job)
+        assert (stage1["method"], after["method"]) == ("steady", "second")
+        record = json.loads(
+            next(lab.root.glob(f"runs/{run_of(lab, after)}/1/record.json")).read_bytes()
+        )
+        assert record["inputs"]["stage1"]["run_id"] == after["inputs"]["stage1"]
+        assert record["spec"]["seed"] == stage1["seed"]
+
+
+def run_of(lab, spec):
+    """Id of the run with that spec."""
+    (found,) = (
+        path.parent.parent.name
+        for path in lab.root.glob("runs/*/1/spec.json")
+        if json.loads(path.read_bytes()) == spec
+    )
+    return found
+
+
 def test_the_smoke_suite_as_an_array(lab):
     smoke = (
         "run",
