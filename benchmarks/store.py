@@ -18,6 +18,7 @@ import msgspec
 
 from suite.leaderboard import board
 from suite.protocol import Budget, DataSet, Protocol
+from suite.provenance import Code
 from suite.record import Cost, Evaluation, MetricRow, Record, Status
 from suite.spec import RunSpec
 from suite.store import ingest
@@ -138,7 +139,7 @@ def timed(repeat: int, call: Callable[[], object]) -> tuple[float, float]:
 
 def measure(root: Path, runs: int, rows: int, repeat: int) -> list[tuple[str, str]]:
     task = make_task(-(-runs // (SEEDS * BOARD)))
-    tasks, today = {task.name: task}, {f"method-{k}": "d1" for k in range(BOARD)}
+    tasks, today = {task.name: task}, Code({f"method-{k}": "d1" for k in range(BOARD)})
     write_runs(root, task, runs, rows)
     full, _ = timed(repeat, lambda: ingest(root, tasks, today, rebuild=True))
     same, _ = timed(repeat, lambda: ingest(root, tasks, today))
@@ -151,7 +152,7 @@ def measure(root: Path, runs: int, rows: int, repeat: int) -> list[tuple[str, st
     one, _ = timed(repeat, one_more)
 
     def show(protocol: str | None) -> None:
-        board(root, task, protocol=protocol, by=None, today=today, planned=[])
+        board(root, task, protocol=protocol, by=None, today=today.alone, planned=[])
 
     whole, worst = timed(repeat, lambda: show(None))
     single, _ = timed(repeat, lambda: show(task.protocols[0].name))

@@ -31,6 +31,17 @@ TASK = Task(
             name="auc_ovo",
             summary="mean over class pairs of the AUC of one against the other (Hand and Till 2001)",
         ),
+        Metric(
+            name="hessian_max",
+            higher_is_better=False,
+            unit="nats",
+            summary="largest Hessian eigenvalue of a group's training loss: sharpness",
+        ),
+        Metric(
+            name="hessian_min",
+            unit="nats",
+            summary="smallest Hessian eigenvalue of a group's training loss: below 0 at a saddle",
+        ),
     ),
     primary=("balanced_accuracy", "top1[group=tail]"),
     columns=(

@@ -73,6 +73,8 @@ def evaluate(
 ) -> list[MetricRow]:
     """Rows of every stored prediction set; those of sets other than `test` carry `split=NAME`.
 
+    The set `sharpness` holds no predictions; its rows are of the training loss, `split=train`.
+
     Where the method brings its own inference, the rows are those of the scores it makes of the
     stored logits, read as logits themselves; the rows of the stored ones carry `scores=unadapted`.
     Of a capped set `auc_ovo` is left out, and so is, as null, what needs the dropped classes: `nll`
@@ -84,6 +86,9 @@ def evaluate(
     names = settings["classes"]
     rows: list[MetricRow] = []
     for name, arrays in predictions.items():
+        if name == "sharpness":
+            rows += _curvature(arrays, members)
+            continue
         where = {} if name == "test" else {"split": name}
         label, capped = checked(arrays, len(names))
         plain = (
@@ -240,6 +245,27 @@ def _rows(
         if auc is not None:
             rows.append(_row("auc_ovo", _mean(auc[ids]), here))
     rows += [_row("recall", recall[c], where, name) for c, name in enumerate(names)]
+    return rows
+
+
+def _curvature(arrays: Mapping[str, Array], members: Mapping[str, list[int]]) -> list[MetricRow]:
+    """Rows of what `sharpness.SharpnessHook` stores. Raises RecordError for arrays of another form."""
+    names = arrays.get("group")
+    if names is None or names.ndim != 1 or names.dtype.kind != "U":
+        raise RecordError("stored sharpness holds no list of group names")
+    found = [str(name) for name in names]
+    odd = [name for name in found if name not in members or found.count(name) > 1]
+    if odd:
+        raise RecordError(
+            f"stored sharpness is of group {odd[0][:40]!r}, expected {', '.join(members)}, once each"
+        )
+    rows = []
+    for metric, key in {"hessian_max": "lambda_max", "hessian_min": "lambda_min"}.items():
+        values = arrays.get(key)
+        if values is None or values.shape != names.shape or values.dtype.kind != "f":
+            raise RecordError(f"stored sharpness: {key} is not {len(names)} floats")
+        for group, value in zip(found, values, strict=True):
+            rows.append(_row(metric, value, {"split": "train", "group": group}))
     return rows
 
 

@@ -12,12 +12,24 @@ from suite.errors import DataError
 from suite.jsonio import short_hash
 from suite.protocol import Budget, DataSet, Facts, Protocol
 from tasks.longtail_cls import cifar, digits, fashion, lists, profiles
-from tasks.longtail_cls.recipes import ListRecipe, SmallRecipe, image_lists, small_images
+from tasks.longtail_cls.recipes import (
+    ListRecipe,
+    SmallRecipe,
+    image_lists,
+    small_images,
+    with_diagnostics,
+)
 from tasks.longtail_cls.sources import Source, load
 from tasks.longtail_cls.stored import STORED
 
 RATIOS = (100, 10, 20, 50, 200)
-_EXTRA = {"train": "training images without augmentation; stored as `test` is"}
+_EXTRA = {
+    "train": "training images without augmentation; stored as `test` is",
+    "sharpness": (
+        "largest and smallest Hessian eigenvalue of each group's training loss at the final weights, "
+        "with residuals"
+    ),
+}
 
 
 def _data(name: str, summary: str, layout: str, classes: tuple[str, ...], reader: Any) -> DataSet:
@@ -110,7 +122,8 @@ def _small(
 
     def build(data: Path) -> tuple[dict[str, Any], Facts]:
         arrays = load(source, data)
-        return small_images(recipe, source, str(data)), Facts(
+        config = small_images(recipe, source, str(data))
+        return with_diagnostics(config, dataset.groups), Facts(
             classes=dataset.classes,
             class_counts=arrays.class_counts,
             image_counts=arrays.class_counts,
@@ -187,11 +200,13 @@ def _lists(
         test = lists.read_list(data / spec.test, spec.classes)
         lists.require_images(data, train, test)
         counts = lists.class_counts(train, spec.classes)
-        return image_lists(recipe, str(data)), Facts(
+        groups = profiles.groups(counts, *lists.THRESHOLDS)
+        # 224x224 images through deep networks: the graph of second derivatives has to fit into memory
+        return with_diagnostics(image_lists(recipe, str(data)), groups, batch=16), Facts(
             classes=dataset.classes,
             class_counts=counts,
             image_counts=counts,
-            groups=profiles.groups(counts, *lists.THRESHOLDS),
+            groups=groups,
             iterations=blank["train_cfg"]["max_iters"],
             batch=recipe.batch,
             observed=lists.observed(train, test),
@@ -229,6 +244,16 @@ _R32_200 = SmallRecipe(depth=32, width=16, epochs=200)
 _R32_400 = SmallRecipe(
     depth=32, width=16, epochs=400, auto_augment=True, cutout=16, weight_decay=1e-4
 )
+_R34_200 = SmallRecipe(
+    network="WideStemResNet",
+    depth=34,
+    width=64,
+    epochs=200,
+    batch=64,
+    lr=0.01,
+    weight_decay=1e-3,
+    cosine=True,
+)
 _HOUR = 3600.0
 
 PROTOCOLS: tuple[Protocol, ...] = (
@@ -260,6 +285,14 @@ PROTOCOLS: tuple[Protocol, ...] = (
         ("cifar100", "cifar10"),
         {"cifar100": 6 * _HOUR, "cifar10": 7 * _HOUR},
         "ResNet-32, 400 epochs, AutoAugment and Cutout",
+    ),
+    *_family(
+        "r34-200",
+        _R34_200,
+        ("cifar100", "cifar10"),
+        {"cifar100": 28 * _HOUR, "cifar10": 32 * _HOUR},
+        "SSE-SAM's wide ResNet-34, 200 epochs, crop and flip (its paper reports the best epoch on test, "
+        "with mirrored images; here no mirroring and, but for legacy-selection, the last epoch)",
     ),
     # Settings of SADE's code (all but the pre-trained trunk of Places-LT). Training images: Liu et al.
     # 2019 (ImageNet-LT, Places-LT), the challenge's list (iNaturalist 2018).

@@ -9,6 +9,7 @@ Nothing heavy is imported.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ _STD = {
 _IMAGENET_MEAN, _IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 _INAT_MEAN, _INAT_STD = [118.83, 120.105, 96.9], [49.725, 48.96, 49.47]
 _NEVER = 10**9
+# channels of the last maps over `width`
+_WIDENING = {"SmallResNet": 4, "WideStemResNet": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +42,21 @@ class SmallRecipe:
     """Training on small images in memory.
 
     Attributes:
-        depth, width: of a `SmallResNet`.
+        network: `SmallResNet` or `WideStemResNet`.
+        depth, width: of the network.
         pool: edge of the pixel squares averaged into one.
         crop: zero padding of the random crop; 0: none.
         flip, auto_augment: whether.
         cutout: side of the square; 0: none.
         lr, weight_decay: SGD with momentum 0.9.
+        cosine: the rate falls along a cosine to 0, without warm-up, instead of in steps.
         limit: images per test class (tests only); None for all.
         precision: `fp32`, or `bf16` (autocast in training).
         channels_last: NHWC instead of NCHW.
         legacy: test after every epoch, keep the best.
     """
 
+    network: str = "SmallResNet"
     depth: int
     width: int
     epochs: int
@@ -62,6 +68,7 @@ class SmallRecipe:
     cutout: int = 0
     lr: float = 0.1
     weight_decay: float = 2e-4
+    cosine: bool = False
     limit: int | None = None
     precision: str = "fp32"
     channels_last: bool = False
@@ -96,14 +103,15 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
         # grey levels that normalise to zero
         transforms.append({"type": "BatchCutout", "size": recipe.cutout, "fill": mean})
     data = {"type": "MemoryImages", "source": source.config(), "root": root, "pool": recipe.pool}
+    networks = [] if recipe.network == "SmallResNet" else ["tasks.longtail_cls.networks"]
     model = _classifier(
         {
-            "type": "SmallResNet",
+            "type": recipe.network,
             "depth": recipe.depth,
             "width": recipe.width,
             "in_channels": len(mean),
         },
-        features=4 * recipe.width,
+        features=_WIDENING[recipe.network] * recipe.width,
         classes=len(source.classes),
         mean=mean,
         std=std,
@@ -116,13 +124,13 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
         test={**data, "split": "test", "limit": recipe.limit},
         extra={"train": {**data, "split": "train"}},
         collate="whole_batch",
-        imports=["tasks.longtail_cls.datasets", "tasks.longtail_cls.augment"],
+        imports=["tasks.longtail_cls.datasets", "tasks.longtail_cls.augment", *networks],
         classes=len(source.classes),
         batch=recipe.batch,
         eval_batch=500,
         iterations=iterations,
         optimizer=_sgd(recipe.lr, recipe.weight_decay),
-        schedule=_warm_steps(iterations),
+        schedule=[_cosine(0, iterations)] if recipe.cosine else _warm_steps(iterations),
     )
     return _select_on_test(config, epoch) if recipe.legacy else config
 
@@ -211,8 +219,40 @@ def _file_schedule(recipe: ListRecipe, epoch: int) -> list[Config]:
         milestones = [step * epoch for step in recipe.steps]
         step = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.1}
         return [*schedule, {**step, "by_epoch": False}]
-    cosine = {"type": "CosineAnnealingLR", "T_max": iterations - warm, "eta_min": 0.0}
-    return [*schedule, {**cosine, "by_epoch": False, "begin": warm, "end": iterations}]
+    return [*schedule, _cosine(warm, iterations)]
+
+
+def _cosine(begin: int, end: int) -> Config:
+    cosine = {"type": "CosineAnnealingLR", "T_max": end - begin, "eta_min": 0.0}
+    return {**cosine, "by_epoch": False, "begin": begin, "end": end}
+
+
+def with_diagnostics(
+    config: Config, groups: Mapping[str, tuple[int, ...]], batch: int = 128
+) -> Config:
+    """`config` with what `predict` can measure of a finished run, a set each: `sharpness`.
+
+    Added apart from the recipe, whose hash identifies the training.
+
+    Args:
+        groups: group name -> class ids.
+        batch: images whose second derivatives are computed at a time.
+    """
+    images = config["prediction_dataloaders"]["train"]
+    hook = {
+        "type": "SharpnessHook",
+        "dataset": images["dataset"],
+        "collate": images["collate_fn"]["type"],
+        "groups": {name: list(members) for name, members in groups.items()},
+        "batch": batch,
+    }
+    imports = config["custom_imports"]
+    module = "tasks.longtail_cls.sharpness"
+    return {
+        **config,
+        "custom_imports": {**imports, "imports": [*imports["imports"], module]},
+        "prediction_hooks": {"sharpness": hook},
+    }
 
 
 def _warm_up(warm: int) -> Config:
