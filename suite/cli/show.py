@@ -22,6 +22,7 @@ def show(
       python -m suite show 3f2a9c --format json
     """
     from suite import settings
+    from suite.catalog import Catalog
     from suite.cli.output import clean, console, duration, params, print_json, table
     from suite.showing import run_facts
 
@@ -59,6 +60,11 @@ def show(
         f"step, {duration(cost['train_seconds'])} training, {duration(cost['wall_seconds'])} in "
         f"all, {cost['peak_memory_bytes'] / 2**20:,.0f} MiB"
     )
+    units = {
+        (task.name, metric.name): metric.unit
+        for task in Catalog.load().tasks().values()
+        for metric in task.metrics
+    }
     # a stranger's environment may be of any shape
     environment = record["environment"]
     git = _mapping(environment.get("git"))
@@ -87,12 +93,18 @@ def show(
         scores = [
             (
                 m["metric"] + (f"[{m['subset']}]" if m["subset"] else ""),
-                "-" if m["value"] is None else f"{100 * m['value']:.2f} %",
+                _value(m["value"], units.get((evaluation["task"], m["metric"]), "")),
             )
             for m in overall
         ]
         out.print(table(("metric", "value"), scores))
     out.print("\nfiles       " + clean(", ".join(facts["files"])), soft_wrap=True)
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.2f} %" if unit == "fraction" else f"{value:.4g} {unit}".strip()
 
 
 def _mapping(value: Any) -> dict[str, Any]:
