@@ -1,6 +1,7 @@
 """Protocol `r34-200`: the network's shape and start, the recipe's numbers, a shrunk copy that trains."""
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
@@ -37,6 +38,7 @@ def expected_parameters(classes):
 def model():
     cfg = small_images(protocols._R34_200, Source("cifar100"), "")
     assert "tasks.longtail_cls.networks" in cfg["custom_imports"]["imports"]
+    import_module("tasks.longtail_cls.model")
     torch.manual_seed(0)
     made = MODELS.build(cfg["model"])
     made.backbone.init_weights()
@@ -83,6 +85,10 @@ def test_it_starts_as_torchvisions_does(model):
             norms += 1
             assert (module.weight == 1).all() and (module.bias == 0).all(), name
     assert norms == 1 + 2 * sum(BLOCKS) + 3
+    # torch's own linear layer: uniform within 1/sqrt(fan-in)
+    weight = model.head.fc.weight
+    assert weight.abs().max().item() <= 1 / math.sqrt(512)
+    assert weight.std().item() == pytest.approx(1 / math.sqrt(3 * 512), rel=0.05)
 
 
 def test_other_depths_are_refused():

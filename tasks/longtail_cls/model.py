@@ -151,6 +151,15 @@ class LinearHead(Head):
 
 
 @MODELS.register_module()
+class TorchLinearHead(LinearHead):
+    """The same with torch's own initial values, as torchvision's networks end."""
+
+    def __init__(self, in_channels: int, classes: int, loss: dict[str, Any]) -> None:
+        super().__init__(in_channels, classes, loss)
+        self.fc.reset_parameters()
+
+
+@MODELS.register_module()
 class CosineHead(Head):
     """scale * cos(w_c, h), without bias.
 

@@ -118,6 +118,8 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
         channels_last=recipe.channels_last,
         bf16=recipe.precision == "bf16",
     )
+    if recipe.network == "WideStemResNet":
+        model["head"]["type"] = "TorchLinearHead"
     config = _config(
         model,
         train={**data, "split": "train", "transforms": transforms},
