@@ -125,13 +125,21 @@ class Head(nn.Module):
 
     def loss(self, features: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """{"loss": scalar}: the sum over `targets`, which are several where images are mixed."""
-        # in full precision whatever the network computes in
-        scores, features = self(features).float(), features.float()
-        total = sum(
+        return {"loss": self.loss_of(self(features), features, targets)}
+
+    def loss_of(self, scores: Tensor, features: Tensor, targets: Sequence[Target]) -> Tensor:
+        """The same from logits (B, C) that are there already."""
+        scores, features = _full(scores), _full(features)
+        total: Tensor = sum(
             self.loss_module(scores, label, weight=weight, features=features)
             for label, weight in targets
         )
-        return {"loss": total}
+        return total
+
+
+def _full(values: Tensor) -> Tensor:
+    """In full precision, whatever the network computes in."""
+    return values.float() if values.itemsize < 4 else values
 
 
 @MODELS.register_module()
@@ -219,15 +227,24 @@ class ImageClassifier(BaseModel):  # type: ignore[misc]
         pooled: Tensor = maps.mean((2, 3))
         return pooled
 
+    def mixed(self, images: Tensor, label: Tensor) -> tuple[Tensor, Sequence[Target]]:
+        """Images and targets of a training step, mixed where the method mixes."""
+        if self.mixing is None:
+            return images, [(label, None)]
+        mixed: tuple[Tensor, Sequence[Target]] = self.mixing(images, label)
+        return mixed
+
+    def autocast(self, images: Tensor) -> torch.autocast:
+        """What the network and its loss are computed in."""
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16)
+
     def forward(
         self, inputs: Tensor, label: Tensor, mode: str = "tensor", **_: Any
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Tensor]]:
         """`loss`: losses; `predict`: [{logits (B, C), label (B,)}]; `tensor`: logits."""
         if mode == "loss":
-            targets: Sequence[Target] = [(label, None)]
-            if self.mixing is not None:
-                inputs, targets = self.mixing(inputs, label)
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bf16):
+            inputs, targets = self.mixed(inputs, label)
+            with self.autocast(inputs):
                 losses: dict[str, Tensor] = self.head.loss(self.features(inputs), targets)
             return losses
         logits: Tensor = self.head(self.features(inputs)).float()
