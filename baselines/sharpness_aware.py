@@ -132,9 +132,9 @@ class _Generators:
     """States of the generators that a forward pass may draw from."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device if device.type == "cuda" else None
+        self._device = device
         self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state(device) if self._device else None
+        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
     def rewind(self) -> None:
         torch.set_rng_state(self._cpu)
@@ -308,8 +308,9 @@ class _Batch:
     def share(self, part: int) -> float:
         """Of the batch that a pass of the part takes."""
         members = self._members[part]
-        whole = members is None or not self._model.group_batches
-        return 1.0 if whole else len(members) / len(self._images)
+        if members is None or not self._model.group_batches:
+            return 1.0
+        return len(members) / len(self._images)
 
     def losses(self, parts: Sequence[int], moved: bool) -> list[Tensor]:
         """L_p of some parts at the present weights; `moved`: these are perturbed ones."""
