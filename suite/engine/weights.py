@@ -74,7 +74,7 @@ def save(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 def restore(model: torch.nn.Module, path: Path, skip: Sequence[str] = ()) -> None:
     """Load kept weights into a model of the same shape; names that begin with one in `skip` are left as
-    they are. Raises UserError where the rest does not fit."""
+    they are. Raises UserError where the rest does not fit: another backbone, or another kind of head."""
     left = tuple(skip)
     weights = {key: value for key, value in load(path).items() if not key.startswith(left)}
     try:
@@ -86,4 +86,7 @@ def restore(model: torch.nn.Module, path: Path, skip: Sequence[str] = ()) -> Non
     if missing or unexpected:
         odd = (missing or unexpected)[0]
         more = len(missing) + len(unexpected) - 1
-        raise UserError(f"{path}: does not fit the network ({odd!r} and {more} more)")
+        raise UserError(
+            f"{path}: does not fit the network ({odd!r} and {more} more); take weights of a run with the "
+            "same kind of head"
+        )
