@@ -175,18 +175,21 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
     return value  # type: ignore[no-any-return]
 
 
-def resolve(card: Card, name: str, protocol: str, overrides: Mapping[str, Any]) -> dict[str, Value]:
+def resolve(
+    card: Card, name: str, protocol: str, overrides: Mapping[str, Any], typed: str = ""
+) -> dict[str, Value]:
     """Every parameter of method `name` under `protocol`.
 
     Later wins: default, protocol's default, preset, the preset's protocol default, override. (A preset
-    is what a method *is*, so a protocol's default does not undo it.)
+    is what a method *is*, so a protocol's default does not undo it.) `typed` is what an override was
+    called by, where that is not the method's name.
     """
     values = {key: param.default for key, param in card.params.items()}
     values |= _scoped(card.protocol_defaults, protocol)
     values |= card.names[name].params
     values |= _scoped(card.names[name].protocol_defaults, protocol)
     for key, value in overrides.items():
-        values[key] = check_value(card, f"--set {name}.{key}", key, value)
+        values[key] = check_value(card, f"--set {typed or name}.{key}", key, value)
     # one type per parameter, so that 1 and 1.0 are one identity
     return {key: check_value(card, name, key, value) for key, value in values.items()}
 

@@ -173,20 +173,18 @@ class Catalog:
         return found
 
     def resolve(
-        self, method: str, protocol: Protocol, overrides: Mapping[str, Any]
+        self, method: str, protocol: Protocol, overrides: Mapping[str, Any], typed: str = ""
     ) -> dict[str, Any]:
         """All parameters of the method under the protocol, and as `KEY.name` those of the method that
-        its parameter KEY names. Raises UserError for a bad override."""
+        its parameter KEY names. Raises UserError for a bad override, which was typed as `typed`."""
         card = self.card(method)
         heads = tuple(f"{key}." for key in card.built_on)
         own = {key: value for key, value in overrides.items() if not key.startswith(heads)}
-        values = dict(resolve(card, method, protocol.name, own))
+        values = dict(resolve(card, method, protocol.name, own, typed))
         for key in card.built_on:
             inner = self._check_link(method, key, values[key])
-            nested = _nested(overrides, key)
-            values |= {
-                f"{key}.{k}": value for k, value in self.resolve(inner, protocol, nested).items()
-            }
+            nested = self.resolve(inner, protocol, _nested(overrides, key), f"{method}.{key}")
+            values |= {f"{key}.{name}": value for name, value in nested.items()}
         return values
 
     def _check_link(self, method: str, key: str, inner: Any) -> str:

@@ -250,7 +250,10 @@ def test_a_method_built_on_another_has_its_parameters_and_its_code(catalog, tmp_
         ("over.under=second", "'second' is itself built on another method or run"),
         ("over.under=ce", "'ce' is for longtail-seg, longtail-cls"),
         ("over.under=3", "under=3 is not of type str"),
-        ("over.under.strat=3", "unknown parameter 'strat'; did you mean start"),
+        (
+            "over.under.strat=3",
+            "--set over.under.strat: unknown parameter 'strat'; did you mean start",
+        ),
         ("over.above.start=3", "unknown parameter 'above.start'"),
     ],
 )
