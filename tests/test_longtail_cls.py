@@ -16,9 +16,10 @@ from suite.record import Status, attempts, read
 
 SMOKE = ("run", "--task", "longtail-cls", "--protocol", "smoke")
 METHODS = (
-    "balanced-softmax", "cb-ce", "cb-focal", "cdt", "ce", "focal", "ib", "la", "la-posthoc", "las",
-    "ldam", "ldam-drw", "mixup", "remix", "rs", "rs-sqrt", "rw", "seesaw", "seql", "vs", "vs-adrw",
-    "vs-adrw-tla", "vs-drw", "vs-tla", "wb",
+    "balanced-softmax", "cb-ce", "cb-focal", "cdt", "ce", "crt", "drw-resume", "focal", "focal-sam",
+    "ib", "imb-sam", "la", "la-posthoc", "las", "ldam", "ldam-drw", "lws", "mixup", "remix", "rs",
+    "rs-sqrt", "rw", "sam", "sam-ldam-drw", "sam-vs", "sam-vs-adrw-tla", "seesaw", "seql", "sse-sam",
+    "tau-norm", "vs", "vs-adrw", "vs-adrw-tla", "vs-drw", "vs-tla", "wb",
 )  # fmt: skip
 GROUPS = ("head", "medium", "tail")
 
@@ -63,6 +64,30 @@ def test_every_method_is_a_row_with_group_columns(smoke):
             assert 0 <= metrics[key] <= 1
         for group in GROUPS:
             assert 0 <= metrics[f"top1[group={group}]"] <= 1
+
+
+def test_passes_and_second_stages_are_told(smoke):
+    rows = by_method(smoke[1])
+    passes = {name: row["cost"]["passes_per_step"] for name, row in rows.items()}
+    assert {passes[name] for name in rows if name.startswith("sam")} == {2.0}
+    assert passes["focal-sam"] == 2.5
+    # a batch of 32 may be without a tail class of ten images at most
+    assert 1 < passes["imb-sam"] <= 2.5
+    # stage 1 until 0.7 of 22 iterations
+    assert passes["sse-sam"] == pytest.approx((16 * 3.5 + 6 * 2.5) / 22, abs=1e-3)
+    assert passes["crt"] == passes["ce"] == 1
+    staged = {name for name, row in rows.items() if row["flags"] == ["extra-budget"]}
+    assert staged == {"crt", "lws", "tau-norm", "drw-resume"}
+    assert not any(rows[name]["flags"] for name in set(rows) - staged)
+    (run,) = rows["ce"]["runs"]
+    for name in staged:
+        (attempt,) = attempts(smoke[0], rows[name]["runs"][0])
+        record = attempt.record()
+        assert record.inputs["stage1"].run_id == run
+        # the cost of both stages
+        assert rows[name]["cost"]["wall_seconds"] > record.cost.wall_seconds
+        seen = attempts(smoke[0], run)[0].record().cost.samples_seen
+        assert record.cost.samples_seen == seen + 32 * record.cost.iterations
 
 
 def test_methods_differ(smoke):
