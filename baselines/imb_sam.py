@@ -37,10 +37,18 @@ CARD = {
             "help": "batch statistics of the perturbed pass count too, as in the released code",
         },
     },
-    "notes": "eta is ours under cifar10 (200, the boundary of its tail group) and on the embedded "
-    "digits; 20 is the authors' for CIFAR-100. A batch without tail images makes a plain step.",
+    "notes": "eta is ours but for CIFAR-100 at ratio 50 and more, where it is the authors' 20: the boundary "
+    "of the tail group, or where nothing is below that, of the head group. A batch without tail images "
+    "makes a plain step.",
     "protocol_defaults": {
+        "*:cifar100,ir10": {"eta": 100.0},
+        "*:cifar100,ir20": {"eta": 100.0},
         "*:cifar10": {"eta": 200.0},
+        "*:cifar10,ir10": {"eta": 1000.0},
+        "*:cifar10,ir20": {"eta": 1000.0},
+        "*:fashion-mnist": {"eta": 200.0},
+        "*:fashion-mnist,ir10": {"eta": 1000.0},
+        "*:fashion-mnist,ir20": {"eta": 1000.0},
         "cpu-cifar": {"eta": 200.0},
         "quick": {"eta": 10.0},
         "smoke": {"eta": 10.0},

@@ -32,11 +32,12 @@ CARD = {
         },
     },
     "notes": "Settings are those of the authors' sample command (CIFAR-100, ratio 100, CE). eta is ours "
-    "under cifar10 (1000, where its head group begins) and on the embedded digits. Unlike the "
+    "but for CIFAR-100: where the head group begins. Unlike the "
     "released code, running statistics come from unperturbed passes, and stage 2 makes no pass at a radius "
     "of zero.",
     "protocol_defaults": {
         "*:cifar10": {"eta": 1000.0},
+        "*:fashion-mnist": {"eta": 1000.0},
         "cpu-cifar": {"eta": 1000.0},
         "quick": {"eta": 40.0},
         "smoke": {"eta": 40.0},

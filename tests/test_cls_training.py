@@ -36,9 +36,8 @@ class InterruptHook(Hook):
 
 
 def config(method, change=None):
-    source = CATALOG.source(method)
-    params = CATALOG.resolve(method, SMOKE, {})
-    cfg, _ = resolve_config(SMOKE.build, None, source.load().configure, params, 0)
+    made = CATALOG.method(CATALOG.spec(method, SMOKE))
+    cfg, _ = resolve_config(SMOKE.build, None, made.configure, {}, 0, made.modules)
     if change:
         change(cfg)
     return cfg
@@ -78,20 +77,28 @@ CUTS = {
     "seql": (9,),
     "remix": (9,),
     "rs-sqrt": (9,),
+    # 0.7 * 22 = 15.4
+    "sse-sam": (15, 16),
+    "sam-vs-adrw-tla": (17, 18),
 }
 
 
 @pytest.mark.parametrize("method", CUTS)
 def test_resume_around_stage_switches_equals_the_undisturbed_run(method, tmp_path):
-    calm = state(train(tmp_path / "calm", method))
+    whole = train(tmp_path / "calm", method)
+    calm = state(whole)
     for cut in CUTS[method]:
         folder = tmp_path / f"cut-{cut}"
         train(folder, method, cut)
         torch.rand(17), np.random.rand(3)
-        again = state(train(folder, method))
+        resumed = train(folder, method)
+        again = state(resumed)
         assert calm.keys() == again.keys()
         for key in calm:
             assert torch.equal(calm[key], again[key]), (cut, key)
+        # of sharpness-aware training: what the sittings before have counted
+        passes = [getattr(run.optim_wrapper, "passes_per_step", None) for run in (whole, resumed)]
+        assert passes[0] == passes[1], cut
 
 
 def test_stage_two_of_weight_balancing_trains_the_classifier_alone(tmp_path):
