@@ -4,6 +4,13 @@ CARD = {
     "title": "Focal-SAM",
     "paper": "Focal-SAM: Focal Sharpness-Aware Minimization for Long-Tailed Classification",
     "venue": "ICML 2025",
+    "arxiv": "2505.01660",
+    "bibtex": """@inproceedings{li2025focal,
+  title = {{Focal-SAM}: Focal Sharpness-Aware Minimization for Long-Tailed Classification},
+  author = {Sicong Li and Qianqian Xu and Zhiyong Yang and Zitai Wang and Linchao Zhang and Xiaochun
+            Cao and Qingming Huang},
+  booktitle = {International Conference on Machine Learning},
+  year = {2025}}""",
     "tasks": ["longtail-cls"],
     "names": {
         "focal-sam": {
@@ -25,7 +32,8 @@ CARD = {
             "help": "batch statistics of the perturbed pass count too",
         },
     },
-    "notes": "Settings are those of the authors' code for CIFAR-100 and CIFAR-10.",
+    "notes": "Settings are those of the authors' code for CIFAR-100 and CIFAR-10. Running statistics come "
+    "from unperturbed passes.",
     "protocol_defaults": {
         "*:cifar10": {"rho": 0.2, "gamma": 3.0, "lam": 0.5},
         "cpu-cifar": {"rho": 0.2, "gamma": 3.0, "lam": 0.5},

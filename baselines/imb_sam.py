@@ -39,7 +39,8 @@ CARD = {
     },
     "notes": "eta is ours but for CIFAR-100 at ratio 50 and more, where it is the authors' 20: the boundary "
     "of the tail group, or where nothing is below that, of the head group. A batch without tail images "
-    "makes a plain step.",
+    "makes a plain step. tail_weight=2 is the original code, group_norm=group the variant that SSE-SAM's "
+    "code compares with, there with perturbed_statistics.",
     "protocol_defaults": {
         "*:cifar100,ir10": {"eta": 100.0},
         "*:cifar100,ir20": {"eta": 100.0},

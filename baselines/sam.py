@@ -88,7 +88,8 @@ CARD = {
         },
     },
     "notes": "Radii under r32-400-aa are those of the unified study's code (its regime iii), by loss; "
-    "under r32-200 those of Saddle-LongTail (CE, LDAM-DRW). The defaults of `sam` were chosen with CE.",
+    "under r32-200 those of Saddle-LongTail (CE, LDAM-DRW). The defaults of `sam`, weight "
+    "decay under step profiles included, were chosen with CE: set them with another loss.",
     "search": {"rho": [0.05, 0.1, 0.2, 0.5]},
     "needs": {"passes": 2},
 }

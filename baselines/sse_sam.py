@@ -5,6 +5,11 @@ CARD = {
     "paper": "SSE-SAM: Balancing Head and Tail Classes Gradually through Stage-Wise SAM",
     "venue": "AAAI 2025",
     "arxiv": "2412.13715",
+    "bibtex": """@inproceedings{lyu2025sse,
+  title = {{SSE-SAM}: Balancing Head and Tail Classes Gradually through Stage-Wise {SAM}},
+  author = {Xingyu Lyu and Qianqian Xu and Zhiyong Yang and Shaojie Lyu and Qingming Huang},
+  booktitle = {AAAI Conference on Artificial Intelligence},
+  year = {2025}}""",
     "tasks": ["longtail-cls"],
     "names": {
         "sse-sam": {
@@ -32,9 +37,9 @@ CARD = {
         },
     },
     "notes": "Settings are those of the authors' sample command (CIFAR-100, ratio 100, CE). eta is ours "
-    "but for CIFAR-100: where the head group begins. Unlike the "
-    "released code, running statistics come from unperturbed passes, and stage 2 makes no pass at a radius "
-    "of zero.",
+    "but for CIFAR-100: where the head group begins. Unlike the released code, running statistics come "
+    "from unperturbed passes (perturbed_statistics), both groups share the pass at the weights "
+    "themselves, stage 2 makes no pass at a radius of zero, and gamma may be 0 or 1.",
     "protocol_defaults": {
         "*:cifar10": {"eta": 1000.0},
         "*:fashion-mnist": {"eta": 1000.0},
