@@ -35,17 +35,17 @@ class InterruptHook(Hook):
             raise Interrupted
 
 
-def config(method, change=None):
-    made = CATALOG.method(CATALOG.spec(method, SMOKE))
+def config(method, change=None, overrides=None):
+    made = CATALOG.method(CATALOG.spec(method, SMOKE, 0, overrides))
     cfg, _ = resolve_config(SMOKE.build, None, made.configure, {}, 0, made.modules)
     if change:
         change(cfg)
     return cfg
 
 
-def train(folder, method, cut=None, change=None):
+def train(folder, method, cut=None, change=None, overrides=None):
     """Train (or go on) in `folder` up to iteration `cut`; the runner."""
-    cfg = config(method, change)
+    cfg = config(method, change, overrides)
     name = f"{folder.name}-{method}-{cut}-{torch.randint(10**9, ()).item()}"
     cfg.work_dir, cfg.experiment_name, cfg.log_level = str(folder / "work"), name, "ERROR"
     cfg.visualizer = dict(type="Visualizer", vis_backends=[], name=name)
@@ -99,6 +99,26 @@ def test_resume_around_stage_switches_equals_the_undisturbed_run(method, tmp_pat
         # of sharpness-aware training: what the sittings before have counted
         passes = [getattr(run.optim_wrapper, "passes_per_step", None) for run in (whole, resumed)]
         assert passes[0] == passes[1], cut
+
+
+LOSSES = [
+    name
+    for name in CATALOG.methods("longtail-cls")
+    if not CATALOG.card(name).built_on and not CATALOG.card(name).needs.inputs
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sharpness_aware_steps_work_on_every_loss(loss, tmp_path):
+    runner = train(tmp_path, "sse-sam", 2, overrides={"loss": loss})
+    plain = train(tmp_path / "plain", loss, 2)
+    found, other = state(runner), state(plain)
+    assert found.keys() == other.keys()
+    assert all(value.isfinite().all() for value in found.values())
+    assert any(not torch.equal(found[key], other[key]) for key in found)
+    assert runner.optim_wrapper.passes_per_step == 3.5
+    curves = runner.hooks[[type(h).__name__ for h in runner.hooks].index("MonitorHook")].curves
+    assert len(curves["loss"]) == 2
 
 
 def test_stage_two_of_weight_balancing_trains_the_classifier_alone(tmp_path):
