@@ -1,5 +1,6 @@
 """Second stages on a finished run's weights: what they train, what they leave, how they resume."""
 
+import json
 import math
 from collections import Counter
 
@@ -378,3 +379,15 @@ def test_a_run_without_an_iteration_is_recorded_like_any_other(tmp_path):
     assert (record.cost.iterations, record.cost.parameters) == (0, first.record().cost.parameters)
     one, two = (attempt.predictions()["test"]["logits"] for attempt in (first, second))
     assert (one == two).all() and one.shape[1] == 10
+
+
+def test_a_stage_one_on_another_copy_of_the_data_is_refused(tmp_path):
+    plan = make_plan(tmp_path, CATALOG, TASK, SMOKE, methods=["tau-norm"])
+    first, second = assignments(plan.items, tmp_path, None)
+    assert execute(first, CATALOG).state == "done"
+    path = plan.items[0].attempt.path / "record.json"
+    record = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**record, "data": {"images": "0" * 64}}))
+    report = execute(second, CATALOG)
+    assert report.failure.kind == "input"
+    assert "was trained on another copy of the data than this" in report.failure.message
