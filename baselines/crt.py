@@ -29,8 +29,7 @@ CARD = {
         },
     },
     "notes": "The classifier starts anew, from the protocol's initial values. The trunk is frozen, its "
-    "batch normalisation included. A tenth of the protocol's length is about the paper's 10 epochs after "
-    "90.",
+    "batch normalisation included. That stage 2 has a tenth of the protocol's length is our choice.",
     "needs": {"inputs": {"stage1": "ce"}, "extra_budget": True, "passes": 1},
 }
 
