@@ -124,9 +124,8 @@ def main() -> None:
         attempt.create(spec)
         job = Job(
             spec=spec,
-            params={},
+            method=catalog.method(spec),
             protocol=protocol,
-            source=source,
             attempt=attempt,
             device="cpu",
             data_root=None,

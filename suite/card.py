@@ -49,7 +49,8 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What a method needs beyond the protocol.
 
     `experts` and `passes` (forward-backward passes per step) are costs; `inputs` maps a role to the
-    method whose run, of the same protocol and seed, fills it unless `--set METHOD.ROLE=` names another; `unlabelled` (test inputs) and `prior` (test class prior) make flags.
+    method whose run, of the same protocol and seed, fills it unless `--set METHOD.ROLE=` names another;
+    `unlabelled` (test inputs) and `prior` (test class prior) make flags.
     """
 
     experts: int = 1

@@ -102,6 +102,7 @@ class Outcome:
         rows: metric rows made during training.
         flags: fairness flags beyond those of the card.
         environment: added to the record's environment.
+        aside_seconds: wall time spent on further prediction sets, which is no cost of the run.
     """
 
     facts: Facts
@@ -113,13 +114,15 @@ class Outcome:
     rows: list[MetricRow] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    aside_seconds: float = 0.0
 
 
 @dataclass
 class Job:
     """What an engine gets: the run, where to put things, and how to say it is alive.
 
-    `inputs` maps roles to the attempts that fill them.
+    `inputs` maps roles to the attempts that fill them; `sets` names prediction sets to be stored beside the
+    protocol's own; `warnings` is what the method has said of its settings.
     """
 
     spec: RunSpec

@@ -16,7 +16,7 @@ import msgspec
 
 from suite.card import parse_setting
 from suite.catalog import Catalog
-from suite.errors import UserError, did_you_mean
+from suite.errors import InputError, UserError, did_you_mean
 from suite.hold import worked_on
 from suite.inputs import digest_of, ready
 from suite.jsonio import canonical
@@ -177,7 +177,9 @@ class _Planner:
             self.items[item.spec.run_id] = item
 
     def _input(self, run_id: str) -> Item:
-        spec = self._specs[run_id]
+        spec = self._specs.get(run_id) or find_spec(self.root, run_id)
+        if spec is None:
+            raise InputError(f"run {run_id}, which a run here needs, is not below {self.root}")
         item = self._look(spec, fresh=False)
         if item.todo in ("done", "evaluate") and ready(self.root, run_id, item.digest) is None:
             return self._look(spec, fresh=True)  # its weights are gone
@@ -223,10 +225,6 @@ class _Planner:
                 f"({spec.method}) to take each seed's own run"
             )
         self._specs[run_id] = spec
-        for of_input in spec.inputs.values():
-            found = find_spec(self.root, of_input)
-            if found is not None:
-                self._specs[of_input] = found
         item = self._look(spec, fresh=False)
         if item.todo not in ("done", "evaluate"):
             raise UserError(

@@ -224,7 +224,7 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
             classes=list(facts.classes),
             cost=msgspec.structs.replace(
                 outcome.cost,
-                wall_seconds=round(job.elapsed, 3),
+                wall_seconds=round(job.elapsed - outcome.aside_seconds, 3),
                 samples_seen=outcome.cost.samples_seen + sum(c.samples_seen for c in before),
                 gpu_hours=outcome.cost.gpu_hours + sum(c.gpu_hours for c in before),
                 input_seconds=sum(c.wall_seconds + c.input_seconds for c in before),

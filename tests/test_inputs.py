@@ -1,11 +1,11 @@
 """Runs that need other runs, and methods that are built on others: plans, order, digests, prune."""
 
-import json
 import shutil
 
 import pytest
 
 from suite.catalog import Catalog
+from suite.dispatch.batch import Batch, write_batch
 from suite.dispatch.local import LocalDispatch, Slot, chains
 from suite.dispatch.packing import pack
 from suite.errors import InputError, UserError
@@ -343,6 +343,30 @@ def test_prune_keeps_what_a_run_still_to_come_names(catalog, plugins, tmp_path):
     assert [(i.todo, i.attempt.number) for i in again.items] == [("new", 1)]
 
 
+def test_prune_keeps_what_a_submitted_run_names(catalog, tmp_path):
+    carry_out(catalog, tmp_path, plan_of(catalog, tmp_path, methods=["steady"]))
+    (work,) = assignments(plan_of(catalog, tmp_path, methods=["second"]).items, tmp_path, None)
+    batch = Batch(
+        id="20260101-000000-abcdef", created=0.0, uid=0, cluster="c", site=Site(), slots=1, threads=1,
+        code="0" * 12, jobs=[[work]],
+    )  # fmt: skip
+    assert [kept.why for kept in survey_weights(tmp_path, all_=True)] == [""]
+    write_batch(tmp_path, batch)
+    (kept,) = survey_weights(tmp_path, all_=True)
+    assert kept.why == f"run {work.spec.run_id} (second) names it"
+
+
+def test_retry_passes_over_a_run_whose_input_run_has_gone(catalog, suite, plugins, tmp_path):
+    root = tmp_path / "results"
+    plan = plan_of(catalog, root, methods=["second"], settings=["steady.what=nan", "steady.at=1"])
+    assert carry_out(catalog, root, plan) == ["failed", "failed"]
+    shutil.rmtree(root / "runs" / plan.items[0].spec.run_id)
+    flags = [word for path in plugins for word in ("--plugin", str(path))]
+    done = suite("retry", "--kind", "input", *flags)
+    assert done.returncode == 0, done.stderr
+    assert f"{plan.items[0].spec.run_id} is not below" in done.stdout
+
+
 def test_rows_of_runs_with_inputs_pool_over_seeds(catalog, tmp_path):
     plan = plan_of(catalog, tmp_path, methods=["second"], seeds=[0, 1, 2])
     assert set(carry_out(catalog, tmp_path, plan)) == {"done"}
@@ -359,8 +383,6 @@ def test_rows_of_runs_with_inputs_pool_over_seeds(catalog, tmp_path):
         ).fetchone()
     assert total > wall
     assert row["cost"]["wall_seconds"] == pytest.approx(total)
-    status = json.loads((plan.items[1].attempt.path / "status.json").read_bytes())
-    assert status["state"] == "done"
 
 
 def test_plans_tell_of_inputs_on_the_terminal(catalog, suite, plugins, tmp_path):

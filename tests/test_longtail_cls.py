@@ -164,9 +164,39 @@ def test_predict_adds_the_training_set(smoke, suite):
     assert ("balanced_accuracy", "split=train") in rows
 
 
-def test_config_runs_under_mmengine_itself(tmp_path, suite):
+def test_further_sets_at_the_end_of_a_run_equal_those_made_later(smoke, suite, tmp_path):
+    wanted = ("--predict", "train", "--predict", "sharpness")
+    done = suite(*SMOKE, "--method", "sse-sam", *wanted)
+    assert done.returncode == 0, done.stderr
+    (run,) = by_method(board(tmp_path, task="longtail-cls"))["sse-sam"]["runs"]
+    (attempt,) = attempts(tmp_path / "results", run)
+    made = attempt.predictions()
+    for name in ("train", "sharpness"):
+        later = suite("predict", run, "--set", name, "--root", str(smoke[0]))
+        assert later.returncode == 0, later.stderr
+    (other,) = attempts(smoke[0], run)
+    found = other.predictions()
+    assert set(made) == set(found) == {"test", "train", "sharpness"}
+    for name in made:
+        for key, array in made[name].items():
+            assert np.array_equal(array, found[name][key]), (name, key)
+    cost = attempt.record().cost
+    # measuring takes longer than this training, and is no cost of it
+    assert cost.wall_seconds < read(Status, attempt.path / "status.json").elapsed
+    again = suite(*SMOKE, "--method", "ce", "--root", str(smoke[0]), "--predict", "sharpness")
+    assert "finished without prediction set sharpness" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"),
+    [
+        ("ldam-drw", "head.loss_module.stage"),
+        ("sse-sam", "parts[0].radius(runner.model.done) == 0"),
+    ],
+)
+def test_config_runs_under_mmengine_itself(method, stage, tmp_path, suite):
     made = suite(
-        "config", "--task", "longtail-cls", "--protocol", "smoke", "--method", "ldam-drw",
+        "config", "--task", "longtail-cls", "--protocol", "smoke", "--method", method,
         "-o", "c.py",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -174,7 +204,7 @@ def test_config_runs_under_mmengine_itself(tmp_path, suite):
         "from mmengine.config import Config; from mmengine.runner import Runner\n"
         "cfg = Config.fromfile('c.py')\n"
         "runner = Runner.from_cfg(cfg); runner.train(); print(runner.test())\n"
-        "print('stage', runner.model.head.loss_module.stage)"
+        f"print('stage', int(runner.model.{stage}))"
     )
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True

@@ -166,6 +166,7 @@ def retry(
             plugins,
             seconds if checkpoint_seconds is None else checkpoint_seconds,
             limit if time_limit is None else time_limit * 60,
+            tuple(before.sets) if before else (),
         )
 
     # all that can be wrong with a request, before the first is submitted
@@ -235,6 +236,8 @@ def _release(runs: Sequence[RunState], dry_run: bool) -> set[str]:
 def _possible(catalog: Catalog, run: RunState, hold: Hold | None, limit: float | None) -> bool:
     """Whether the run can be tried again as it stands; says why not."""
     from suite.cli.output import printable
+    from suite.errors import UserError
+    from suite.inputs import digest_of
 
     spec, status = run.spec, run.status
     if spec.method not in catalog.methods():
@@ -249,6 +252,11 @@ def _possible(catalog: Catalog, run: RunState, hold: Hold | None, limit: float |
         print(
             printable(f"run {spec.run_id}: protocol {spec.protocol!r} is not known here any more")
         )
+        return False
+    try:
+        digest_of(run.item.attempt.root, catalog, spec)
+    except UserError as error:
+        print(printable(str(error)))
         return False
     own = hold.assignment.time_limit if hold else None
     timed_out = status is not None and status.failure and status.failure.kind == "timeout"

@@ -33,7 +33,6 @@ class MonitorHook(RuntimeInfoHook):
 
     def before_run(self, runner: Runner) -> None:
         # without the config as text, which nobody reads and takes long to format
-        runner.message_hub.update_info("seed", runner.seed)
         self.last_loop_stage = None
 
     def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:

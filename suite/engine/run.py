@@ -153,7 +153,11 @@ def train(job: Job) -> Outcome:
         arrays, samples, rows = _test(runner)
         test_seconds = job.elapsed - begun
         model = runner.model
+        gpu_seconds = job.elapsed if on_gpu else 0.0
         passes = getattr(runner.optim_wrapper, "passes_per_step", job.method.passes)
+        peak = _peak_memory(on_gpu)
+        begun = job.elapsed
+        sets = {name: _other_set(runner, cfg, name) for name in job.sets}
         return Outcome(
             facts=facts,
             cost=Cost(
@@ -163,18 +167,16 @@ def train(job: Job) -> Outcome:
                 samples_seen=cfg.train_dataloader.batch_size * runner.max_iters,
                 train_seconds=round(job.status.elapsed + train_seconds, 3),
                 test_seconds=round(test_seconds, 3),
-                gpu_hours=round(job.elapsed / 3600, 5) if on_gpu else 0.0,
-                peak_memory_bytes=_peak_memory(on_gpu),
+                gpu_hours=round(gpu_seconds / 3600, 5),
+                peak_memory_bytes=peak,
             ),
-            predictions={
-                "test": arrays,
-                **{name: _other_set(runner, cfg, name) for name in job.sets},
-            },
+            predictions={"test": arrays, **sets},
             curves=monitor.curves,
             save_weights=lambda path: weights.save(weights.model_weights(model), path),
             samples=samples,
             rows=rows,
             environment={"gpu": torch.cuda.get_device_name()} if on_gpu else {},
+            aside_seconds=job.elapsed - begun,
         )
 
 
