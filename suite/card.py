@@ -97,6 +97,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 _CARD = re.compile(r"^CARD(?:\s*:[^=\n]*)?\s*=\s*(\{.*?^\})", re.MULTILINE | re.DOTALL)
+_CARD_BYTES = re.compile(_CARD.pattern.encode(), _CARD.flags & ~re.UNICODE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
 
 
@@ -116,6 +117,11 @@ def read_card(path: Path) -> Card | None:
         raise UserError(f"{path}:{line}: CARD is not a valid literal card: {error}") from None
     _check(card, path)
     return card
+
+
+def without_card(source: bytes) -> bytes:
+    """A baseline file's text without its card."""
+    return _CARD_BYTES.sub(b"", source, count=1)
 
 
 def _check(card: Card, path: Path) -> None:

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from suite.card import without_card
 from suite.jsonio import canonical
 
 PACKAGES = (
@@ -30,9 +31,11 @@ PACKAGES = (
 def method_files(path: Path) -> dict[str, str]:
     """The method's file and the files of its own package that it imports, directly or not.
 
-    Returns name -> SHA-256 of the content (line ends normalised); the name is `package/file.py`, the
-    same on every machine. Imports are read from the syntax tree: nothing is run. What lies outside
-    the file's package (torch, `suite`, `tasks`) is covered by the protocol's revision instead.
+    Returns name -> SHA-256 of the content (line ends normalised) without cards; the name is
+    `package/file.py`, the same on every machine. What a card gives to a training (parameters, inputs) is in
+    the run's identity, so a mended citation or one more task makes no result stale. Imports are read from
+    the syntax tree: nothing is run. What lies outside the file's package (torch, `suite`, `tasks`) is
+    covered by the protocol's revision instead.
     """
     top = path.parent
     while (top / "__init__.py").exists() and (top.parent / "__init__.py").exists():
@@ -46,7 +49,7 @@ def method_files(path: Path) -> dict[str, str]:
         if name in files:
             continue
         source = file.read_bytes().replace(b"\r\n", b"\n")
-        files[name] = hashlib.sha256(source).hexdigest()
+        files[name] = hashlib.sha256(without_card(source)).hexdigest()
         if package:
             waiting += _imported(source, file, package)
     return dict(sorted(files.items()))

@@ -79,6 +79,20 @@ def test_digest_covers_helpers_of_a_nested_package(tmp_path):
     }
 
 
+def test_the_digest_is_of_the_code_and_not_of_the_card(tmp_path):
+    def digest(text):
+        path = tmp_path / f"m{len(list(tmp_path.iterdir()))}.py"
+        path.write_text(text)
+        return list(method_files(path).values())
+
+    file = 'CARD = {\n    "title": "t",\n}\n\nx = 1\n'
+    assert digest(file) == digest(file.replace('"t"', '"another\\n}"'))
+    assert digest(file) == digest(file.replace("\n", "\r\n"))
+    assert digest(file) != digest(file.replace("x = 1", "x = 2"))
+    # a second literal of that name is code like any other
+    assert digest(file + file) != digest(file + file.replace('"t"', '"u"'))
+
+
 def card(**param):
     raw = {"title": "t", "tasks": [], "names": {}, "params": {"p": param}}
     return msgspec.convert(raw, Card)
