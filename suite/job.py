@@ -121,7 +121,8 @@ class Outcome:
 class Job:
     """What an engine gets: the run, where to put things, and how to say it is alive.
 
-    `inputs` maps roles to the attempts that fill them; `sets` names prediction sets to be stored beside the
+    `inputs` maps roles to the attempts that fill them; `required` names prediction sets that the method's
+    scores need, whose making is part of the test and its cost, `sets` others to be stored beside the
     protocol's own; `warnings` is what the method has said of its settings.
     """
 
@@ -137,6 +138,7 @@ class Job:
     report: Callable[[Report], None]
     stopping: Callable[[], bool]
     inputs: Mapping[str, Attempt] = field(default_factory=dict)
+    required: Sequence[str] = ()
     sets: Sequence[str] = ()
     warnings: list[str] = field(default_factory=list)
     _sitting: float = field(default_factory=time.monotonic)

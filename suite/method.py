@@ -137,6 +137,11 @@ class Method:
         return any(part.source.card.needs.extra_budget for part in self.parts)
 
     @property
+    def adapts(self) -> bool:
+        """Whether its scores depend on unlabelled test inputs."""
+        return any(part.source.card.needs.unlabelled for part in self.parts)
+
+    @property
     def passes(self) -> float:
         """Nominal forward-backward passes a step."""
         return max(part.source.card.needs.passes for part in self.parts)

@@ -106,6 +106,8 @@ class Protocol:
         predict: (job, set) -> arrays, for prediction sets added later from the kept weights.
         prediction_sets: the sets a run stores, name -> one line on inputs and storage form.
         extra_sets: sets `predict` can add.
+        views: those of `extra_sets` that are augmented views of the test inputs, for methods that adapt to
+            unlabelled test inputs.
         threads: CPU threads per run. A resource, so not in the hash, but workers always set it: sums over
             threads round differently.
         seconds: rough duration of one run on one core, for plans without earlier records.
@@ -131,6 +133,7 @@ class Protocol:
     predict: Callable[[Job, str], Mapping[str, Any]] | None = None
     prediction_sets: Mapping[str, str] = field(default_factory=dict)
     extra_sets: Mapping[str, str] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
     threads: int = 1
     seconds: float | None = None
 

@@ -26,10 +26,12 @@ class Trained:
             -> scores (N, C)`; None where it has none. `prior` (C,) is the class prior of the test
             distribution, `unlabelled` the arrays of its inputs; what the method does not take is
             dropped. The task evaluates the un-adapted scores beside it, as `scores=unadapted`.
+        adapts: whether `infer` takes `unlabelled`.
     """
 
     class_counts: tuple[int, ...] = ()
     infer: Callable[..., np.ndarray] | None = None
+    adapts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

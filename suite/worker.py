@@ -114,6 +114,7 @@ def _execute(
         return Report(run_id=spec.run_id, state="done")
 
     method = catalog.method(spec)
+    required = protocol.views if method.adapts else ()
     attempt.create(spec)
     before = attempt.status()
     if before and before.failure and before.failure.kind not in INFRASTRUCTURE:
@@ -147,7 +148,8 @@ def _execute(
         status=status,
         report=report,
         stopping=stopping,
-        sets=assignment.sets,
+        required=required,
+        sets=[name for name in assignment.sets if name not in required],
     )
     # durable, unlike later heartbeats: it says whose code the checkpoint belongs to
     job.write("running", durable=True)
@@ -184,6 +186,11 @@ def _require_inferring(method: Method, catalog: Catalog, protocol: Protocol) -> 
             raise UserError(
                 f"{method.name} brings an infer(), but task {task.name!r} keeps no scores to adapt"
             )
+    if method.adapts and not protocol.views:
+        raise UserError(
+            f"{method.name} adapts to unlabelled test inputs, of which protocol {protocol.name!r} makes "
+            "no views"
+        )
 
 
 def _store(job: Job, outcome: Outcome, digest: str) -> None:

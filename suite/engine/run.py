@@ -151,6 +151,7 @@ def train(job: Job) -> Outcome:
             raise NonFiniteLoss(runner.max_iters, "a weight")
         begun = job.elapsed
         arrays, samples, rows = _test(runner)
+        views = {name: _other_set(runner, cfg, name) for name in job.required}
         test_seconds = job.elapsed - begun
         model = runner.model
         gpu_seconds = job.elapsed if on_gpu else 0.0
@@ -170,7 +171,7 @@ def train(job: Job) -> Outcome:
                 gpu_hours=round(gpu_seconds / 3600, 5),
                 peak_memory_bytes=peak,
             ),
-            predictions={"test": arrays, **sets},
+            predictions={"test": arrays, **views, **sets},
             curves=monitor.curves,
             save_weights=lambda path: weights.save(weights.model_weights(model), path),
             samples=samples,
