@@ -2,7 +2,7 @@
 
 CARD = {
     "title": "Cross entropy",
-    "tasks": ["longtail-seg", "longtail-cls"],
+    "tasks": ["longtail-seg", "longtail-cls", "test-agnostic"],
     "names": {"ce": {"summary": "softmax cross entropy, averaged over labelled samples"}},
     "needs": {"passes": 1},
 }

@@ -11,7 +11,7 @@ CARD = {
             and Andreas Veit and Sanjiv Kumar},
   booktitle = {International Conference on Learning Representations},
   year = {2021}}""",
-    "tasks": ["longtail-seg", "longtail-cls"],
+    "tasks": ["longtail-seg", "longtail-cls", "test-agnostic"],
     "names": {"la": {"summary": "CE on logits + tau * log(training share of the class)"}},
     "params": {
         "tau": {"default": 1.0, "low": 0.0, "help": "strength of the adjustment; 0 is plain CE"}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -16,7 +14,7 @@ from suite.errors import RecordError, UserError
 from suite.inputs import digest_of
 from suite.protocol import Protocol
 from suite.record import Attempt, Evaluation, MetricRow, Record, read
-from suite.task import Task, Trained
+from suite.task import Predictions, Task, Trained
 
 
 def evaluate_attempt(
@@ -33,11 +31,10 @@ def evaluate_attempt(
     if not again and _readable(attempt.evaluation_path(task.name, evaluation_hash)):
         return None
     record = attempt.record()
-    trained = Trained(
-        class_counts=tuple(record.class_counts), infer=_infer(attempt, record, task, catalog)
-    )
+    predictions = attempt.predictions()
+    about = trained(attempt, record, predictions, task, catalog)
     # rows made during training are repeated beside those made from the arrays
-    rows = [*task.evaluate(attempt.predictions(), settings, trained), *record.rows]
+    rows = [*task.evaluate(predictions, settings, about), *record.rows]
     keys = Counter((row.metric, row.subset, row.class_, row.step) for row in rows)
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
@@ -56,11 +53,17 @@ def evaluate_attempt(
     return evaluation
 
 
-def _infer(
-    attempt: Attempt, record: Record, task: Task, catalog: Catalog
-) -> Callable[..., Any] | None:
+def trained(
+    attempt: Attempt, record: Record, predictions: Predictions, task: Task, catalog: Catalog
+) -> Trained:
+    """What the scores of a finished attempt may depend on besides its predictions.
+
+    Raises RecordError if they need a method's `infer` that is not here as it was when the run was trained,
+    or views of the test inputs that are not stored.
+    """
+    counts = tuple(record.class_counts)
     if not record.infers:
-        return None
+        return Trained(class_counts=counts)
     name = record.spec.method
     if not task.infers:
         raise RecordError(
@@ -80,7 +83,14 @@ def _infer(
         )
     if not method.infers:
         raise RecordError(f"{attempt.path}: says that {name!r} has an infer(), which it has not")
-    return method.infer(record.class_counts)
+    protocol = catalog.protocols.get(record.spec.protocol_hash)
+    for view in protocol.views if protocol and method.adapts else ():
+        if view not in predictions:
+            raise RecordError(
+                f"{attempt.path}: {name!r} adapts to views of the test inputs, of which {view!r} is not "
+                f"stored: python -m suite predict {attempt.run_id} --set {view}"
+            )
+    return Trained(class_counts=counts, infer=method.infer(counts), adapts=method.adapts)
 
 
 def _readable(path: Path) -> bool:

@@ -23,6 +23,12 @@ def split_key(key: str) -> tuple[str, str]:
     return (metric, subset.removesuffix("]")) if bracket else (key, "")
 
 
+def canonical_key(key: str) -> str:
+    """The key with its subset's parts sorted, as rows have it: `top1[prior=uniform,draw=mean]` may be typed."""
+    metric, where = split_key(key)
+    return f"{metric}[{','.join(sorted(where.split(',')))}]" if where else key
+
+
 def direction(task: Task, key: str) -> bool | None:
     """Whether higher is better for a metric key; None where the task has no such metric."""
     metric = split_key(key)[0]

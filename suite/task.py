@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.jsonio import short_hash
@@ -35,6 +36,24 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shift:
+    """Test label distributions that a user asks for.
+
+    Attributes:
+        priors: name -> CSV file of class shares.
+        dirichlet: concentration of each class of a symmetric Dirichlet distribution of priors, or None.
+        draws, seed: of drawn test sets.
+        independent: whether scores that adapt to a test set adapt to another draw of it.
+    """
+
+    priors: Mapping[str, Path] = field(default_factory=dict)
+    dirichlet: float | None = None
+    draws: int = 10
+    seed: int = 0
+    independent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """A metric's name, whether higher is better, its unit and one line on what it is."""
 
@@ -60,6 +79,9 @@ class Task:
         settings: protocol -> what the evaluation depends on besides the predictions (groups, test
             distributions, draws and their seed), JSON-able.
         evaluate: (predictions, settings, trained) -> metric rows. Pure.
+        shifted: (protocol, distributions asked for) -> settings for `evaluate` in place of
+            `settings(protocol)`, and the metric keys to show, the ranking one first. Raises UserError for
+            a distribution that cannot be. None: the task knows no test distributions.
         infers: whether `evaluate` calls `trained.infer`; methods that bring one are refused elsewhere.
     """
 
@@ -73,6 +95,7 @@ class Task:
     version: int
     settings: Callable[[Protocol], dict[str, Any]]
     evaluate: Callable[[Predictions, Mapping[str, Any], Trained], list[MetricRow]]
+    shifted: Callable[[Protocol, Shift], tuple[dict[str, Any], tuple[str, ...]]] | None = None
     infers: bool = False
 
     def evaluation(self, protocol: Protocol) -> dict[str, Any]:

@@ -3,4 +3,5 @@
 TASKS = {
     "longtail-seg": "tasks.longtail_seg:TASK",
     "longtail-cls": "tasks.longtail_cls:TASK",
+    "test-agnostic": "tasks.test_agnostic:TASK",
 }

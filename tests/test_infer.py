@@ -72,7 +72,7 @@ def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
     from types import SimpleNamespace
 
     from suite.errors import RecordError
-    from suite.evaluate import _infer
+    from suite.evaluate import trained
 
     catalog = Catalog.load()
     task = catalog.task("longtail-cls")
@@ -81,4 +81,4 @@ def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
         infers=True, spec=spec, digest=catalog.code.digests["ce"], class_counts=[1]
     )
     with pytest.raises(RecordError, match=r"'ce' has an infer\(\), which it has not"):
-        _infer(SimpleNamespace(path=tmp_path, root=tmp_path), record, task, catalog)
+        trained(SimpleNamespace(path=tmp_path, root=tmp_path), record, {}, task, catalog)

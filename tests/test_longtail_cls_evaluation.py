@@ -271,14 +271,16 @@ def test_adapted_scores_are_the_main_rows_and_the_stored_ones_stand_beside():
     asked = []
 
     def infer(arrays, prior=None, unlabelled=None):
-        asked.append((sorted(arrays), prior, unlabelled))
+        asked.append((sorted(arrays), prior.tolist(), unlabelled))
         arrays["logits"][:, 0] -= 10  # in place: the stored logits must survive it
         return arrays["logits"]
 
     sets = {"test": store(LOGITS, LABEL), "val": store(LOGITS, LABEL)}
     rows = evaluate(sets, THREE, Trained(infer=infer))
     found = values(rows)
-    assert asked == [(["logits"], None, None)] * 2
+    # told the label distribution of the set
+    shares = (np.bincount(LABEL, minlength=3) / len(LABEL)).tolist()
+    assert asked == [(["logits"], shares, None)] * 2
     # without class 0: 1 1 1 | 1 1 | 2
     assert found["top1"] == found["top1[split=val]"] == pytest.approx(3 / 6)
     assert found["top1[group=head]"] == 0

@@ -70,8 +70,10 @@ def print_board(
     from suite.cli.output import console
     from suite.errors import UserError
     from suite.leaderboard import board
+    from suite.ranking import canonical_key
 
     task = catalog.task(task_name)
+    by = canonical_key(by) if by else None
     to_come = None
     try:
         to_come = catalog.protocol(task, protocol_name or settings.default_protocol(task.name))

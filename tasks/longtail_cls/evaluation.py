@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from suite.errors import RecordError, UserError
 from suite.protocol import Protocol
 from suite.record import MetricRow, subset
 from suite.task import Predictions, Trained
 from tasks.longtail_cls.profiles import groups
-from tasks.longtail_cls.stored import blocks, check_scores, checked, normaliser, restore
+from tasks.longtail_cls.stored import (
+    blocks,
+    check_scores,
+    checked,
+    normaliser,
+    plain,
+    restore,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 VERSION = 1
+VIEW = "view="
+"""Prediction sets so named hold views of the test images: the test set under random augmentation."""
 
 ECE_BINS = 15
 
@@ -73,15 +82,20 @@ def evaluate(
 ) -> list[MetricRow]:
     """Rows of every stored prediction set; those of sets other than `test` carry `split=NAME`.
 
-    The set `sharpness` holds no predictions; its rows are of the training loss, `split=train`.
+    The set `sharpness` holds no predictions; its rows are of the training loss, `split=train`. Views of the
+    test images have no rows: they are what methods adapt to.
 
-    Where the method brings its own inference, the rows are those of the scores it makes of the
-    stored logits, read as logits themselves; the rows of the stored ones carry `scores=unadapted`.
+    Where the method brings its own inference, the rows are those of the scores it makes of the stored
+    logits, read as logits themselves; the rows of the stored ones (of experts: their mean) carry
+    `scores=unadapted`. It is told the label distribution of the set, and is given the set's views; sets
+    other than `test` have none, and a method that needs them is scored un-adapted there.
     Of a capped set `auc_ovo` is left out, and so is, as null, what needs the dropped classes: `nll`
     if a true class was dropped, `ece` and `nll` of adapted scores. Null is whatever is undefined,
     for want of test samples, or infinite. Raises RecordError for arrays in no stored form and for
     adapted scores of another shape or not finite.
     """
+    import numpy as np
+
     members = resolve_groups(settings, trained.class_counts)
     names = settings["classes"]
     rows: list[MetricRow] = []
@@ -89,17 +103,25 @@ def evaluate(
         if name == "sharpness":
             rows += _curvature(arrays, members)
             continue
+        if name.startswith(VIEW):
+            continue
         where = {} if name == "test" else {"split": name}
         label, capped = checked(arrays, len(names))
-        plain = (
-            _scored_capped(arrays, label) if capped else _scored(restore(arrays, len(names)), label)
+        logits = None if capped and trained.infer is None else restore(arrays, len(names))
+        stored = (
+            _scored_capped(arrays, label)
+            if capped
+            else _scored(plain(cast("Array", logits)), label)
         )
-        if trained.infer is None:
-            rows += _rows(plain, names, members, where)
+        if trained.infer is None or logits is None:
+            rows += _rows(stored, names, members, where)
             continue
-        scores = _adapted(trained, restore(arrays, len(names)))
-        rows += _rows(_scored(scores, label, partial=capped), names, members, where)
-        rows += _rows(plain, names, members, {**where, "scores": "unadapted"})
+        if name == "test" or not trained.adapts:
+            views = restore_views(predictions, label, len(names)) if trained.adapts else None
+            prior = np.bincount(label, minlength=len(names)) / len(label)
+            scores = adapted(trained, logits, prior, views)
+            rows += _rows(_scored(scores, label, partial=capped), names, members, where)
+        rows += _rows(stored, names, members, {**where, "scores": "unadapted"})
     return rows
 
 
@@ -198,7 +220,7 @@ def _scored(logits: Array, label: Array, *, partial: bool = False) -> _Scored:
 def _scored_capped(arrays: Mapping[str, Array], label: Array) -> _Scored:
     import numpy as np
 
-    classes, logits = arrays["top_classes"], arrays["top_logits"].astype(np.float64)
+    classes, logits = arrays["top_classes"], plain(arrays["top_logits"].astype(np.float64))
     total = arrays["logsumexp"].astype(np.float64)
     # rounded to float32 the largest logit may exceed the logsumexp by an ulp
     confidence = np.minimum(np.exp(logits[:, 0] - total), 1)
@@ -284,10 +306,38 @@ def _mean(values: Array) -> float | None:
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
-def _adapted(trained: Trained, logits: Array) -> Array:
+def adapted(trained: Trained, logits: Array, prior: Array, views: Array | None) -> Array:
+    """Scores (N, C) that the method's inference makes of stored `logits`, (N, C) or (N, E, C) of experts.
+
+    `prior` (C,) is the label distribution that it is told, if it asks; `views` (V, M, C) or (V, M, E, C)
+    the logits of V views of unlabelled test images, if it adapts to them. The method is given the experts
+    first: (E, N, C) and (E, V, M, C). Raises RecordError for scores of another shape or not finite.
+    """
     import numpy as np
 
     assert trained.infer is not None
-    scores = np.asarray(trained.infer({"logits": logits}, prior=None, unlabelled=None))
-    check_scores(scores, logits.shape, "scores that the method's infer() returned")
+    shape = logits.shape[0], logits.shape[-1]
+    # a copy: it may be worked on in place
+    arrays = {"logits": np.moveaxis(logits, -2, 0).copy() if logits.ndim == 3 else logits.copy()}
+    unlabelled = None
+    if views is not None:
+        unlabelled = {"logits": np.moveaxis(views, -2, 0) if views.ndim == 4 else views}
+    scores = np.asarray(trained.infer(arrays, prior=prior, unlabelled=unlabelled))
+    check_scores(scores, shape, "scores that the method's infer() returned")
     return scores
+
+
+def restore_views(predictions: Predictions, label: Array, classes: int) -> Array:
+    """Logits of all stored views of the test images, (V, N, C) or (V, N, E, C).
+
+    `label` (N,) is that of the test images. Raises RecordError if there is none, or for other images.
+    """
+    import numpy as np
+
+    names = sorted((n for n in predictions if n.startswith(VIEW)), key=lambda n: (len(n), n))
+    if not names:
+        raise RecordError("no views of the test images are stored, to which the method adapts")
+    for name in names:
+        if not np.array_equal(checked(predictions[name], classes)[0], label):
+            raise RecordError(f"stored set {name!r} is of other images than the test set")
+    return np.stack([restore(predictions[name], classes) for name in names])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.registry import DATASETS, FUNCTIONS, TRANSFORMS, Registry
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -175,9 +175,7 @@ class HorizontalFlip:
     """The image mirrored left to right with probability `prob`."""
 
     def __init__(self, prob: float = 0.5) -> None:
-        if not 0 <= prob <= 1:
-            raise UserError(f"HorizontalFlip: prob is {prob}, expected 0 to 1")
-        self.prob = prob
+        self.prob = _probability("HorizontalFlip", prob)
 
     def __call__(self, image: Picture) -> Picture:
         if random.random() < self.prob:
@@ -187,36 +185,79 @@ class HorizontalFlip:
 
 @IMAGE_TRANSFORMS.register_module()
 class ColorJitter:
-    """Brightness, contrast and saturation by PIL's enhancers, in random order.
+    """Brightness, contrast, saturation by PIL's enhancers, and hue, in random order.
 
     Args:
         brightness, contrast, saturation: x >= 0; the factor is uniform on [max(0, 1 - x), 1 + x], and
             0 leaves that property alone.
+        hue: the shift is uniform on [-hue, hue], in turns of the colour circle; at most 0.5.
+        prob: of changing anything.
     """
 
     def __init__(
-        self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0
+        self,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+        prob: float = 1.0,
     ) -> None:
         strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
         for name, strength in strengths.items():
             if not 0 <= strength < math.inf:
                 raise UserError(f"ColorJitter: {name} is {strength}, expected a number >= 0")
-        self.strengths = strengths
+        if not 0 <= hue <= 0.5:
+            raise UserError(f"ColorJitter: hue is {hue}, expected 0 to 0.5")
+        self.strengths, self.hue = strengths, hue
+        self.prob = _probability("ColorJitter", prob)
 
     def draw(self) -> list[tuple[str, float]]:
-        """What to change in what order: (property, factor)."""
+        """What to change in what order: (property, factor, or turns of the hue)."""
+        # nothing is drawn for what is not asked for
+        if self.prob < 1 and random.random() >= self.prob:
+            return []
         factors = [
             (name, random.uniform(max(0.0, 1 - x), 1 + x))
             for name, x in self.strengths.items()
             if x > 0
         ]
+        if self.hue > 0:
+            factors.append(("hue", random.uniform(-self.hue, self.hue)))
         random.shuffle(factors)
         return factors
 
     def __call__(self, image: Picture) -> Picture:
         for name, factor in self.draw():
-            image = _ENHANCERS[name](image).enhance(factor)
+            if name == "hue":
+                image = _turn_hue(image, factor)
+            else:
+                image = _ENHANCERS[name](image).enhance(factor)
         return image
+
+
+@IMAGE_TRANSFORMS.register_module()
+class Grayscale:
+    """The image grey (ITU-R 601-2 luma, in every channel) with probability `prob`."""
+
+    def __init__(self, prob: float) -> None:
+        self.prob = _probability("Grayscale", prob)
+
+    def __call__(self, image: Picture) -> Picture:
+        return image.convert("L").convert("RGB") if random.random() < self.prob else image
+
+
+@IMAGE_TRANSFORMS.register_module()
+class GaussianBlur:
+    """PIL's blur of a radius uniform on `sigma` (pixels), with probability `prob`."""
+
+    def __init__(self, sigma: tuple[float, float], prob: float) -> None:
+        self.sigma = _range("GaussianBlur: sigma", sigma, most=math.inf)
+        self.prob = _probability("GaussianBlur", prob)
+
+    def __call__(self, image: Picture) -> Picture:
+        if random.random() >= self.prob:
+            return image
+        return image.filter(ImageFilter.GaussianBlur(random.uniform(*self.sigma)))
 
 
 @IMAGE_TRANSFORMS.register_module()
@@ -253,6 +294,20 @@ _ENHANCERS: dict[str, Callable[[Picture], Any]] = {
     "contrast": ImageEnhance.Contrast,
     "saturation": ImageEnhance.Color,
 }
+
+
+def _turn_hue(image: Picture, turns: float) -> Picture:
+    """Hue shifted by a share of the circle, in PIL's HSV of 256 hues."""
+    hue, saturation, value = image.convert("HSV").split()
+    shift = round(turns * 256)
+    turned = hue.point([(level + shift) % 256 for level in range(256)])
+    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+
+
+def _probability(what: str, prob: float) -> float:
+    if not 0 <= prob <= 1:
+        raise UserError(f"{what}: prob is {prob}, expected 0 to 1")
+    return prob
 
 
 def _is_registered(name: str) -> bool:

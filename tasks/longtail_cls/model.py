@@ -45,7 +45,7 @@ class ImageBatch(BaseDataPreprocessor):  # type: ignore[misc]
         return {**data, "inputs": images.sub_(self.mean).div_(self.std)}
 
 
-class _Block(nn.Module):
+class SmallBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut of option A: subsampled, new channels zero."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -88,7 +88,10 @@ class SmallResNet(nn.Module):
         widths = [width] * blocks + [2 * width] * blocks + [4 * width] * blocks
         inputs = [width, *widths[:-1]]
         self.blocks = nn.Sequential(
-            *(_Block(i, o, stride=1 if i == o else 2) for i, o in zip(inputs, widths, strict=True))
+            *(
+                SmallBlock(i, o, stride=1 if i == o else 2)
+                for i, o in zip(inputs, widths, strict=True)
+            )
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -241,11 +244,14 @@ class ImageClassifier(BaseModel):  # type: ignore[misc]
     def forward(
         self, inputs: Tensor, label: Tensor, mode: str = "tensor", **_: Any
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Tensor]]:
-        """`loss`: losses; `predict`: [{logits (B, C), label (B,)}]; `tensor`: logits."""
+        """`loss`: losses; `predict`: [{logits, label (B,)}], logits (B, C) or of experts (B, E, C);
+        `tensor`: logits (B, C), of experts their mean."""
         if mode == "loss":
             inputs, targets = self.mixed(inputs, label)
             with self.autocast(inputs):
                 losses: dict[str, Tensor] = self.head.loss(self.features(inputs), targets)
             return losses
         logits: Tensor = self.head(self.features(inputs)).float()
-        return [{"logits": logits, "label": label}] if mode == "predict" else logits
+        if mode == "predict":
+            return [{"logits": logits, "label": label}]
+        return logits if logits.ndim == 2 else logits.mean(1)

@@ -13,11 +13,16 @@ from suite.jsonio import short_hash
 from suite.protocol import Budget, DataSet, Facts, Protocol
 from tasks.longtail_cls import cifar, digits, fashion, lists, profiles
 from tasks.longtail_cls.recipes import (
+    LIST_VIEWS,
+    SMALL_VIEWS,
     ListRecipe,
     SmallRecipe,
     image_lists,
+    list_views,
     small_images,
-    with_diagnostics,
+    small_views,
+    view_names,
+    with_further_sets,
 )
 from tasks.longtail_cls.sources import Source, load
 from tasks.longtail_cls.stored import STORED
@@ -30,6 +35,13 @@ _EXTRA = {
         "with residuals"
     ),
 }
+
+
+def _extra(views: int) -> dict[str, str]:
+    seen = (
+        "test images under random augmentation, for methods that adapt to them; stored as `test` is"
+    )
+    return {**_EXTRA, **dict.fromkeys(view_names(views), seen)}
 
 
 def _data(name: str, summary: str, layout: str, classes: tuple[str, ...], reader: Any) -> DataSet:
@@ -119,11 +131,12 @@ def _small(
 ) -> Protocol:
     dataset = _dataset(source)
     blank = small_images(recipe, source, "")
+    views = small_views(recipe, source.edge // recipe.pool)
 
     def build(data: Path) -> tuple[dict[str, Any], Facts]:
         arrays = load(source, data)
         config = small_images(recipe, source, str(data))
-        return with_diagnostics(config, dataset.groups), Facts(
+        return with_further_sets(config, dataset.groups, views, SMALL_VIEWS), Facts(
             classes=dataset.classes,
             class_counts=arrays.class_counts,
             image_counts=arrays.class_counts,
@@ -152,20 +165,27 @@ def _small(
         train=engine.train,
         predict=engine.predict,
         prediction_sets={"test": f"test images; {STORED}"},
-        extra_sets=_EXTRA,
+        extra_sets=_extra(SMALL_VIEWS),
+        views=view_names(SMALL_VIEWS),
         seconds=seconds,
     )
 
 
 def _family(
-    base: str, recipe: SmallRecipe, names: tuple[str, ...], seconds: Mapping[str, float], text: str
+    base: str,
+    recipe: SmallRecipe,
+    names: tuple[str, ...],
+    seconds: Mapping[str, float],
+    text: str,
+    profiles: tuple[str, ...] = ("exp", "step"),
+    conventions: tuple[str, ...] = ("first", "shuffled"),
 ) -> list[Protocol]:
     """`base:DATA,PROFILE,irRATIO,CONVENTION` for every combination, the usual one first."""
     made = []
     for name in names:
-        for profile in ("exp", "step"):
+        for profile in profiles:
             for ratio in RATIOS:
-                for convention in ("first", "shuffled"):
+                for convention in conventions:
                     source = Source(name, profile, ratio, convention)
                     full = f"{base}:{name},{profile},ir{ratio},{convention}"
                     options = {"": recipe}
@@ -202,7 +222,8 @@ def _lists(
         counts = lists.class_counts(train, spec.classes)
         groups = profiles.groups(counts, *lists.THRESHOLDS)
         # 224x224 images through deep networks: the graph of second derivatives has to fit into memory
-        return with_diagnostics(image_lists(recipe, str(data)), groups, batch=16), Facts(
+        config = image_lists(recipe, str(data))
+        return with_further_sets(config, groups, list_views(), LIST_VIEWS, batch=16), Facts(
             classes=dataset.classes,
             class_counts=counts,
             image_counts=counts,
@@ -230,7 +251,8 @@ def _lists(
         train=engine.train,
         predict=engine.predict,
         prediction_sets={"test": f"test images; {STORED}"},
-        extra_sets=_EXTRA,
+        extra_sets=_extra(LIST_VIEWS),
+        views=view_names(LIST_VIEWS),
         threads=8,
         seconds=seconds,
     )
@@ -253,6 +275,9 @@ _R34_200 = SmallRecipe(
     lr=0.01,
     weight_decay=1e-3,
     cosine=True,
+)
+_R32_200_ROT = SmallRecipe(
+    depth=32, width=16, epochs=200, rotate=15.0, weight_decay=5e-4, nesterov=True, decay=0.1
 )
 _HOUR = 3600.0
 
@@ -278,6 +303,16 @@ PROTOCOLS: tuple[Protocol, ...] = (
         ("cifar100", "cifar10", "fashion-mnist"),
         {"cifar100": 3 * _HOUR, "cifar10": 3.5 * _HOUR, "fashion-mnist": 3 * _HOUR},
         "ResNet-32, 200 epochs, crop and flip",
+    ),
+    *_family(
+        "r32-200-rot",
+        _R32_200_ROT,
+        ("cifar100", "cifar10"),
+        {"cifar100": 3 * _HOUR, "cifar10": 3.5 * _HOUR},
+        "SADE's and DirMixE's recipe: ResNet-32, 200 epochs, crop, flip and rotation, Nesterov",
+        profiles=("exp",),
+        # theirs first
+        conventions=("shuffled", "first"),
     ),
     *_family(
         "r32-400-aa",

@@ -47,9 +47,11 @@ class SmallRecipe:
         pool: edge of the pixel squares averaged into one.
         crop: zero padding of the random crop; 0: none.
         flip, auto_augment: whether.
+        rotate: random rotation by so many degrees to either side; 0: none.
         cutout: side of the square; 0: none.
-        lr, weight_decay: SGD with momentum 0.9.
-        cosine: the rate falls along a cosine to 0, without warm-up, instead of in steps.
+        lr, weight_decay, nesterov: SGD with momentum 0.9.
+        decay: the rate is multiplied by this after 80 % and after 90 % of the training.
+        cosine: it falls along a cosine to 0, without warm-up, instead.
         limit: images per test class (tests only); None for all.
         precision: `fp32`, or `bf16` (autocast in training).
         channels_last: NHWC instead of NCHW.
@@ -65,9 +67,12 @@ class SmallRecipe:
     crop: int = 4
     flip: bool = True
     auto_augment: bool = False
+    rotate: float = 0.0
     cutout: int = 0
     lr: float = 0.1
     weight_decay: float = 2e-4
+    nesterov: bool = False
+    decay: float = 0.01
     cosine: bool = False
     limit: int | None = None
     precision: str = "fp32"
@@ -80,6 +85,7 @@ class SmallRecipe:
         parts = [
             f"crop {self.crop}" if self.crop else "",
             "flip" if self.flip else "",
+            f"rotation {self.rotate:g} degrees" if self.rotate else "",
             "AutoAugment (CIFAR-10 policy)" if self.auto_augment else "",
             f"Cutout {self.cutout}" if self.cutout else "",
         ]
@@ -97,13 +103,17 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
         transforms.append({"type": "BatchCrop", "padding": recipe.crop})
     if recipe.flip:
         transforms.append({"type": "BatchFlip", "prob": 0.5})
+    if recipe.rotate:
+        transforms.append({"type": "BatchRotate", "degrees": recipe.rotate})
     if recipe.auto_augment:
         transforms.append({"type": "BatchAutoAugment", "policy": "cifar10"})
     if recipe.cutout:
         # grey levels that normalise to zero
         transforms.append({"type": "BatchCutout", "size": recipe.cutout, "fill": mean})
     data = {"type": "MemoryImages", "source": source.config(), "root": root, "pool": recipe.pool}
-    networks = [] if recipe.network == "SmallResNet" else ["tasks.longtail_cls.networks"]
+    further = [] if recipe.network == "SmallResNet" else ["tasks.longtail_cls.networks"]
+    if recipe.rotate:
+        further.append("tasks.longtail_cls.photometric")
     model = _classifier(
         {
             "type": recipe.network,
@@ -126,13 +136,15 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
         test={**data, "split": "test", "limit": recipe.limit},
         extra={"train": {**data, "split": "train"}},
         collate="whole_batch",
-        imports=["tasks.longtail_cls.datasets", "tasks.longtail_cls.augment", *networks],
+        imports=["tasks.longtail_cls.datasets", "tasks.longtail_cls.augment", *further],
         classes=len(source.classes),
         batch=recipe.batch,
         eval_batch=500,
         iterations=iterations,
-        optimizer=_sgd(recipe.lr, recipe.weight_decay),
-        schedule=[_cosine(0, iterations)] if recipe.cosine else _warm_steps(iterations),
+        optimizer=_sgd(recipe.lr, recipe.weight_decay, recipe.nesterov),
+        schedule=[_cosine(0, iterations)]
+        if recipe.cosine
+        else _warm_steps(iterations, recipe.decay),
     )
     return _select_on_test(config, epoch) if recipe.legacy else config
 
@@ -204,7 +216,7 @@ def image_lists(recipe: ListRecipe, root: str) -> Config:
         batch=recipe.batch,
         eval_batch=128,
         iterations=iterations,
-        optimizer={**_sgd(recipe.lr, recipe.weight_decay), "nesterov": True},
+        optimizer=_sgd(recipe.lr, recipe.weight_decay, nesterov=True),
         schedule=_file_schedule(recipe, epoch),
     )
     for loader in (config["train_dataloader"], config["test_dataloader"]):
@@ -229,18 +241,74 @@ def _cosine(begin: int, end: int) -> Config:
     return {**cosine, "by_epoch": False, "begin": begin, "end": end}
 
 
-def with_diagnostics(
-    config: Config, groups: Mapping[str, tuple[int, ...]], batch: int = 128
+SMALL_VIEWS, LIST_VIEWS = 10, 2
+"""Views of the test images: SADE adapts for up to five epochs on a fresh pair each; of large images a pair
+is kept, which all epochs share."""
+
+
+def view_names(count: int) -> tuple[str, ...]:
+    """Names of prediction sets."""
+    return tuple(f"view={k}" for k in range(1, count + 1))
+
+
+def small_views(recipe: SmallRecipe, edge: int) -> list[Config]:
+    """Transforms of SADE's test-time views of small images (`edge` x `edge` pixels).
+
+    The crop and flip are the recipe's; the blur's sigma is in proportion to 32 pixels.
+    """
+    scale = edge / 32
+    jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "prob": 0.8}
+    return [
+        *([{"type": "BatchCrop", "padding": recipe.crop}] if recipe.crop else []),
+        {"type": "BatchColorJitter", **jitter},
+        {"type": "BatchGrayscale", "prob": 0.2},
+        {"type": "BatchBlur", "sigma": [0.1 * scale, 2.0 * scale], "prob": 0.2},
+        *([{"type": "BatchFlip", "prob": 0.5}] if recipe.flip else []),
+    ]
+
+
+def list_views() -> list[Config]:
+    """Transforms of SADE's test-time views of image files."""
+    jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "prob": 0.8}
+    return [
+        {"type": "RandomResizedCrop", "size": 224, "scale": [0.2, 1.0]},
+        {"type": "ColorJitter", **jitter},
+        {"type": "Grayscale", "prob": 0.2},
+        {"type": "GaussianBlur", "sigma": [0.1, 2.0], "prob": 0.5},
+        {"type": "HorizontalFlip", "prob": 0.5},
+    ]
+
+
+def with_further_sets(
+    config: Config,
+    groups: Mapping[str, tuple[int, ...]],
+    views: list[Config],
+    count: int,
+    batch: int = 128,
 ) -> Config:
-    """`config` with what `predict` can measure of a finished run, a set each: `sharpness`.
+    """`config` with the prediction sets `sharpness` and `view=1` to `view=COUNT`.
 
     Added apart from the recipe, whose hash identifies the training.
 
     Args:
         groups: group name -> class ids.
+        views: transforms of the test images, drawn anew for each view, the same for every run.
         batch: images whose second derivatives are computed at a time.
     """
     images = config["prediction_dataloaders"]["train"]
+    test = config["test_dataloader"]
+    seen = {
+        name: {
+            **test,
+            "sampler": {"type": "PositionSampler", "sampler": test["sampler"]},
+            "dataset": {
+                "type": "SeededDataset",
+                "dataset": {**test["dataset"], "transforms": views},
+                "seed": seed,
+            },
+        }
+        for seed, name in enumerate(view_names(count), start=1)
+    }
     hook = {
         "type": "SharpnessHook",
         "dataset": images["dataset"],
@@ -249,10 +317,14 @@ def with_diagnostics(
         "batch": batch,
     }
     imports = config["custom_imports"]
-    module = "tasks.longtail_cls.sharpness"
+    modules = ["tasks.longtail_cls.sharpness", "tasks.longtail_cls.photometric"]
     return {
         **config,
-        "custom_imports": {**imports, "imports": [*imports["imports"], module]},
+        "custom_imports": {
+            **imports,
+            "imports": list(dict.fromkeys([*imports["imports"], *modules])),
+        },
+        "prediction_dataloaders": {**config["prediction_dataloaders"], **seen},
         "prediction_hooks": {"sharpness": hook},
     }
 
@@ -352,16 +424,18 @@ def _select_on_test(config: Config, epoch: int) -> Config:
     return config
 
 
-def _sgd(lr: float, weight_decay: float) -> Config:
-    return {"type": "SGD", "lr": lr, "momentum": 0.9, "weight_decay": weight_decay}
+def _sgd(lr: float, weight_decay: float, nesterov: bool) -> Config:
+    sgd: Config = {"type": "SGD", "lr": lr, "momentum": 0.9, "weight_decay": weight_decay}
+    return {**sgd, "nesterov": True} if nesterov else sgd
 
 
-def _warm_steps(iterations: int) -> list[Config]:
-    """Linear warm-up over 2.5 %, x 0.01 after 80 % and after 90 % of the training.
+def _warm_steps(iterations: int, factor: float) -> list[Config]:
+    """Linear warm-up over 2.5 %, x `factor` after 80 % and after 90 % of the training.
 
-    The unified study's schedule at 200 epochs; at 400 its code warms up to twice the rate.
+    At 200 epochs the schedule of the unified study (0.01; at 400 its code warms up to twice the rate) and
+    of SADE and DirMixE (0.1).
     """
     warm = max(1, iterations // 40)
     milestones = [iterations * 4 // 5, iterations * 9 // 10]
-    steps = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.01, "by_epoch": False}
+    steps = {"type": "MultiStepLR", "milestones": milestones, "gamma": factor, "by_epoch": False}
     return [_warm_up(warm), steps]

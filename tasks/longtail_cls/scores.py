@@ -10,7 +10,7 @@ from mmengine.registry import METRICS
 
 from suite.errors import RecordError
 from tasks.longtail_cls.evaluation import recalls
-from tasks.longtail_cls.stored import store
+from tasks.longtail_cls.stored import plain, store
 
 
 @METRICS.register_module()
@@ -30,7 +30,8 @@ class ClassScores(BaseMetric):
         self._label: list[torch.Tensor] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Add batches: each of `data_samples` holds `logits` (B, C) and `label` (B,), B >= 1.
+        """Add batches: each of `data_samples` holds `logits` (B, C), or (B, E, C) of experts, and `label`
+        (B,), B >= 1.
 
         Raises RecordError for tensors of another shape and labels outside 0..C-1.
         """
@@ -39,13 +40,14 @@ class ClassScores(BaseMetric):
         for sample in data_samples:
             logits, label = sample["logits"], sample["label"]
             if (
-                logits.ndim != 2
-                or logits.shape[1] != self.classes
+                logits.ndim not in (2, 3)
+                or logits.shape[-1] != self.classes
                 or label.shape != logits.shape[:1]
             ):
                 raise RecordError(
                     f"the model returned logits of shape {tuple(logits.shape)} and labels of shape "
-                    f"{tuple(label.shape)}, expected (B, {self.classes}) and (B,)"
+                    f"{tuple(label.shape)}, expected (B, {self.classes}) or (B, experts, "
+                    f"{self.classes}) and (B,)"
                 )
             # a copy: the model may use the memory again
             label = label.detach().to("cpu", torch.int64, copy=True)
@@ -64,7 +66,9 @@ class ClassScores(BaseMetric):
             return {}
         label = torch.cat(self._label).numpy()
         # numpy's argmax: of equal logits the lower class, as the evaluation has it
-        predicted = np.concatenate([logits.numpy().argmax(axis=1) for logits in self._logits])
+        predicted = np.concatenate(
+            [plain(logits.numpy()).argmax(axis=1) for logits in self._logits]
+        )
         recall = recalls(label, predicted, self.classes)
         return {
             "top1": float((predicted == label).mean()),

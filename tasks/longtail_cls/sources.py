@@ -38,6 +38,11 @@ class Source:
         return _CLASSES[self.name]
 
     @property
+    def edge(self) -> int:
+        """Pixels along a side."""
+        return {"digits": 8, "fashion-mnist": 28}.get(self.name, 32)
+
+    @property
     def counts(self) -> tuple[int, ...]:
         """Training images per class."""
         if self.name == "digits":

@@ -33,24 +33,25 @@ def store(logits: Array, label: Array) -> dict[str, Array]:
     """The stored form of a prediction set, by its size (`STORED`).
 
     Args:
-        logits: (N, C), floating; finite or -inf, at least one finite in each row.
+        logits: (N, C), or (N, E, C) of E experts, whose plain scores are their mean; floating; finite or
+            -inf, at least one finite in each row.
         label: (N,), integer true classes 0..C-1.
 
-    Returns `label` (N,) int32 with
-        - `logits` (N, C) float32; float16 less the row's maximum where N * C > `FULL_FLOAT32`: near
+    Returns `label` (N,) int32 with, of S values in all,
+        - `logits` as given, float32; float16 less the row's maximum where S > `FULL_FLOAT32`: near
           zero float16 is finest, so that the largest logits stay apart; below -65504 they are cut; or
-        - where N * C > `CAP`, `top_logits` (N, K) float32 in descending order and `top_classes`
-          (N, K) uint16 (int32 above 65,536 classes), K = min(`KEPT`, C), of equal logits the lower
-          class first, and `logsumexp` (N,) float32 over all classes.
+        - where S > `CAP`, `top_logits` (N, K) or (N, E, K) float32 and `top_classes` (N, K) uint16
+          (int32 above 65,536 classes), K = min(`KEPT`, C), in descending order of the plain scores, of
+          equal ones the lower class first, and `logsumexp` (N,) float32 of these over all classes.
     Every array has N rows: rows chosen from all of them are a stored set again. Raises RecordError
     for arrays of another form.
     """
     import numpy as np
 
     logits, label = np.asarray(logits), np.asarray(label)
-    if logits.ndim != 2:
-        raise RecordError(f"logits have shape {logits.shape}, expected (N, C)")
-    _check_labels(label, *logits.shape)
+    if logits.ndim not in (2, 3):
+        raise RecordError(f"logits have shape {logits.shape}, expected (N, C) or (N, E, C)")
+    _check_labels(label, len(logits), logits.shape[-1])
     if logits.dtype == np.float64:
         with np.errstate(over="ignore"):  # what becomes infinite is refused below
             logits = logits.astype(np.float32)
@@ -61,29 +62,44 @@ def store(logits: Array, label: Array) -> dict[str, Array]:
     if logits.size <= FULL_FLOAT32:
         return kept | {"logits": logits.astype(np.float32)}
     half = np.empty(logits.shape, np.float16)
-    for rows in blocks(*logits.shape):
+    for rows in blocks(len(logits), logits[0].size):
         shifted = logits[rows].astype(np.float32)
-        shifted -= shifted.max(axis=1, keepdims=True)
+        shifted -= shifted.max(axis=-1, keepdims=True)
         lowest = np.where(np.isneginf(shifted), shifted, np.finfo(np.float16).min)
         half[rows] = np.maximum(shifted, lowest)
     return kept | {"logits": half}
 
 
 def restore(arrays: Mapping[str, Array], classes: int) -> Array:
-    """Logits (N, C), float32 or float64, of a stored set; -inf for classes that were not kept.
+    """Logits (N, C), or (N, E, C) of experts, float32 or float64, of a stored set; -inf for classes that
+    were not kept.
 
     `classes` is C. Raises RecordError for arrays in no stored form.
     """
     import numpy as np
 
-    label, capped = checked(arrays, classes)
+    capped = checked(arrays, classes)[1]
     if not capped:
         logits: Array = arrays["logits"]
         # a copy: what the caller does to it leaves the stored set as it is
         return logits.astype(np.float64 if logits.dtype == np.float64 else np.float32)
-    dense = np.full((len(label), classes), -np.inf, np.float32)
-    np.put_along_axis(dense, arrays["top_classes"].astype(np.intp), arrays["top_logits"], axis=1)
+    top = arrays["top_logits"]
+    dense = np.full((*top.shape[:-1], classes), -np.inf, np.float32)
+    np.put_along_axis(dense, _beside(arrays["top_classes"], top), top, axis=-1)
     return dense
+
+
+def plain(logits: Array) -> Array:
+    """Scores (N, C) of logits (N, C), or of E experts (N, E, C): their mean."""
+    return logits if logits.ndim == 2 else logits.mean(axis=1)
+
+
+def _beside(classes: Array, logits: Array) -> Array:
+    """Class ids (N, K) as indices into `logits` (N, K) or (N, E, K)."""
+    import numpy as np
+
+    places = classes.astype(np.intp)
+    return places if logits.ndim == 2 else np.repeat(places[:, None], logits.shape[1], axis=1)
 
 
 def normaliser(logits: Array) -> tuple[Array, Array]:
@@ -98,9 +114,10 @@ def normaliser(logits: Array) -> tuple[Array, Array]:
     return peak, total
 
 
-def _largest(logits: Array) -> dict[str, Array]:
+def _largest(every: Array) -> dict[str, Array]:
     import numpy as np
 
+    logits = plain(every)
     samples, classes = logits.shape
     kept = min(KEPT, classes)
     top = np.empty((samples, kept), np.uint16 if classes <= 1 << 16 else np.int32)
@@ -117,7 +134,7 @@ def _largest(logits: Array) -> dict[str, Array]:
         top[rows] = np.take_along_axis(chosen, order, axis=1)
     peak, total = normaliser(logits)
     return {
-        "top_logits": np.take_along_axis(logits, top.astype(np.intp), axis=1).astype(np.float32),
+        "top_logits": np.take_along_axis(every, _beside(top, every), axis=-1).astype(np.float32),
         "top_classes": top,
         "logsumexp": (peak + np.log(total)).astype(np.float32),
     }
@@ -136,22 +153,27 @@ def checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
     logits, label = arrays["top_logits" if capped else "logits"], arrays["label"]
     samples = len(label) if label.ndim else 0
     _check_labels(label, samples, classes)
+    experts = logits.shape[1:-1] if logits.ndim == 3 and logits.shape[1] else ()
     if not capped:
-        check_scores(logits, (samples, classes), "stored logits")
+        check_scores(logits, (samples, *experts, classes), "stored logits")
         return label.astype(np.int64), False
     top, total = arrays["top_classes"], arrays["logsumexp"]
-    kept = logits.shape[1] if logits.ndim == 2 else 0
+    kept = logits.shape[-1] if logits.ndim in (2, 3) else 0
     if not 1 <= kept <= classes:
         raise RecordError(
-            f"stored top_logits have shape {logits.shape}, expected ({samples}, 1 to {classes})"
+            f"stored top_logits have shape {logits.shape}, expected ({samples}, 1 to {classes}) or "
+            f"({samples}, E, 1 to {classes})"
         )
-    check_scores(logits, (samples, kept), "stored top_logits")
-    if (logits[:, 1:] > logits[:, :-1]).any():
+    check_scores(logits, (samples, *experts, kept), "stored top_logits")
+    scores = plain(logits)
+    # a mean of rounded numbers may change an order by an ulp
+    slack = 1e-6 * np.abs(scores[:, :-1]) if experts else 0
+    if (scores[:, 1:] > scores[:, :-1] + slack).any():
         raise RecordError("stored top_logits are not in descending order")
-    if top.shape != logits.shape or top.dtype.kind not in "iu":
+    if top.shape != scores.shape or top.dtype.kind not in "iu":
         raise RecordError(
             f"stored top_classes are {top.dtype} of shape {top.shape}, expected integers of shape "
-            f"{logits.shape}"
+            f"{scores.shape}"
         )
     if top.min() < 0 or top.max() >= classes:
         raise RecordError(f"stored top_classes hold a class outside 0..{classes - 1}")
@@ -160,7 +182,7 @@ def checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
         raise RecordError("stored top_classes hold a class twice for one sample")
     if total.shape != label.shape or total.dtype.kind != "f" or not np.isfinite(total).all():
         raise RecordError(f"stored logsumexp is not {samples} finite floats")
-    if (logits[:, 0] - total > 1e-5 * np.maximum(1, np.abs(total))).any():
+    if (scores[:, 0] - total > 1e-5 * np.maximum(1, np.abs(total))).any():
         raise RecordError("stored logsumexp is below the largest logit")
     return label.astype(np.int64), True
 
@@ -184,7 +206,10 @@ def check_scores(scores: Array, shape: tuple[int, ...], what: str) -> None:
             f"{what} are {scores.dtype} of shape {scores.shape}, expected floats of shape {shape}"
         )
     # one pass without a temporary of the scores' size: a NaN or inf anywhere is in the row's maximum
-    peak = scores.max(axis=1, initial=-np.inf)
+    peak = scores.max(axis=-1, initial=-np.inf)
+    if peak.ndim == 2:
+        # the worst of a sample's experts
+        peak = np.where(np.isfinite(peak).all(axis=1), 0.0, peak.sum(axis=1))
     bad = np.flatnonzero(~np.isfinite(peak))
     if len(bad):
         found = "only -inf" if np.isneginf(peak[bad[0]]) else f"{peak[bad[0]]}"

@@ -1,0 +1,227 @@
+"""Rotation, colour jitter, greying and blur of whole batches: further transforms as those of `augment`.
+
+They are what SADE's code augments with, in training (rotation) and for the views of test images that experts
+are weighted on. Operations are Pillow's where it has them (`autoaugment`). This is a torch module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+from tasks.longtail_cls import autoaugment
+from tasks.longtail_cls.augment import check_images
+
+
+@TRANSFORMS.register_module()
+class BatchRotate:
+    """Turns each image about its centre by an angle uniform on [-degrees, degrees]: nearest neighbour, same
+    size, black (0) where nothing is.
+
+    Raises ValueError for degrees outside [0, 180].
+    """
+
+    def __init__(self, degrees: float) -> None:
+        if not 0 <= degrees <= 180:
+            raise ValueError(f"BatchRotate: degrees must be in [0, 180], not {degrees}")
+        self.degrees = degrees
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        check_images(images)
+        batch, channels, height, width = images.shape
+        angle = (2 * torch.rand(batch, generator=generator, dtype=torch.float64) - 1) * self.degrees
+        source = rotation(angle, height, width).to(images.device, non_blocking=True)
+        fill = torch.zeros(channels, dtype=torch.uint8, device=images.device)
+        return autoaugment.move(images, source, fill)
+
+
+def rotation(angle: Tensor, height: int, width: int) -> Tensor:
+    """For each angle in degrees (B,) what `autoaugment.move` takes: (B, H * W) int64.
+
+    As `autoaugment.parameter("Rotate", ...)`, for all angles at once.
+    """
+    sin, cos = (f(torch.deg2rad(angle)).view(-1, 1, 1) for f in (torch.sin, torch.cos))
+    x, y = width / 2, height / 2
+    row, column = torch.arange(height).view(-1, 1), torch.arange(width)
+
+    def fixed(value: Tensor) -> Tensor:
+        return torch.floor(value * 65536 + 0.5).long()
+
+    at_x = fixed(x - cos * x + sin * y + (cos - sin) / 2)
+    at_y = fixed(y - sin * x - cos * y + (sin + cos) / 2)
+    seen_x = (fixed(cos) * column + fixed(-sin) * row + at_x) >> 16
+    seen_y = (fixed(sin) * column + fixed(cos) * row + at_y) >> 16
+    inside = (seen_x >= 0) & (seen_x < width) & (seen_y >= 0) & (seen_y < height)
+    return torch.where(inside, seen_y * width + seen_x, height * width).flatten(1)
+
+
+@TRANSFORMS.register_module()
+class BatchColorJitter:
+    """Brightness, contrast, saturation and hue, in an order drawn for each image, with probability `prob`.
+
+    Args:
+        brightness, contrast, saturation: x >= 0; the factor is uniform on [max(0, 1 - x), 1 + x].
+        hue: the shift is uniform on [-hue, hue], in turns of the colour circle; at most 0.5.
+        prob: in [0, 1].
+
+    An image of one channel has neither saturation nor hue. Raises ValueError for values out of range.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+        prob: float = 1.0,
+    ) -> None:
+        strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+        for name, strength in strengths.items():
+            if not 0 <= strength < math.inf:
+                raise ValueError(f"BatchColorJitter: {name} must be a number >= 0, not {strength}")
+        if not 0 <= hue <= 0.5:
+            raise ValueError(f"BatchColorJitter: hue must be in [0, 0.5], not {hue}")
+        self.prob = _probability("BatchColorJitter", prob)
+        self._low = torch.tensor([*(max(0.0, 1 - x) for x in strengths.values()), -hue])
+        self._high = torch.tensor([*(1 + x for x in strengths.values()), hue])
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        check_images(images)
+        count = len(_OPERATIONS)
+        applied = torch.rand(len(images), generator=generator) < self.prob
+        amount = torch.rand(len(images), count, generator=generator)
+        amount = self._low + amount * (self._high - self._low)
+        order = torch.rand(len(images), count, generator=generator).argsort(1)
+        device, out = images.device, images.clone()
+        there = amount.to(device, non_blocking=True)
+        for place in range(count):
+            for kind, operation in enumerate(_OPERATIONS):
+                # grouped on the host: nothing waits for the device
+                which = (applied & (order[:, place] == kind)).nonzero().squeeze(1)
+                if not len(which):
+                    continue
+                which = which.to(device, non_blocking=True)
+                changed = operation(out.index_select(0, which), there[:, kind][which])
+                out.index_copy_(0, which, changed)
+        return out
+
+
+def _brightness(images: Tensor, factor: Tensor) -> Tensor:
+    return autoaugment.blend(torch.zeros_like(images), images, factor.view(-1, 1, 1, 1))
+
+
+def _contrast(images: Tensor, factor: Tensor) -> Tensor:
+    return autoaugment.contrast(images, factor, factor)
+
+
+def _saturation(images: Tensor, factor: Tensor) -> Tensor:
+    return autoaugment.color(images, factor, factor)
+
+
+def turn_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) with hues shifted by (B,) turns; saturation and value (HSV) stay, rounded."""
+    if images.shape[1] == 1:
+        return images
+    pixels = images.float()
+    value, low = pixels.amax(1), pixels.amin(1)
+    chroma = value - low
+    red, green, blue = pixels.unbind(1)
+    span = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+    # sixths of the circle, from the channel that is largest
+    sixth = torch.where(
+        value == red,
+        (green - blue) / span,
+        torch.where(value == green, (blue - red) / span + 2, (red - green) / span + 4),
+    )
+    sixth = sixth + 6 * shift.view(-1, 1, 1)
+    # a channel is low, high or between by its distance from its own place on the circle
+    place = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    distance = torch.remainder(place + sixth.unsqueeze(1), 6)
+    share = torch.minimum(distance, 4 - distance).clamp(0, 1)
+    turned = value.unsqueeze(1) - chroma.unsqueeze(1) * share
+    return turned.round().clamp_(0, 255).to(torch.uint8)
+
+
+_OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    _brightness,
+    _contrast,
+    _saturation,
+    turn_hue,
+)
+
+
+@TRANSFORMS.register_module()
+class BatchGrayscale:
+    """Each image grey (ITU-R 601-2 luma, in every channel) with probability `prob`.
+
+    Raises ValueError for a probability outside [0, 1].
+    """
+
+    def __init__(self, prob: float) -> None:
+        self.prob = _probability("BatchGrayscale", prob)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        check_images(images)
+        which = _drawn(len(images), self.prob, generator).to(images.device, non_blocking=True)
+        grey = autoaugment.luminance(images.index_select(0, which)).to(torch.uint8)
+        return images.clone().index_copy_(0, which, grey.expand(-1, images.shape[1], -1, -1))
+
+
+@TRANSFORMS.register_module()
+class BatchBlur:
+    """Each image under a Gaussian of sigma uniform on `sigma`, in pixels, with probability `prob`.
+
+    The kernel reaches three of the largest sigma, edges are repeated, the result is rounded. Raises
+    ValueError for a range that is not 0 < low <= high < inf and a probability outside [0, 1].
+    """
+
+    def __init__(self, sigma: Sequence[float], prob: float = 1.0) -> None:
+        if len(sigma) != 2 or not 0 < sigma[0] <= sigma[1] < math.inf:
+            raise ValueError(f"BatchBlur: sigma must be (low, high) above 0, not {tuple(sigma)}")
+        self.low, self.high = sigma
+        self.prob = _probability("BatchBlur", prob)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        check_images(images)
+        which = _drawn(len(images), self.prob, generator)
+        drawn = torch.rand(len(which), generator=generator)
+        sigma = (self.low + drawn * (self.high - self.low)).to(images.device, non_blocking=True)
+        which = which.to(images.device, non_blocking=True)
+        blurred = gaussian_blur(images.index_select(0, which), sigma, math.ceil(3 * self.high))
+        return images.clone().index_copy_(0, which, blurred)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    """uint8 (B, C, H, W) under Gaussians of sigma (B,) pixels, cut off beyond `reach` pixels."""
+    offset = torch.arange(-reach, reach + 1, device=images.device)
+    kernel = (-(offset**2) / (2 * sigma.view(-1, 1) ** 2)).exp()
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    pixels = images.float()
+    for axis in (2, 3):
+        side = pixels.shape[axis]
+        place = (torch.arange(side, device=images.device).unsqueeze(1) + offset).clamp(0, side - 1)
+        # the axis as a matrix (B, side, side): row i has the kernel around i, edges repeated
+        matrix = kernel.new_zeros(len(kernel), side, side)
+        matrix.scatter_add_(
+            2, place.expand(len(kernel), -1, -1), kernel.unsqueeze(1).expand(-1, side, -1)
+        )
+        if axis == 3:
+            pixels = torch.einsum("bchw,bvw->bchv", pixels, matrix)
+        else:
+            pixels = torch.einsum("bchw,buh->bcuw", pixels, matrix)
+    return pixels.round().clamp_(0, 255).to(torch.uint8)
+
+
+def _drawn(batch: int, prob: float, generator: torch.Generator) -> Tensor:
+    """Places, on the host, of the images that are drawn."""
+    return (torch.rand(batch, generator=generator) < prob).nonzero().squeeze(1)
+
+
+def _probability(what: str, prob: float) -> float:
+    if not 0 <= prob <= 1:
+        raise ValueError(f"{what}: prob must be in [0, 1], not {prob}")
+    return prob
