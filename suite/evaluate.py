@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -31,7 +33,33 @@ def evaluate_attempt(
     if not again and _readable(attempt.evaluation_path(task.name, evaluation_hash)):
         return None
     record = attempt.record()
-    predictions = attempt.predictions()
+    rows = metric_rows(attempt, record, attempt.predictions(), task, settings, catalog)
+    evaluation = Evaluation(
+        run_id=attempt.run_id,
+        attempt=attempt.number,
+        task=task.name,
+        evaluation_hash=evaluation_hash,
+        evaluation=settings,
+        metrics=rows,
+        made=time.time(),
+    )
+    attempt.write_evaluation(evaluation)
+    return evaluation
+
+
+def metric_rows(
+    attempt: Attempt,
+    record: Record,
+    predictions: Predictions,
+    task: Task,
+    settings: Mapping[str, Any],
+    catalog: Catalog,
+) -> list[MetricRow]:
+    """Rows of a finished attempt under `settings` of the task (`Task.evaluation`); nothing is stored.
+
+    Raises RecordError: damaged predictions, a needed `infer` that is not here as it was, two rows for one
+    value.
+    """
     about = trained(attempt, record, predictions, task, catalog)
     # rows made during training are repeated beside those made from the arrays
     rows = [*task.evaluate(predictions, settings, about), *record.rows]
@@ -39,18 +67,8 @@ def evaluate_attempt(
     twice = [key for key, count in keys.items() if count > 1]
     if twice:
         raise RecordError(f"{attempt.path}: two rows for {twice[0]}; a hook must use other names")
-    evaluation = Evaluation(
-        run_id=attempt.run_id,
-        attempt=attempt.number,
-        task=task.name,
-        evaluation_hash=evaluation_hash,
-        evaluation=settings,
-        # NaN has no JSON form: an undefined value is null
-        metrics=[_finite(row) for row in rows],
-        made=time.time(),
-    )
-    attempt.write_evaluation(evaluation)
-    return evaluation
+    # NaN has no JSON form: an undefined value is null
+    return [_finite(row) for row in rows]
 
 
 def trained(

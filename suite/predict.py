@@ -10,13 +10,14 @@ from pathlib import Path
 
 from suite.catalog import Catalog
 from suite.dispatch.local import make_slots
-from suite.errors import UserError, did_you_mean
+from suite.errors import RecordError, UserError, did_you_mean
 from suite.evaluate import evaluate_attempt
 from suite.hold import run_lock
 from suite.inputs import digest_of
 from suite.job import Job
 from suite.protocol import Protocol
 from suite.record import Attempt, Status
+from suite.task import Predictions
 
 
 def extra_sets(protocol: Protocol, names: Sequence[str]) -> tuple[str, ...]:
@@ -37,7 +38,9 @@ def predict_set(
 ) -> None:
     """Compute prediction set `name` from the kept weights, store it, evaluate anew.
 
-    Raises UserError: unknown set, a protocol unknown here, the run in use, missing data or weights.
+    One that every run stores itself is made again only where it is lost: `predictions.npz` missing or
+    unreadable. Raises UserError: unknown set, a protocol unknown here, the run in use, missing data or
+    weights.
     """
     record = attempt.record()
     protocol = catalog.protocols.get(record.spec.protocol_hash)
@@ -45,7 +48,9 @@ def predict_set(
         raise UserError(
             f"run {attempt.run_id}: its protocol {record.spec.protocol!r} is not known here"
         )
-    extra_sets(protocol, [name])
+    lost = name in protocol.prediction_sets and name not in _readable(attempt)
+    if not lost:
+        extra_sets(protocol, [name])
     if protocol.predict is None:
         raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")
     if digest_of(attempt.root, catalog, record.spec) != record.digest:
@@ -64,13 +69,23 @@ def predict_set(
             arrays = protocol.predict(job, name)
         finally:
             shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
+        # of a damaged file nothing is left; where a further set is added, damage must not be overwritten
+        before = _readable(attempt) if lost else attempt.predictions()
         # first, so that a kill between the two leaves scores to be made, not scores without the set
         for path in (attempt.path / "evaluations").glob("*.json"):
             path.unlink()
-        attempt.write_predictions({**attempt.predictions(), name: arrays})
+        attempt.write_predictions({**before, name: arrays})
         for task in catalog.tasks().values():
             if protocol in task.protocols:
                 evaluate_attempt(attempt, task, protocol, catalog, again=True)
+
+
+def _readable(attempt: Attempt) -> Predictions:
+    """The stored sets; none where the file is missing or damaged."""
+    try:
+        return attempt.predictions()
+    except RecordError:
+        return {}
 
 
 def prediction_job(

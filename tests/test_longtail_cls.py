@@ -16,11 +16,13 @@ from suite.record import Status, attempts, read
 
 SMOKE = ("run", "--task", "longtail-cls", "--protocol", "smoke")
 METHODS = (
-    "balanced-softmax", "cb-ce", "cb-focal", "cdt", "ce", "crt", "drw-resume", "focal", "focal-sam",
-    "ib", "imb-sam", "la", "la-posthoc", "las", "ldam", "ldam-drw", "lws", "mixup", "remix", "rs",
-    "rs-sqrt", "rw", "sam", "sam-ldam-drw", "sam-vs", "sam-vs-adrw-tla", "seesaw", "seql", "sse-sam",
-    "tau-norm", "vs", "vs-adrw", "vs-adrw-tla", "vs-drw", "vs-tla", "wb",
+    "balanced-softmax", "balpoe", "cb-ce", "cb-focal", "cdt", "ce", "crt", "dirmixe", "drw-resume",
+    "focal", "focal-sam", "ib", "imb-sam", "la", "la-posthoc", "lade", "las", "ldam", "ldam-drw",
+    "lws", "mixup", "remix", "ride", "rs", "rs-sqrt", "rw", "sade", "sam", "sam-ldam-drw", "sam-vs",
+    "sam-vs-adrw-tla", "seesaw", "seql", "sse-sam", "tau-norm", "vs", "vs-adrw", "vs-adrw-tla",
+    "vs-drw", "vs-tla", "wb",
 )  # fmt: skip
+EXPERTS = {"balpoe", "dirmixe", "ride", "sade"}
 GROUPS = ("head", "medium", "tail")
 
 
@@ -50,7 +52,11 @@ def test_every_method_is_a_row_with_group_columns(smoke):
     for name, row in rows.items():
         assert row["state"] == "done", name
         assert (row["n"], row["rank"], row["failures"]) == (1, None, [])
-        assert row["cost"]["parameters"] == rows["ce"]["cost"]["parameters"] or "ldam" in name
+        parameters = row["cost"]["parameters"]
+        if name in EXPERTS:
+            assert parameters > 1.2 * rows["ce"]["cost"]["parameters"]
+        else:
+            assert parameters == rows["ce"]["cost"]["parameters"] or "ldam" in name
         metrics = values(row)
         for key in (
             "balanced_accuracy",
@@ -76,9 +82,14 @@ def test_passes_and_second_stages_are_told(smoke):
     # stage 1 until 0.7 of 22 iterations
     assert passes["sse-sam"] == pytest.approx((16 * 3.5 + 6 * 2.5) / 22, abs=1e-3)
     assert passes["crt"] == passes["ce"] == 1
-    staged = {name for name, row in rows.items() if row["flags"] == ["extra-budget"]}
-    assert staged == {"crt", "lws", "tau-norm", "drw-resume"}
-    assert not any(rows[name]["flags"] for name in set(rows) - staged)
+    flags = {name: row["flags"] for name, row in rows.items() if row["flags"]}
+    staged = {"crt", "lws", "tau-norm", "drw-resume"}
+    assert flags == {
+        **{name: ["extra-budget"] for name in staged},
+        "dirmixe": ["transductive"],
+        "sade": ["transductive"],
+        "lade": ["test-prior"],
+    }
     (run,) = rows["ce"]["runs"]
     for name in staged:
         (attempt,) = attempts(smoke[0], rows[name]["runs"][0])
@@ -135,7 +146,7 @@ def test_posthoc_adjustment_is_evaluated_beside_the_plain_scores(smoke):
 def test_evaluate_again_gives_the_same_rows_and_wants_the_methods_code(smoke, suite, tmp_path):
     (run,) = by_method(smoke[1])["la-posthoc"]["runs"]
     (attempt,) = attempts(smoke[0], run)
-    (path,) = (attempt.path / "evaluations").iterdir()
+    (path,) = (attempt.path / "evaluations").glob("longtail-cls-*")
     before = json.loads(path.read_bytes())["metrics"]
     again = ("evaluate", run, "--again", "--root", str(smoke[0]))
     done = suite(*again)
@@ -152,6 +163,43 @@ def test_evaluate_again_gives_the_same_rows_and_wants_the_methods_code(smoke, su
     assert "other code of 'la-posthoc'" in refused.stderr
 
 
+def test_every_run_is_a_row_of_test_agnostic_without_training_again(smoke, suite):
+    root = ("--root", str(smoke[0]))
+    ask = ("--task", "test-agnostic", "--protocol", "smoke")
+    planned = suite("plan", *ask, *root)
+    assert planned.returncode == 0
+    assert "7 done" in planned.stdout and "new" not in planned.stdout
+    done = suite("leaderboard", *ask, *root, "--format", "json")
+    rows = by_method(json.loads(done.stdout))
+    assert set(rows) == set(METHODS)
+    cls = by_method(smoke[1])
+    for name, row in rows.items():
+        assert row["runs"] == cls[name]["runs"]
+        found = values(row)
+        # all test images, and for these the known prior is uniform
+        assert found["top1[prior=uniform]"] == pytest.approx(values(cls[name])["top1"])
+        assert found["top1[prior=forward-50]"] >= 0
+        assert ("top1[prior=uniform,scores=unadapted]" in found) == (
+            name in {"dirmixe", "la-posthoc", "lade", "sade"}
+        )
+
+
+def test_experts_are_stored_with_the_views_they_adapt_to(smoke):
+    (run,) = by_method(smoke[1])["dirmixe"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    stored = attempt.predictions()
+    views = [f"view={k}" for k in range(1, 11)]
+    assert set(stored) == {"test", *views}
+    samples = len(stored["test"]["label"])
+    assert all(one["logits"].shape == (samples, 3, 10) for one in stored.values())
+    assert not np.array_equal(stored["view=1"]["logits"], stored["view=2"]["logits"])
+    # other methods' runs see the same views of the same images
+    (other,) = attempts(smoke[0], by_method(smoke[1])["sade"]["runs"][0])
+    label = other.predictions()["view=3"]["label"]
+    assert np.array_equal(label, stored["test"]["label"])
+    assert set(predictions(smoke, "ride")) == {"label", "logits"}
+
+
 def test_predict_adds_the_training_set(smoke, suite):
     (run,) = by_method(smoke[1])["ce"]["runs"]
     done = suite("predict", run, "--set", "train", "--root", str(smoke[0]))
@@ -160,7 +208,8 @@ def test_predict_adds_the_training_set(smoke, suite):
     counts = np.bincount(attempt.predictions()["train"]["label"], minlength=10)
     assert counts.tolist() == attempt.record().class_counts
     shown = json.loads(suite("show", run, "--root", str(smoke[0]), "--format", "json").stdout)
-    rows = {(m["metric"], m["subset"]) for m in shown["evaluations"][0]["metrics"]}
+    (made,) = (one for one in shown["evaluations"] if one["task"] == "longtail-cls")
+    rows = {(m["metric"], m["subset"]) for m in made["metrics"]}
     assert ("balanced_accuracy", "split=train") in rows
 
 

@@ -19,6 +19,7 @@ from suite.cli import (
     plan,
     predict,
     prune,
+    rescore,
     retry,
     run,
     show,
@@ -50,6 +51,7 @@ app.command()(tasks.tasks)
 app.command()(baselines.baselines)
 app.command()(sites.sites)
 app.command()(evaluate.evaluate)
+app.command()(rescore.rescore)
 app.command()(predict.predict)
 app.command()(prune.prune)
 app.command()(config.config)

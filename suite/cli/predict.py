@@ -1,4 +1,4 @@
-"""`predict`: a further prediction set from a run's kept weights."""
+"""`predict`: a further, or a lost, prediction set from a run's kept weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ def predict(
 ) -> None:
     """Add a prediction set to finished runs, from their kept weights, and evaluate again.
 
+    `test`, which every run stores itself, is made again where predictions.npz is lost or damaged.
+
     \b
     Examples:
       python -m suite predict 3f2a9c --set train
       python -m suite predict 3f2a9c 1b7d20 --set sharpness --data-root ~/data
+      python -m suite predict 3f2a9c --set test
     """
     from suite import settings
     from suite.catalog import Catalog

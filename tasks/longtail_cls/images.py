@@ -188,8 +188,8 @@ class ColorJitter:
     """Brightness, contrast, saturation by PIL's enhancers, and hue, in random order.
 
     Args:
-        brightness, contrast, saturation: x >= 0; the factor is uniform on [max(0, 1 - x), 1 + x], and
-            0 leaves that property alone.
+        brightness, contrast, saturation: x >= 0; the factor is uniform on [max(0, 1 - x), 1 + x],
+            and 0 leaves that property alone.
         hue: the shift is uniform on [-hue, hue], in turns of the colour circle; at most 0.5.
         prob: of changing anything.
     """
@@ -250,7 +250,7 @@ class Grayscale:
 class GaussianBlur:
     """PIL's blur of a radius uniform on `sigma` (pixels), with probability `prob`."""
 
-    def __init__(self, sigma: tuple[float, float], prob: float) -> None:
+    def __init__(self, sigma: tuple[float, float] = (0.1, 2.0), prob: float = 0.5) -> None:
         self.sigma = _range("GaussianBlur: sigma", sigma, most=math.inf)
         self.prob = _probability("GaussianBlur", prob)
 

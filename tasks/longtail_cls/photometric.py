@@ -1,7 +1,9 @@
-"""Rotation, colour jitter, greying and blur of whole batches: further transforms as those of `augment`.
+"""Rotation, colour jitter, greying and blur of whole batches: further transforms as in `augment`.
 
-They are what SADE's code augments with, in training (rotation) and for the views of test images that experts
-are weighted on. Operations are Pillow's where it has them (`autoaugment`). This is a torch module.
+They are what SADE's code augments with, in training (rotation) and for the views of test images
+that experts are weighted on. Rotation, brightness, contrast, saturation and grey levels are
+Pillow's (`autoaugment`); hue and blur are computed in float32 and rounded, so they may differ by
+one grey level between devices. This is a torch module.
 """
 
 from __future__ import annotations
@@ -14,28 +16,35 @@ from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
 from tasks.longtail_cls import autoaugment
-from tasks.longtail_cls.augment import check_images
+from tasks.longtail_cls.augment import Fill, _levels, _per_channel, check_images
 
 
 @TRANSFORMS.register_module()
 class BatchRotate:
-    """Turns each image about its centre by an angle uniform on [-degrees, degrees]: nearest neighbour, same
-    size, black (0) where nothing is.
+    """Turns each image about its centre by an angle uniform on [-degrees, degrees].
 
-    Raises ValueError for degrees outside [0, 180].
+    Nearest neighbour, same size.
+
+    Args:
+        degrees: 0 to 180.
+        fill: grey level 0..255 of what the rotation uncovers, one for all channels or one a channel.
+
+    Raises ValueError for values out of range and, at a call, for a fill of another number of
+    channels than the images'.
     """
 
-    def __init__(self, degrees: float) -> None:
+    def __init__(self, degrees: float, fill: Fill = 0.0) -> None:
         if not 0 <= degrees <= 180:
             raise ValueError(f"BatchRotate: degrees must be in [0, 180], not {degrees}")
         self.degrees = degrees
+        self.fill = _levels("BatchRotate", fill)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         check_images(images)
-        batch, channels, height, width = images.shape
+        fill = _per_channel("BatchRotate", self.fill, images)
+        batch, _, height, width = images.shape
         angle = (2 * torch.rand(batch, generator=generator, dtype=torch.float64) - 1) * self.degrees
         source = rotation(angle, height, width).to(images.device, non_blocking=True)
-        fill = torch.zeros(channels, dtype=torch.uint8, device=images.device)
         return autoaugment.move(images, source, fill)
 
 
@@ -61,14 +70,15 @@ def rotation(angle: Tensor, height: int, width: int) -> Tensor:
 
 @TRANSFORMS.register_module()
 class BatchColorJitter:
-    """Brightness, contrast, saturation and hue, in an order drawn for each image, with probability `prob`.
+    """Brightness, contrast, saturation and hue in an order drawn for each image.
 
     Args:
         brightness, contrast, saturation: x >= 0; the factor is uniform on [max(0, 1 - x), 1 + x].
         hue: the shift is uniform on [-hue, hue], in turns of the colour circle; at most 0.5.
-        prob: in [0, 1].
+        prob: of changing an image at all, in [0, 1].
 
-    An image of one channel has neither saturation nor hue. Raises ValueError for values out of range.
+    An image of one channel has neither saturation nor hue. Raises ValueError for values out of
+    range.
     """
 
     def __init__(
@@ -86,6 +96,8 @@ class BatchColorJitter:
         if not 0 <= hue <= 0.5:
             raise ValueError(f"BatchColorJitter: hue must be in [0, 0.5], not {hue}")
         self.prob = _probability("BatchColorJitter", prob)
+        # factors of exactly 1 and turns of exactly 0 change no pixel
+        self._kinds = [k for k, x in enumerate((*strengths.values(), hue)) if x > 0]
         self._low = torch.tensor([*(max(0.0, 1 - x) for x in strengths.values()), -hue])
         self._high = torch.tensor([*(1 + x for x in strengths.values()), hue])
 
@@ -99,13 +111,13 @@ class BatchColorJitter:
         device, out = images.device, images.clone()
         there = amount.to(device, non_blocking=True)
         for place in range(count):
-            for kind, operation in enumerate(_OPERATIONS):
+            for kind in self._kinds:
                 # grouped on the host: nothing waits for the device
                 which = (applied & (order[:, place] == kind)).nonzero().squeeze(1)
                 if not len(which):
                     continue
                 which = which.to(device, non_blocking=True)
-                changed = operation(out.index_select(0, which), there[:, kind][which])
+                changed = _OPERATIONS[kind](out.index_select(0, which), there[:, kind][which])
                 out.index_copy_(0, which, changed)
         return out
 
@@ -123,7 +135,10 @@ def _saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def turn_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """uint8 (B, C, H, W) with hues shifted by (B,) turns; saturation and value (HSV) stay, rounded."""
+    """uint8 (B, C, H, W) with hues shifted by (B,) turns, rounded; saturation and value stay (HSV).
+
+    Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978, without quantising the hue.
+    """
     if images.shape[1] == 1:
         return images
     pixels = images.float()
@@ -139,7 +154,8 @@ def turn_hue(images: Tensor, shift: Tensor) -> Tensor:
     )
     sixth = sixth + 6 * shift.view(-1, 1, 1)
     # a channel is low, high or between by its distance from its own place on the circle
-    place = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    # (5, 3, 1): arange is filled on the device, copying numbers there would wait for it
+    place = torch.arange(5.0, 0.0, -2.0, device=images.device).view(1, 3, 1, 1)
     distance = torch.remainder(place + sixth.unsqueeze(1), 6)
     share = torch.minimum(distance, 4 - distance).clamp(0, 1)
     turned = value.unsqueeze(1) - chroma.unsqueeze(1) * share
@@ -175,8 +191,8 @@ class BatchGrayscale:
 class BatchBlur:
     """Each image under a Gaussian of sigma uniform on `sigma`, in pixels, with probability `prob`.
 
-    The kernel reaches three of the largest sigma, edges are repeated, the result is rounded. Raises
-    ValueError for a range that is not 0 < low <= high < inf and a probability outside [0, 1].
+    The kernel reaches three of the largest sigma, edges are repeated, the result is rounded.
+    Raises ValueError for a range that is not 0 < low <= high < inf and a probability outside [0, 1].
     """
 
     def __init__(self, sigma: Sequence[float], prob: float = 1.0) -> None:
@@ -196,24 +212,37 @@ class BatchBlur:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
-    """uint8 (B, C, H, W) under Gaussians of sigma (B,) pixels, cut off beyond `reach` pixels."""
+    """uint8 (B, C, H, W) under Gaussians of sigma (B,) pixels, cut off beyond `reach` pixels.
+
+    Edges are repeated, the result is rounded once, after both axes.
+    """
     offset = torch.arange(-reach, reach + 1, device=images.device)
-    kernel = (-(offset**2) / (2 * sigma.view(-1, 1) ** 2)).exp()
+    kernel = (-((offset / sigma.view(-1, 1)) ** 2) / 2).exp()
     kernel = kernel / kernel.sum(1, keepdim=True)
-    pixels = images.float()
-    for axis in (2, 3):
-        side = pixels.shape[axis]
-        place = (torch.arange(side, device=images.device).unsqueeze(1) + offset).clamp(0, side - 1)
-        # the axis as a matrix (B, side, side): row i has the kernel around i, edges repeated
-        matrix = kernel.new_zeros(len(kernel), side, side)
-        matrix.scatter_add_(
-            2, place.expand(len(kernel), -1, -1), kernel.unsqueeze(1).expand(-1, side, -1)
-        )
-        if axis == 3:
-            pixels = torch.einsum("bchw,bvw->bchv", pixels, matrix)
-        else:
-            pixels = torch.einsum("bchw,buh->bcuw", pixels, matrix)
-    return pixels.round().clamp_(0, 255).to(torch.uint8)
+    across = _band(kernel, images.shape[3], reach)
+    down = _band(kernel, images.shape[2], reach)
+    pixels = torch.einsum("bchw,bvw->bchv", _repeated(images.float(), 3, reach), across)
+    pixels = torch.einsum("bchv,buh->bcuv", _repeated(pixels, 2, reach), down)
+    return pixels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _repeated(pixels: Tensor, axis: int, reach: int) -> Tensor:
+    """`pixels` with the first and last row or column of `axis` repeated `reach` times outwards."""
+    side = pixels.shape[axis]
+    place = torch.arange(-reach, side + reach, device=pixels.device).clamp_(0, side - 1)
+    return pixels.index_select(axis, place)
+
+
+def _band(kernel: Tensor, side: int, reach: int) -> Tensor:
+    """Kernels (B, 2 * reach + 1) as matrices (B, side, side + 2 * reach): row i has one from i on.
+
+    A matrix product is then the convolution, with a kernel of its own for every image.
+    """
+    row = torch.arange(side, device=kernel.device).view(-1, 1)
+    tap = torch.arange(side + 2 * reach, device=kernel.device) - row
+    inside = (tap >= 0) & (tap <= 2 * reach)
+    taken = kernel.index_select(1, tap.clamp(0, 2 * reach).flatten())
+    return taken.view(len(kernel), *tap.shape) * inside
 
 
 def _drawn(batch: int, prob: float, generator: torch.Generator) -> Tensor:

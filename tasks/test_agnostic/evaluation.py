@@ -12,9 +12,11 @@ A method whose scores depend on the test set (its unlabelled images, its prior) 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import RecordError, UserError
@@ -176,7 +178,8 @@ def evaluate(
     stored = plain(logits).argmax(axis=1)
     views = restore_views(predictions, label, classes) if trained.adapts else None
     tables = {"": _Table(), "unadapted": _Table()}
-    for test in test_sets(label, trained.class_counts, settings):
+    asked = json.dumps(settings, sort_keys=True)
+    for test in _made(label.tobytes(), tuple(trained.class_counts), asked):
         predicted = {"": stored}
         if trained.infer is not None:
             prior = np.bincount(label[test.images], minlength=classes) / len(test.images)
@@ -202,7 +205,16 @@ def _check_counts(class_counts: Sequence[int], sizes: Array) -> None:
         )
 
 
-def test_sets(
+@lru_cache(maxsize=4)
+def _made(label: bytes, class_counts: tuple[int, ...], settings: str) -> tuple[TestSet, ...]:
+    # made once for all the runs of a protocol
+    import numpy as np
+
+    wanted = json.loads(settings)
+    return tuple(make_sets(np.frombuffer(label, np.int64), class_counts, wanted))
+
+
+def make_sets(
     label: Array, class_counts: Sequence[int], settings: Mapping[str, Any]
 ) -> Iterator[TestSet]:
     """The test sets of `settings`, from the labels (N,) of the test images, one after another.
