@@ -27,7 +27,8 @@ class BatchRotate:
 
     Args:
         degrees: 0 to 180.
-        fill: grey level 0..255 of what the rotation uncovers, one for all channels or one a channel.
+        fill: grey level 0..255 of what the rotation uncovers, one for all channels or one a
+            channel.
 
     Raises ValueError for values out of range and, at a call, for a fill of another number of
     channels than the images'.
@@ -101,16 +102,23 @@ class BatchColorJitter:
         self._low = torch.tensor([*(max(0.0, 1 - x) for x in strengths.values()), -hue])
         self._high = torch.tensor([*(1 + x for x in strengths.values()), hue])
 
+    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Images changed (batch,) bool, amounts (batch, 4) float32, order (batch, 4) int64.
+
+        Amounts are of brightness, contrast, saturation (factors) and hue (turns), and the order
+        holds their places in this list. All are drawn for every image, whatever is asked for.
+        """
+        applied = torch.rand(batch, generator=generator) < self.prob
+        share = torch.rand(batch, len(_OPERATIONS), generator=generator)
+        order = torch.rand(batch, len(_OPERATIONS), generator=generator).argsort(1)
+        return applied, self._low + share * (self._high - self._low), order
+
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         check_images(images)
-        count = len(_OPERATIONS)
-        applied = torch.rand(len(images), generator=generator) < self.prob
-        amount = torch.rand(len(images), count, generator=generator)
-        amount = self._low + amount * (self._high - self._low)
-        order = torch.rand(len(images), count, generator=generator).argsort(1)
+        applied, amount, order = self.draw(len(images), generator)
         device, out = images.device, images.clone()
         there = amount.to(device, non_blocking=True)
-        for place in range(count):
+        for place in range(len(_OPERATIONS)):
             for kind in self._kinds:
                 # grouped on the host: nothing waits for the device
                 which = (applied & (order[:, place] == kind)).nonzero().squeeze(1)
@@ -192,7 +200,8 @@ class BatchBlur:
     """Each image under a Gaussian of sigma uniform on `sigma`, in pixels, with probability `prob`.
 
     The kernel reaches three of the largest sigma, edges are repeated, the result is rounded.
-    Raises ValueError for a range that is not 0 < low <= high < inf and a probability outside [0, 1].
+    Raises ValueError for a range that is not 0 < low <= high < inf and a probability outside
+    [0, 1].
     """
 
     def __init__(self, sigma: Sequence[float], prob: float = 1.0) -> None:
@@ -219,30 +228,27 @@ def gaussian_blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
     offset = torch.arange(-reach, reach + 1, device=images.device)
     kernel = (-((offset / sigma.view(-1, 1)) ** 2) / 2).exp()
     kernel = kernel / kernel.sum(1, keepdim=True)
-    across = _band(kernel, images.shape[3], reach)
-    down = _band(kernel, images.shape[2], reach)
-    pixels = torch.einsum("bchw,bvw->bchv", _repeated(images.float(), 3, reach), across)
-    pixels = torch.einsum("bchv,buh->bcuv", _repeated(pixels, 2, reach), down)
+    across, down = (_rows(kernel, images.shape[axis], reach) for axis in (3, 2))
+    pixels = torch.einsum("bchw,bvw->bchv", images.float(), across)
+    pixels = torch.einsum("bchv,buh->bcuv", pixels, down)
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _repeated(pixels: Tensor, axis: int, reach: int) -> Tensor:
-    """`pixels` with the first and last row or column of `axis` repeated `reach` times outwards."""
-    side = pixels.shape[axis]
-    place = torch.arange(-reach, side + reach, device=pixels.device).clamp_(0, side - 1)
-    return pixels.index_select(axis, place)
+def _rows(kernel: Tensor, side: int, reach: int) -> Tensor:
+    """Kernels (B, 2 * reach + 1) as matrices (B, side, side): row i has one around i.
 
-
-def _band(kernel: Tensor, side: int, reach: int) -> Tensor:
-    """Kernels (B, 2 * reach + 1) as matrices (B, side, side + 2 * reach): row i has one from i on.
-
-    A matrix product is then the convolution, with a kernel of its own for every image.
+    What reaches beyond an edge is added to the edge. A matrix product is then the convolution, with
+    a kernel of its own for every image.
     """
     row = torch.arange(side, device=kernel.device).view(-1, 1)
     tap = torch.arange(side + 2 * reach, device=kernel.device) - row
     inside = (tap >= 0) & (tap <= 2 * reach)
-    taken = kernel.index_select(1, tap.clamp(0, 2 * reach).flatten())
-    return taken.view(len(kernel), *tap.shape) * inside
+    band = kernel.index_select(1, tap.clamp(0, 2 * reach).flatten())
+    band = band.view(len(kernel), *tap.shape) * inside
+    matrix = band[:, :, reach : reach + side].clone()
+    matrix[:, :, 0] += band[:, :, :reach].sum(2)
+    matrix[:, :, -1] += band[:, :, reach + side :].sum(2)
+    return matrix
 
 
 def _drawn(batch: int, prob: float, generator: torch.Generator) -> Tensor:
