@@ -28,7 +28,9 @@ def aggregate(
 ) -> Array:
     """Scores (N, C): the experts' logits (E, N, C) weighted by what was learnt on `views` (E, V, M, C)."""
     weights = learn_weights(views, lr=lr, decay=decay, batch=batch, epochs=epochs)
-    scores: Array = np.tensordot(weights.astype(logits.dtype), logits, 1)
+    # an expert of no weight has no say, not even in classes that it did not keep: 0 * -inf is no number
+    used = weights > 0
+    scores: Array = np.tensordot(weights[used].astype(logits.dtype), logits[used], 1)
     return scores
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from mmseg.models.backbones import ResNet
 from torch import Tensor, nn
@@ -39,7 +39,8 @@ def split(backbone: nn.Module, experts: int, reduced: bool) -> nn.ModuleList:
         return nn.ModuleList(_small_stages(width, kept, reduced) for _ in range(experts))
     if not isinstance(backbone, ResNet):
         raise ValueError(f"{type(backbone).__name__} cannot be split among experts")
-    made = nn.ModuleList(_stages(backbone, reduced) for _ in range(experts))
+    # mmengine's, which hands `init_weights` on
+    made: nn.ModuleList = ModuleList(_stages(backbone, reduced) for _ in range(experts))
     for name in backbone.res_layers[1:]:
         delattr(backbone, name)
     backbone.res_layers, backbone.out_indices = backbone.res_layers[:1], (0,)

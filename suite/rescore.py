@@ -388,7 +388,7 @@ def _row_key(root: Path, record: Record) -> tuple[str, ...]:
 
 
 def _lineage(root: Path, spec: RunSpec, depth: int = 0) -> dict[str, str]:
-    """Role -> hash of the input run without its seed; its id where it is not here: it cannot be vouched for."""
+    """Role -> hash of the input run without its seed; its id where the run is not here."""
     found = {}
     for role, run_id in spec.inputs.items():
         source = find_spec(root, run_id) if depth < _MAX_LINEAGE else None

@@ -14,7 +14,7 @@ from suite.catalog import Catalog
 from suite.engine.run import resolve_config
 from tasks.longtail_cls import protocols
 from tasks.longtail_cls.networks import WideStemResNet
-from tasks.longtail_cls.recipes import small_images, with_diagnostics
+from tasks.longtail_cls.recipes import small_images, with_further_sets
 from tasks.longtail_cls.sources import Source
 
 CATALOG = Catalog.load()
@@ -131,7 +131,8 @@ def test_a_shrunk_copy_trains_at_rates_that_fall_along_a_cosine(precision, tmp_p
     smoke = CATALOG.protocol(TASK, "smoke")
 
     def build(data):
-        cfg = with_diagnostics(small_images(recipe, Source("digits"), ""), smoke.dataset.groups)
+        cfg = small_images(recipe, Source("digits"), "")
+        cfg = with_further_sets(cfg, smoke.dataset.groups, [], 0)
         return cfg, smoke.build(data)[1]
 
     source = CATALOG.source("ce")

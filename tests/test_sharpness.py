@@ -25,7 +25,7 @@ from suite.jsonio import short_hash
 from suite.task import Trained
 from tasks.longtail_cls import lists
 from tasks.longtail_cls.evaluation import evaluate
-from tasks.longtail_cls.recipes import ListRecipe, image_lists, small_images, with_diagnostics
+from tasks.longtail_cls.recipes import ListRecipe, image_lists, small_images, with_further_sets
 from tasks.longtail_cls.sharpness import (
     SOLVERS,
     SharpnessHook,
@@ -361,7 +361,7 @@ def test_images_from_files(tmp_path):
         weight_decay=0.0, epochs=1,
     )  # fmt: skip
     groups = {"head": (), "tail": (0, 1)}
-    cfg = with_diagnostics(image_lists(recipe, str(tmp_path)), groups, batch=16)
+    cfg = with_further_sets(image_lists(recipe, str(tmp_path)), groups, [], 0, batch=16)
     import_modules_from_strings(cfg["custom_imports"]["imports"])
     hook = HOOKS.build(cfg["prediction_hooks"]["sharpness"])
     assert hook.batch == 16

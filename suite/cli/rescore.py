@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,6 +110,8 @@ def rescore(
     if runs and (protocol or method):
         raise UserError("name runs, or choose them by --protocol and --method, not both")
     by = canonical_key(by) if by else None
+    # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
+    warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     results = settings.results_root(root)
     catalog = Catalog.load(plugin)
     chosen = shifting_task(catalog, task)

@@ -330,7 +330,8 @@ def adapted(trained: Trained, logits: Array, prior: Array, views: Array | None) 
 def restore_views(predictions: Predictions, label: Array, classes: int) -> Array:
     """Logits of all stored views of the test images, (V, N, C) or (V, N, E, C).
 
-    `label` (N,) is that of the test images. Raises RecordError if there is none, or for other images.
+    `label` (N,) is that of the test images. Raises RecordError if there is none, for other images, and for
+    logits of another shape than those of the test set.
     """
     import numpy as np
 
@@ -340,4 +341,13 @@ def restore_views(predictions: Predictions, label: Array, classes: int) -> Array
     for name in names:
         if not np.array_equal(checked(predictions[name], classes)[0], label):
             raise RecordError(f"stored set {name!r} is of other images than the test set")
-    return np.stack([restore(predictions[name], classes) for name in names])
+    views = [restore(predictions[name], classes) for name in names]
+    wanted = (
+        restore(predictions["test"], classes).shape if "test" in predictions else views[0].shape
+    )
+    for name, view in zip(names, views, strict=True):
+        if view.shape != wanted:
+            raise RecordError(
+                f"stored set {name!r} holds logits of shape {view.shape}, the test set of {wanted}"
+            )
+    return np.stack(views)

@@ -49,7 +49,7 @@ def store(logits: Array, label: Array) -> dict[str, Array]:
     import numpy as np
 
     logits, label = np.asarray(logits), np.asarray(label)
-    if logits.ndim not in (2, 3):
+    if logits.ndim not in (2, 3) or 0 in logits.shape[1:]:
         raise RecordError(f"logits have shape {logits.shape}, expected (N, C) or (N, E, C)")
     _check_labels(label, len(logits), logits.shape[-1])
     if logits.dtype == np.float64:
@@ -117,7 +117,8 @@ def normaliser(logits: Array) -> tuple[Array, Array]:
 def _largest(every: Array) -> dict[str, Array]:
     import numpy as np
 
-    logits = plain(every)
+    # what is stored is float32, so its mean has to give the order
+    logits = plain(every.astype(np.float32))
     samples, classes = logits.shape
     kept = min(KEPT, classes)
     top = np.empty((samples, kept), np.uint16 if classes <= 1 << 16 else np.int32)
@@ -167,8 +168,9 @@ def checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
     check_scores(logits, (samples, *experts, kept), "stored top_logits")
     scores = plain(logits)
     # a mean of rounded numbers may change an order by an ulp
-    slack = 1e-6 * np.abs(scores[:, :-1]) if experts else 0
-    if (scores[:, 1:] > scores[:, :-1] + slack).any():
+    slack = 1e-6 if experts else 0.0
+    room = slack * np.abs(np.where(np.isfinite(scores), scores, 0))
+    if (scores[:, 1:] > scores[:, :-1] + room[:, 1:]).any():
         raise RecordError("stored top_logits are not in descending order")
     if top.shape != scores.shape or top.dtype.kind not in "iu":
         raise RecordError(

@@ -6,13 +6,14 @@ Sizes are test images per class, (C,). Nothing draws from a global generator.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import UserError, did_you_mean
+from suite.errors import DataError, UserError, did_you_mean
 from tasks.longtail_cls.profiles import select
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _TOLERANCE = 1e-3  # of a prior's sum
 _LARGEST = 10_000_000  # bytes of a prior's file
 _LEAST_PARAMETER = 1e-7
+_LARGEST_PARAMETER = 1e100  # the sum of much larger ones overflows
+_KINDS = ("forward", "uniform", "backward")
 
 
 def class_order(class_counts: Sequence[int]) -> Array:
@@ -38,8 +41,11 @@ def shifted_counts(
     """Images of each class in the set forward-RATIO, or backward-RATIO: int(size r^(-rank / (C - 1))).
 
     `order` are class ids by falling training count; forward, the first has rank 0; backward, the last.
-    LADE's protocol (Hong et al., CVPR 2021), which SADE took over. Truncated, not rounded.
+    LADE's protocol (Hong et al., CVPR 2021), which SADE took over. Truncated, not rounded. Raises UserError
+    for a ratio below 1.
     """
+    if not (math.isfinite(ratio) and ratio >= 1):
+        raise UserError(f"the ratio of a shifted test set is {ratio:g}; it is at least 1")
     counts = [0] * len(sizes)
     steps = max(len(sizes) - 1, 1)
     for rank, c in enumerate(reversed(order.tolist()) if backward else order.tolist()):
@@ -51,7 +57,9 @@ def shifted_subset(label: Array, counts: Sequence[int]) -> Array:
     """Places (int64) of `counts[c]` images of each class among the labels (N,), class after class.
 
     Always the same: numpy's legacy generator with seed 0 shuffles one class after another (SADE's code).
+    Raises DataError where a class has fewer images.
     """
+    _check_counts(label, counts)
     return select(label, counts, "shuffled")
 
 
@@ -73,13 +81,14 @@ class Meta:
 
 
 def component_mean(order: Array, factor: float, kind: str) -> Array:
-    """Mean prior (C,) of a component: `forward`, `uniform` or `backward`, without jitter."""
+    """Mean prior (C,) of a component: `forward`, `uniform` or `backward`, without jitter.
+
+    Raises UserError for another component.
+    """
     import numpy as np
 
-    shares = np.ones(len(order))
-    if kind != "uniform":
-        ranks = np.arange(len(order)) / max(len(order) - 1, 1)
-        shares[order if kind == "forward" else order[::-1]] = factor**ranks
+    ranks = np.arange(len(order)) / max(len(order) - 1, 1)
+    shares = _placed(factor**ranks, order, kind)
     mean: Array = shares / shares.sum()
     return mean
 
@@ -90,17 +99,16 @@ def dirichlet_counts(
     """Images of each class in a set drawn from a component of DirMixE's meta-distribution.
 
     a_c = int(m factor^(rank / (C - 1))) (uniform: m), m the largest class; changed by the jitter, scaled to
-    the mass; p ~ Dir(a); n_c = max(int(m p_c / max p), least), of what there is.
+    the mass; p ~ Dir(a); n_c = max(int(m p_c / max p), least), of what there is. Raises UserError for another
+    component.
     """
     import numpy as np
 
-    largest = max(sizes)
-    mean = np.ones(len(sizes)) * largest
-    if kind != "uniform":
-        steps = max(len(sizes) - 1, 1)
-        falling = [int(largest * meta.factor ** (rank / steps)) for rank in range(len(sizes))]
-        mean[order if kind == "forward" else order[::-1]] = falling
+    largest, steps = max(sizes), max(len(sizes) - 1, 1)
+    falling = [int(largest * meta.factor ** (rank / steps)) for rank in range(len(sizes))]
+    mean = _placed(np.array(falling, np.float64), order, kind)
     mean *= 1 + rng.uniform(-meta.jitter, meta.jitter, len(mean))
+    # truncation leaves 0 where the largest class has fewer images than 1 / factor
     mean = np.maximum(mean, _LEAST_PARAMETER)
     return _drawn_counts(sizes, mean * meta.mass / mean.sum(), meta.least, rng)
 
@@ -108,10 +116,28 @@ def dirichlet_counts(
 def symmetric_counts(
     sizes: Sequence[int], alpha: float, rng: np.random.Generator, least: int = 1
 ) -> tuple[int, ...]:
-    """Images of each class in a set drawn from Dir(alpha, ..., alpha), as `dirichlet_counts`."""
+    """Images of each class in a set drawn from Dir(alpha, ..., alpha), as `dirichlet_counts`.
+
+    Raises UserError unless alpha is a number above 0.
+    """
     import numpy as np
 
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise UserError(f"the concentration is {alpha:g}; it is a number above 0")
     return _drawn_counts(sizes, np.full(len(sizes), alpha), least, rng)
+
+
+def _placed(falling: Array, order: Array, kind: str) -> Array:
+    """Values (C,) by rank, as values by class id; for the uniform component the first one everywhere."""
+    import numpy as np
+
+    if kind not in _KINDS:
+        raise UserError(f"unknown component {kind!r}{did_you_mean(kind, _KINDS)}")
+    if kind == "uniform":
+        return np.full(len(falling), falling[0])
+    placed = np.empty(len(falling), falling.dtype)
+    placed[order if kind == "forward" else order[::-1]] = falling
+    return placed
 
 
 def _drawn_counts(
@@ -119,10 +145,16 @@ def _drawn_counts(
 ) -> tuple[int, ...]:
     import numpy as np
 
-    prior = rng.dirichlet(parameters)
-    wanted = np.maximum((max(sizes) * (prior / prior.max())).astype(np.int64), least)
-    counts: list[int] = np.minimum(wanted, np.asarray(sizes)).tolist()
-    return tuple(counts)
+    there = np.flatnonzero(sizes)
+    counts = np.zeros(len(sizes), np.int64)
+    if len(there):
+        # without the absent classes the shares of the others are still Dirichlet; had one of them the
+        # largest share, the set could be empty
+        prior = rng.dirichlet(np.minimum(parameters[there], _LARGEST_PARAMETER))
+        wanted = (max(sizes) * (prior / prior.max())).astype(np.int64)
+        counts[there] = np.minimum(np.maximum(wanted, least), np.asarray(sizes)[there])
+    drawn: list[int] = counts.tolist()
+    return tuple(drawn)
 
 
 def prior_counts(sizes: Sequence[int], prior: Sequence[float]) -> tuple[int, ...]:
@@ -136,7 +168,7 @@ def prior_counts(sizes: Sequence[int], prior: Sequence[float]) -> tuple[int, ...
             f"the prior gives class {absent[0]} the share {prior[absent[0]]:g}, but the test set has no "
             "image of it"
         )
-    scale = min(n / share for n, share in zip(sizes, prior, strict=True) if share)
+    scale = min((n / share for n, share in zip(sizes, prior, strict=True) if share), default=0.0)
     # a product of a quotient may fall short of a whole number by an ulp
     counts = [
         min(n, math.floor(scale * share * (1 + 1e-12)))
@@ -148,11 +180,24 @@ def prior_counts(sizes: Sequence[int], prior: Sequence[float]) -> tuple[int, ...
 
 
 def draw_subset(label: Array, counts: Sequence[int], rng: np.random.Generator) -> Array:
-    """Places (int64) of `counts[c]` random images of each class among the labels (N,), class after class."""
+    """Places (int64) of `counts[c]` random images of each class among the labels (N,), class after class.
+
+    Raises DataError where a class has fewer images.
+    """
     import numpy as np
 
+    _check_counts(label, counts)
     chosen = [rng.permutation(np.flatnonzero(label == c))[:count] for c, count in enumerate(counts)]
     return np.concatenate(chosen).astype(np.int64)
+
+
+def _check_counts(label: Array, counts: Sequence[int]) -> None:
+    import numpy as np
+
+    sizes = np.bincount(label, minlength=len(counts))
+    for c, count in enumerate(counts):
+        if count > sizes[c]:
+            raise DataError(f"class {c} has {sizes[c]} test images, {count} are asked for")
 
 
 def check_prior(values: Sequence[float], classes: int, where: str) -> tuple[float, ...]:
@@ -163,13 +208,13 @@ def check_prior(values: Sequence[float], classes: int, where: str) -> tuple[floa
     if len(values) != classes:
         raise UserError(f"{where}: {len(values)} shares, expected {classes}, one a class")
     for c, value in enumerate(values):
-        if not math.isfinite(value):
-            raise UserError(f"{where}: the share of class {c} is {value}, which is no number")
-        if value < 0:
-            raise UserError(f"{where}: the share of class {c} is {value:g}; shares are 0 or more")
-    total = math.fsum(values)
+        _check_share(value, f"{where}: the share of class {c}")
+    try:
+        total = math.fsum(values)
+    except OverflowError:
+        total = math.inf
     if abs(total - 1) > _TOLERANCE:
-        hint = f"; divide each by {total:g}" if total > 0 else ""
+        hint = f"; divide each by {total:g}" if 0 < total < math.inf else ""
         raise UserError(f"{where}: the shares sum to {total:g}, not to 1{hint}")
     return tuple(value / total for value in values)
 
@@ -181,15 +226,17 @@ def read_prior(path: Path, class_names: Sequence[str]) -> tuple[float, ...]:
     Raises UserError for a file of another form, with the line.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
             raise UserError(f"{path}: larger than 10 MB, which is no list of shares")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                (reader.line_num, row) for reader in [csv.reader(file)] for row in reader if row
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
+        rows = [(reader.line_num, row) for row in reader if row]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as CSV: {error}") from None
-    if rows and _number(rows[0][1][-1]) is None:
+    if rows and _is_header(rows[0][1], class_names):
         rows = rows[1:]
     if not rows:
         raise UserError(f"{path}: holds no shares; write a line `class,share` for each class")
@@ -203,6 +250,8 @@ def read_prior(path: Path, class_names: Sequence[str]) -> tuple[float, ...]:
         share = _number(row[-1])
         if len(row) != width or share is None:
             raise UserError(f"{path}, line {line}: {','.join(row)[:60]!r} is no share of a class")
+        name = repr(row[0].strip()[:60]) if width == 2 else len(values)
+        _check_share(share, f"{path}, line {line}: the share of class {name}")
         values.append(share)
     if width == 1:
         return check_prior(values, len(class_names), str(path))
@@ -219,6 +268,18 @@ def read_prior(path: Path, class_names: Sequence[str]) -> tuple[float, ...]:
     return check_prior([found[c] for c in range(len(class_names))], len(class_names), str(path))
 
 
+def _check_share(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise UserError(f"{what} is {value}, which is no number")
+    if value < 0:
+        raise UserError(f"{what} is {value:g}; shares are 0 or more")
+
+
+def _is_header(row: Sequence[str], names: Sequence[str]) -> bool:
+    # a class with a mistyped share is none
+    return _number(row[-1]) is None and row[0].strip() not in names
+
+
 def _number(text: str) -> float | None:
     try:
         return float(text)
@@ -229,6 +290,7 @@ def _number(text: str) -> float | None:
 def _class_id(text: str, names: Sequence[str], where: str) -> int:
     if text in names:
         return list(names).index(text)
-    if text.isascii() and text.isdigit() and int(text) < len(names):
+    # Python refuses to convert thousands of digits
+    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(names):
         return int(text)
     raise UserError(f"{where}: unknown class {text[:60]!r}{did_you_mean(text, names)}")

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from suite.errors import UserError
 from suite.hold import TakenOver
 from suite.job import Job, NonFiniteLoss, Outcome, Stopped
 from suite.jsonio import write_atomic
@@ -21,6 +22,7 @@ from suite.task import Metric, Task
 TASKS = {"fake": "fake_task:TASK"}
 
 STEPS = 60
+SETTINGS = {"groups": {"head": [0], "tail": [1]}}
 DATA = DataSet(
     name="fake-data",
     summary="nothing",
@@ -113,10 +115,43 @@ def _misbehave(what: str, step: int, job: Job) -> None:
 
 def evaluate(predictions, settings, trained):
     score = float(predictions["test"]["score"][0])
+    if "priors" in settings:
+        # both classes' scores, weighted
+        return [
+            MetricRow(metric="score", subset=subset(prior=name), value=a * score + b * score / 2)
+            for name, (a, b) in settings["priors"].items()
+        ]
     return [
         MetricRow(metric="score", value=score),
         MetricRow(metric="score", subset=subset(group="tail"), value=score / 2),
     ]
+
+
+def shifted(protocol, asked):
+    """Priors of two classes, a share a line; of Dirichlet, the first class's mean share is drawn."""
+    priors = {}
+    for name, path in asked.priors.items():
+        try:
+            a, b = map(float, path.read_text().split())
+        except ValueError:
+            raise UserError(f"{path}: not two shares") from None
+        priors[name] = [a, b]
+    if asked.dirichlet is not None:
+        generator = random.Random(asked.seed)
+        draws = [
+            generator.betavariate(asked.dirichlet, asked.dirichlet) for _ in range(asked.draws)
+        ]
+        share = sum(draws) / len(draws)
+        priors["dirichlet"] = [share, 1 - share]
+    if not priors:
+        return SETTINGS, ("score[group=tail]",)
+    return {**SETTINGS, "priors": priors}, tuple(f"score[prior={name}]" for name in priors)
+
+
+def predict(job, name):
+    if not job.attempt.weights.exists():
+        raise UserError(f"{job.attempt.weights}: no kept weights")
+    return {"score": np.array([float(job.attempt.weights.read_text())])}
 
 
 def _protocol(name: str, revision: int = 1) -> Protocol:
@@ -133,6 +168,7 @@ def _protocol(name: str, revision: int = 1) -> Protocol:
         summary="adds up random numbers",
         build=lambda path: ({}, FACTS),
         train=train,
+        predict=predict,
         prediction_sets={"test": "a number"},
         seconds=1.0,
     )
@@ -147,6 +183,7 @@ TASK = Task(
     primary=("score[group=tail]", "score"),
     columns=("score", "score[group=tail]"),
     version=1,
-    settings=lambda protocol: {"groups": {"head": [0], "tail": [1]}},
+    settings=lambda protocol: SETTINGS,
     evaluate=evaluate,
+    shifted=shifted,
 )
