@@ -475,7 +475,12 @@ def test_a_built_config_is_the_hashed_recipe_and_the_diagnostics():
     recipe = protocols.replace(protocols._QUICK, width=4, epochs=2, limit=10)
     built, facts = SMOKE.build("")
     hook = built.pop("prediction_hooks")["sharpness"]
-    assert built["custom_imports"]["imports"].pop() == "tasks.longtail_cls.sharpness"
+    imports = built["custom_imports"]["imports"]
+    further = ["tasks.longtail_cls.sharpness", "tasks.longtail_cls.photometric"]
+    assert [imports.pop(-2), imports.pop()] == further
+    loaders = built["prediction_dataloaders"]
+    views = [loaders.pop(name) for name in SMOKE.views]
+    assert len({view["dataset"]["seed"] for view in views}) == len(views) == 10
     blank = small_images(recipe, protocols._DIGITS, "")
     assert short_hash({**blank, **built}) == short_hash(blank) == SMOKE.recipe
     assert hook["groups"] == {name: list(ids) for name, ids in facts.groups.items()}
