@@ -105,8 +105,8 @@ def trained(
     for view in protocol.views if protocol and method.adapts else ():
         if view not in predictions:
             raise RecordError(
-                f"{attempt.path}: {name!r} adapts to views of the test inputs, of which {view!r} is not "
-                f"stored: python -m suite predict {attempt.run_id} --set {view}"
+                f"{attempt.path}: {name!r} adapts to views of the test inputs, which are not all stored: "
+                f"python -m suite predict {attempt.run_id} --set {view}"
             )
     return Trained(class_counts=counts, infer=method.infer(counts), adapts=method.adapts)
 

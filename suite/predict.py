@@ -33,13 +33,13 @@ def extra_sets(protocol: Protocol, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def predict_set(
-    attempt: Attempt, catalog: Catalog, name: str, data_root: Path | None, device: str
-) -> None:
-    """Compute prediction set `name` from the kept weights, store it, evaluate anew.
+def predict_sets(
+    attempt: Attempt, catalog: Catalog, names: Sequence[str], data_root: Path | None, device: str
+) -> list[str]:
+    """Compute prediction sets from the kept weights, store them, evaluate anew; returns their names.
 
-    One that every run stores itself is made again only where it is lost: `predictions.npz` missing or
-    unreadable. Raises UserError: unknown set, a protocol unknown here, the run in use, missing data or
+    Sets that every run of the method stores itself are made again only where they are lost
+    (`predictions.npz` missing or unreadable), and those that its scores need are made with any other. Raises UserError: unknown set, a protocol unknown here, the run in use, missing data or
     weights.
     """
     record = attempt.record()
@@ -48,9 +48,11 @@ def predict_set(
         raise UserError(
             f"run {attempt.run_id}: its protocol {record.spec.protocol!r} is not known here"
         )
-    lost = name in protocol.prediction_sets and name not in _readable(attempt)
-    if not lost:
-        extra_sets(protocol, [name])
+    there = _readable(attempt)
+    lost = [name for name in names if name in protocol.prediction_sets and name not in there]
+    extra_sets(protocol, [name for name in names if name not in lost])
+    needed = protocol.views if catalog.method(record.spec).adapts else ()
+    wanted = dict.fromkeys([*names, *(name for name in needed if name not in there)])
     if protocol.predict is None:
         raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")
     if digest_of(attempt.root, catalog, record.spec) != record.digest:
@@ -66,7 +68,7 @@ def predict_set(
             raise UserError(f"run {attempt.run_id} is in use by another process; try again later")
         job = prediction_job(attempt, catalog, data_root, slot.device)
         try:
-            arrays = protocol.predict(job, name)
+            made = {name: protocol.predict(job, name) for name in wanted}
         finally:
             shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
         # of a damaged file nothing is left; where a further set is added, damage must not be overwritten
@@ -74,10 +76,11 @@ def predict_set(
         # first, so that a kill between the two leaves scores to be made, not scores without the set
         for path in (attempt.path / "evaluations").glob("*.json"):
             path.unlink()
-        attempt.write_predictions({**before, name: arrays})
+        attempt.write_predictions({**before, **made})
         for task in catalog.tasks().values():
             if protocol in task.protocols:
                 evaluate_attempt(attempt, task, protocol, catalog, again=True)
+    return list(wanted)
 
 
 def _readable(attempt: Attempt) -> Predictions:

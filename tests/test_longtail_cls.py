@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,6 +199,28 @@ def test_experts_are_stored_with_the_views_they_adapt_to(smoke):
     label = other.predictions()["view=3"]["label"]
     assert np.array_equal(label, stored["test"]["label"])
     assert set(predictions(smoke, "ride")) == {"label", "logits"}
+
+
+def test_lost_predictions_are_made_again_with_the_views(smoke, suite, tmp_path):
+    (run,) = by_method(smoke[1])["sade"]["runs"]
+    shutil.copytree(smoke[0] / "runs" / run, tmp_path / "results" / "runs" / run)
+    (attempt,) = attempts(tmp_path / "results", run)
+    before, evaluations = attempt.predictions(), attempt.path / "evaluations"
+    rows = {path.name: json.loads(path.read_bytes())["metrics"] for path in evaluations.iterdir()}
+    attempt.write_predictions({"test": before["test"]})
+    refused = suite("evaluate", run, "--again")
+    assert refused.returncode == 1
+    assert f"python -m suite predict {run} --set view=1" in refused.stderr
+    (attempt.path / "predictions.npz").unlink()
+    done = suite("predict", run, "--set", "test")
+    assert done.returncode == 0, done.stderr
+    after = attempt.predictions()
+    assert set(after) == set(before)
+    for name, arrays in before.items():
+        assert np.array_equal(after[name]["logits"], arrays["logits"]), name
+    assert rows == {
+        path.name: json.loads(path.read_bytes())["metrics"] for path in evaluations.iterdir()
+    }
 
 
 def test_predict_adds_the_training_set(smoke, suite):

@@ -11,13 +11,18 @@ from suite.cli.options import DataRoot, Plugins, Root
 
 def predict(
     runs: Annotated[list[str], typer.Argument(help="Run ids, or the first few digits of them.")],
-    set_: Annotated[str, typer.Option("--set", help="Prediction set, see `tasks --format json`.")],
+    sets: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="SET", help="Prediction set, see `tasks --format json`; repeatable."
+        ),
+    ],
     root: Root = None,
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
-    """Add a prediction set to finished runs, from their kept weights, and evaluate again.
+    """Add prediction sets to finished runs, from their kept weights, and evaluate again.
 
     `test`, which every run stores itself, is made again where predictions.npz is lost or damaged.
 
@@ -30,7 +35,7 @@ def predict(
     from suite import settings
     from suite.catalog import Catalog
     from suite.launch import update_store
-    from suite.predict import predict_set
+    from suite.predict import predict_sets
     from suite.showing import find_run, newest_finished
 
     results = settings.results_root(root)
@@ -38,6 +43,9 @@ def predict(
     # all that can be wrong with a name, before the first is begun
     chosen = [newest_finished(results, find_run(results, run)) for run in runs]
     for attempt in chosen:
-        predict_set(attempt, catalog, set_, settings.data_root(data_root), device)
-        print(f"{attempt.path / 'predictions.npz'}: set {set_!r} stored and evaluated", flush=True)
+        made = predict_sets(attempt, catalog, sets, settings.data_root(data_root), device)
+        print(
+            f"{attempt.path / 'predictions.npz'}: {', '.join(made)} stored and evaluated",
+            flush=True,
+        )
     update_store(results, catalog)

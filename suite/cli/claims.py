@@ -1,0 +1,158 @@
+"""`claims`: published numbers beside ours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from suite.cli.options import Plugins, Root, parse_format
+
+if TYPE_CHECKING:
+    from suite.catalog import Catalog
+    from suite.claims import Claim, Comparison
+    from suite.leaderboard import Row
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+def claims(
+    task: Annotated[
+        str | None, typer.Option("--task", help="Only this task.", show_default=False)
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="Only claims near this protocol, such as r32-200 or r32-200:cifar100.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="Only this method, by our name or as printed.",
+            show_default=False,
+        ),
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            "--status",
+            help="Only this status, such as 'not run' or below.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--claims",
+            metavar="FOLDER",
+            help="Folder with *.toml of claims. Default: results/claims of the checkout.",
+            show_default=False,
+        ),
+    ] = None,
+    root: Root = None,
+    plugin: Plugins = [],  # noqa: B006 - typer copies defaults
+) -> None:
+    """Compare published numbers, each with its source, with ours.
+
+    \b
+    Examples:
+      python -m suite claims --task longtail-cls
+      python -m suite claims --method sade --protocol r32-200-rot:cifar100
+      python -m suite claims --status below --format markdown
+    """
+    from suite import claims as published
+    from suite.catalog import Catalog
+    from suite.errors import UserError, did_you_mean
+    from suite.settings import results_root
+
+    parse_format(format, FORMATS)
+    if status is not None and status not in published.STATUSES:
+        raise UserError(f"--status {status}: {did_you_mean(status, published.STATUSES)[2:]}")
+    catalog = Catalog.load(plugin)
+    found = published.read_claims(
+        folder or published.default_folder(), catalog.methods(), catalog.tasks()
+    )
+    wanted = _wanted(found, task, protocol, method)
+    boards = _boards(results_root(root), catalog, {claim.task for claim in wanted})
+    comparisons = published.compare(
+        wanted, boards, catalog.tasks(), lambda name, under: catalog.spec(name, under).params
+    )
+    _print([c for c in comparisons if status is None or c.status == status], format)
+
+
+def _wanted(
+    found: Sequence[Claim], task: str | None, protocol: str | None, method: str | None
+) -> list[Claim]:
+    """Those asked for. Raises UserError for a name that no claim has."""
+    from suite.card import covers
+    from suite.errors import UserError, did_you_mean
+
+    tasks = {claim.task for claim in found}
+    methods = {name for claim in found for name in (claim.method, claim.method_as_printed) if name}
+    protocols = {claim.full_protocol for claim in found if claim.protocol}
+    if task is not None and task not in tasks:
+        raise UserError(f"--task {task}: no claim is about it{did_you_mean(task, tasks)}")
+    if method is not None and method not in methods:
+        raise UserError(f"--method {method}: no claim is about it{did_you_mean(method, methods)}")
+    if protocol is not None and not any(covers(protocol, name) for name in protocols):
+        near = did_you_mean(protocol, protocols)
+        raise UserError(f"--protocol {protocol}: no claim is near it{near}")
+    return [
+        claim
+        for claim in found
+        if (task is None or claim.task == task)
+        and (method is None or method in (claim.method, claim.method_as_printed))
+        and (protocol is None or (claim.protocol and covers(protocol, claim.full_protocol)))
+    ]
+
+
+def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row]]:
+    """Task -> rows of its board, for the tasks that exist."""
+    from suite import store
+    from suite.leaderboard import board
+    from suite.tables import plain
+
+    there = sorted(tasks & set(catalog.tasks()))
+    if not there:
+        return {}
+    report = store.ingest(root, catalog.tasks(), catalog.code)
+    for refused in report.refused:
+        print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
+    return {
+        name: board(
+            root, catalog.task(name), protocol=None, by=None, today=catalog.code.alone, planned=[]
+        )
+        for name in there
+    }
+
+
+def _print(comparisons: Sequence[Comparison], format: str) -> None:
+    from suite import claims as published
+    from suite import tables
+
+    if format == "json":
+        sys.stdout.write(tables.to_json([published.as_row(made) for made in comparisons]))
+    elif format == "csv":
+        sys.stdout.write(published.to_csv(comparisons))
+    elif format == "markdown":
+        sys.stdout.write(published.to_markdown(comparisons))
+    else:
+        from rich.text import Text
+
+        from suite.cli.output import console, table
+
+        out = console()
+        lines, notes = published.as_table(comparisons)
+        if lines:
+            out.print(table(published.HEAD, lines))
+        for note in [*notes, published.counted(comparisons)]:
+            out.print(Text(note), soft_wrap=True)
