@@ -10,8 +10,9 @@ import msgspec
 
 from suite.errors import UserError, did_you_mean
 from suite.jsonio import canonical
+from suite.protocol import Protocol
 from suite.ranking import default_keys, direction, ranks
-from suite.store import connect, statements
+from suite.store import connect, no_collection, statements
 from suite.task import Task
 
 Planned = tuple[str, Mapping[str, Any], str, str, str, str]
@@ -68,15 +69,18 @@ def board(
     Raises UserError: no store, unknown protocol or metric key.
     """
     connection = connect(root)
+    named = {one.hash: one for one in task.protocols}
     try:
         only = None if protocol is None else _protocol_rows(connection, task, protocol)
-        metrics = _metrics(connection, task, only)
+        with no_collection():
+            metrics = _metrics(connection, task, only)
         key = _ranking_key(task, by, metrics)
         rank_of = _ranks(connection, task, key)
-        rows = [
-            _row(task, found, metrics, rank_of, today)
-            for found in _found_rows(connection, task, only)
-        ]
+        with no_collection():
+            rows = [
+                _row(task, named.get(found["protocol_hash"]), found, metrics, rank_of, today)
+                for found in _found_rows(connection, task, only)
+            ]
     finally:
         connection.close()
     rows += _planned_rows(task, rows, planned)
@@ -147,6 +151,7 @@ def _ranks(
 
 def _row(
     task: Task,
+    protocol: Protocol | None,
     found: Mapping[str, Any],
     metrics: Mapping[tuple[int, str], Mapping[str, tuple[int, Cell]]],
     rank_of: Mapping[tuple[int, str], int | None],
@@ -154,7 +159,6 @@ def _row(
 ) -> Row:
     place = found["row_id"], found["evaluation_hash"]
     current = found["today"] and today.get(found["method"], found["digest"]) == found["digest"]
-    protocol = next((p for p in task.protocols if p.hash == found["protocol_hash"]), None)
     undefined: Cell = {"mean": None, "low": None, "high": None}
     return {
         "task": task.name,

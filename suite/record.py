@@ -15,6 +15,7 @@ Every file but log.txt is written once and atomically. A record may come from a 
 validated on reading and nothing in it is unpickled.
 """
 
+import contextlib
 import errno
 import io
 import os
@@ -31,6 +32,7 @@ import msgspec
 
 from suite.errors import RecordError
 from suite.jsonio import atomic_path, canonical, write_atomic
+from suite.migrate import FIRST, NotReadable, migrate, version
 from suite.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -40,7 +42,9 @@ ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 SCHEMA = 1
-"""Version of record.json, status.json and evaluation files. Raised when a reader must change."""
+"""Version of record.json, status.json, spec.json and evaluation files. Raised when a reader must change,
+together with what `suite.migrate` needs to read the older ones (and `suite.store.STORE_SCHEMA`, since a
+store does not read again what it has refused)."""
 
 FailureKind = Literal[
     "oom", "nan", "timeout", "killed", "disk", "bad-data", "input", "environment", "code"
@@ -163,6 +167,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         environment: package versions, git commit and dirty-diff digest, hardware, threads, seed.
         data: observed digests of the user's copy of the data.
         finished: Unix seconds.
+        external: SHA-256 of the record as somebody else gave it to `review`; empty for our own. Such a
+            record has the flag `external` too.
     """
 
     schema: int = SCHEMA
@@ -184,6 +190,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, Any] = {}
     data: dict[str, str] = {}
     finished: float
+    external: str = ""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,26 +219,60 @@ _decoders: dict[type, msgspec.json.Decoder[Any]] = {
 
 
 def decode(kind: type[T], content: bytes, path: Path) -> T:
-    """Decode and validate one of the JSON files. Raises RecordError naming the file."""
+    """Decode and validate one of the JSON files, of today's version or an older one (`suite.migrate`).
+
+    Raises RecordError naming the file.
+    """
+    problem = None
     try:
         value: T = _decoders[kind].decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(f"{path}: {_schema_problem(content) or error}") from None
-    schema = getattr(value, "schema", SCHEMA)
-    if schema != SCHEMA:
-        raise RecordError(f"{path}: {_schema_problem(content)}")
+        problem = error
+    else:
+        if _written_today(value, content):
+            return value
+    return _decode_older(kind, content, path, problem)
+
+
+class _Version(msgspec.Struct):
+    schema: int = FIRST
+
+
+_decode_version = msgspec.json.Decoder(_Version).decode
+
+
+def _written_today(value: Any, content: bytes) -> bool:
+    if getattr(value, "schema", SCHEMA) != SCHEMA:
+        return False
+    # where the file says nothing, the struct says SCHEMA, and a spec nothing either
+    return SCHEMA == FIRST or _decode_version(content).schema == SCHEMA
+
+
+def _decode_older(kind: type[T], content: bytes, path: Path, problem: Exception | None) -> T:
+    # `problem`: why it is not a valid file of today's version
+    try:
+        raw = msgspec.json.decode(content)
+        says_version = isinstance(raw, dict) and "schema" in raw
+        # a newer schema may well fail validation: say "newer" rather than the field that is missing
+        if problem and version(raw) == SCHEMA and not (kind is RunSpec and says_version):
+            raise RecordError(f"{path}: {problem}")
+        migrated = migrate(kind.__name__, raw, SCHEMA)
+        if kind is RunSpec:
+            del migrated["schema"]
+        # through JSON once more: what comes from an older file is validated as any other
+        value: T = _decoders[kind].decode(msgspec.json.encode(migrated))
+    except NotReadable as error:
+        raise RecordError(f"{path}: {error}") from None
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise RecordError(f"{path}: {error}") from None
     return value
 
 
-def _schema_problem(content: bytes) -> str | None:
-    # a newer schema may well fail validation: say "newer" rather than the field that is missing
-    try:
-        schema = msgspec.json.decode(content).get("schema", SCHEMA)
-    except (msgspec.DecodeError, AttributeError, UnicodeDecodeError, RecursionError):
-        return None
-    if isinstance(schema, int) and schema > SCHEMA:
-        return f"schema {schema} is newer than this suite's {SCHEMA}; update longtail-suite"
-    return None if schema == SCHEMA else f"schema {schema!r} is not supported"
+def _spec_content(spec: RunSpec) -> bytes:
+    """What stands in spec.json: version 1 has no field for its version, and says so by that."""
+    if SCHEMA == FIRST:
+        return canonical(spec)
+    return canonical({**msgspec.to_builtins(spec), "schema": SCHEMA})
 
 
 def read(kind: type[T], path: Path) -> T:
@@ -270,7 +311,7 @@ class Attempt:
     def create(self, spec: RunSpec) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "spec.json").exists():
-            write_atomic(self.path / "spec.json", canonical(spec))
+            write_atomic(self.path / "spec.json", _spec_content(spec))
 
     def sweep(self) -> None:
         """Remove temporary files that a killed process left. Only for the holder of the run's lock."""
@@ -402,9 +443,9 @@ def attempts(root: Path, run_id: str) -> list[Attempt]:
 
 class _Head(msgspec.Struct):
     # what a plan needs of a record: decoding the rest for 10,000 runs would take seconds
-    schema: int
     run_id: str
     digest: str
+    schema: int = FIRST
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
@@ -414,10 +455,18 @@ def finished_digest(attempt: Attempt) -> str | None:
     """Code digest of a finished attempt; None if it has no readable record."""
     path = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/record.json"
     try:
-        head = _decode_head(read_regular(path))
-    except (OSError, msgspec.DecodeError):
+        content = read_regular(path)
+    except OSError:
         return None
-    return head.digest if (head.schema, head.run_id) == (SCHEMA, attempt.run_id) else None
+    head: _Head | Record | None = None
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        head = _decode_head(content)
+    if head is None or head.schema != SCHEMA:
+        try:
+            head = decode(Record, content, Path(path))
+        except RecordError:
+            return None
+    return head.digest if head.run_id == attempt.run_id else None
 
 
 def find_spec(root: Path, run_id: str) -> RunSpec | None:

@@ -27,7 +27,7 @@ from suite.hold import lock_file
 from suite.intake import Refused, Stamp
 from suite.jsonio import canonical, short_hash
 from suite.provenance import Code
-from suite.record import STALE_HEARTBEAT_SECONDS
+from suite.record import SCHEMA, STALE_HEARTBEAT_SECONDS
 from suite.task import Task
 
 if TYPE_CHECKING:
@@ -116,12 +116,16 @@ def ingest(
     wanted = _ranking().default_keys(tasks) if tasks else {}
     settings = {
         "schema": str(STORE_SCHEMA),
+        "records": str(SCHEMA),
         "today": canonical([dict(today.digests), dict(today.links)]).decode(),
         "ranking": canonical(sorted([*key, higher] for key, higher in wanted.items())).decode(),
     }
     try:
         with _lock(root):
             known = None if rebuild else _known(store_path(root))
+            if known is not None and known.settings.get("records") != settings["records"]:
+                # what was refused for its version may be read now
+                known = None
             found = intake.scan(root)
             if known is not None and (known.files, known.settings) == (found, settings):
                 return _report(known, start, read=0, removed=0, changed=False, rebuilt=False)
@@ -268,7 +272,7 @@ def _update(
         paths = _with_siblings(changed + gone, found)
         if known is not None:
             _forget(connection, paths + gone)
-        with _no_collection():
+        with no_collection():
             _read_in(connection, root, paths, found)
         renewed = known is None or known.settings != settings
         touched = renewed or any(not name.endswith("/status.json") for name in changed + gone)
@@ -384,8 +388,8 @@ def _with_siblings(paths: list[str], found: dict[str, Stamp]) -> list[str]:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    # rows by the hundred thousand, none in a cycle: looking for cycles costs a third of the ingest
+def no_collection() -> Iterator[None]:
+    """Without looking for cycles: rows by the hundred thousand hold none, and it takes a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -7,11 +7,14 @@ way. Fractions are shown in percent here and nowhere else; JSON and CSV keep the
 import csv
 import io
 import json
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -34,13 +37,30 @@ COST = (
 Escape = Callable[[str], str]
 
 
+class Published(NamedTuple):
+    """A published number: as stored, as shown (in percent where a fraction), what became of it here (a
+    status of `suite.claims`), and where it is printed."""
+
+    value: float
+    text: str
+    status: str
+    source: str
+
+
+Claims = Mapping[tuple[str, str, str], Published]
+"""(method, protocol name, metric key) -> what was published."""
+MAX_TEXT = 100
+"""Characters of a name in a table for people. JSON, CSV and Parquet keep all of it."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """One block as texts, not escaped: what every human-readable format shows.
 
     `head` and the rows of `body` have equal lengths; `ranking` is the column of the ranking metric;
     `best[i]` says that row i is best or tied with it (rank 1); `trailing` counts the columns after
-    the metrics. `notes` are lines below the table.
+    the metrics. `notes` are lines below the table. `names` are the methods without their state, `keys`
+    the metric of each column, None for a column of no metric.
     """
 
     caption: tuple[str, ...]
@@ -50,21 +70,32 @@ class Grid:
     trailing: int
     best: tuple[bool, ...]
     notes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    keys: tuple[str | None, ...] = ()
 
 
-def plain(text: Any) -> str:
-    """`text` on one line, with control, format and other unprintable characters spelled out.
+def plain(value: Any) -> str:
+    """`value` as text on one line, with control, format and other unprintable characters spelled out.
 
     Format characters include those that turn the writing direction around.
     """
+    text = str(value)
+    if text.isprintable():
+        # almost always; letter by letter, a board of 30,000 rows would take seconds
+        return text
     return "".join(
         character
         if character.isprintable()
         else " "
         if character in "\n\r\t"
         else character.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for character in str(text)
+        for character in text
     )
+
+
+def clipped(text: str, width: int = MAX_TEXT) -> str:
+    """At most `width` characters: a stranger's name must not make a table of a thousand columns."""
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -73,27 +104,66 @@ def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield list(block)
 
 
-def grid(rows: Sequence[Row], task: Task, by: str | None = None) -> Grid:
-    """Lay out one block. `by` is the ranking metric's key, default the task's first primary."""
+def grid(
+    rows: Sequence[Row],
+    task: Task,
+    by: str | None = None,
+    *,
+    claims: Claims = {},  # noqa: B006 - never written to
+    more: Sequence[str] = (),
+) -> Grid:
+    """Lay out one block. `by` is the ranking metric's key, default the task's first primary.
+
+    `claims` are shown beside the metric that they are about; `more` are metric keys to show after the
+    task's own.
+    """
     key = by or task.primary[0]
-    shown = [key, *(column for column in task.columns if column != key)]
+    shown = list(dict.fromkeys([key, *task.columns, *more]))
+    metrics = {column: metric_of(task, column) for column in shown}
+    published = {
+        column
+        for column in (shown if claims else ())
+        if any((row["method"], row["protocol"], column) in claims for row in rows)
+    }
     flagged = any(row["flags"] for row in rows)
     names = _names(rows)
-    head = ["rank", "method", "n", *shown, "cost", *(["flags"] if flagged else [])]
+    head, keys = ["rank", "method", "n"], [None, None, None]  # type: list[str], list[str | None]
+    for column in shown:
+        head.append(column)
+        keys.append(column)
+        if column in published:
+            head.append(f"{column} published")
+            keys.append(None)
+    trailing = ["cost", *(["flags"] if flagged else [])]
+    sources: dict[str, int] = {}
     body = []
     for row, name in zip(rows, names, strict=True):
-        cells = [_cell(row["metrics"].get(column), _metric(task, column)) for column in shown]
-        flags = [" ".join(row["flags"])] if flagged else []
+        cells = []
+        for column in shown:
+            cells.append(_cell(row["metrics"].get(column), metrics[column]))
+            if column in published:
+                claim = claims.get((row["method"], row["protocol"], column))
+                if claim is None:
+                    cells.append("")
+                    continue
+                number = sources.setdefault(plain(claim.source), len(sources) + 1)
+                cells.append(f"{claim.text} ({claim.status}) [{number}]")
+        flags = [clipped(" ".join(row["flags"]))] if flagged else []
         rank = "" if row["rank"] is None else str(row["rank"])
         body.append((rank, name + _state(row), str(row["n"]), *cells, _cost(row["cost"]), *flags))
     return Grid(
         caption=_caption(rows[0], task, key),
-        head=tuple(head),
+        head=tuple(map(plain, [*head, *trailing])),
         body=tuple(tuple(map(plain, line)) for line in body),
         ranking=3,
-        trailing=2 if flagged else 1,
+        trailing=len(trailing),
         best=tuple(row["rank"] == 1 for row in rows),
-        notes=tuple(plain(note) for note in _notes(rows, names, task)),
+        notes=(
+            *(plain(note) for note in _notes(rows, names, task)),
+            *(f"[{number}] {source}" for source, number in sources.items()),
+        ),
+        names=tuple(map(plain, names)),
+        keys=(*keys, *[None] * len(trailing)),
     )
 
 
@@ -145,10 +215,10 @@ def to_json(rows: Sequence[Row]) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
-def to_csv(rows: Sequence[Row]) -> str:
+def to_csv(rows: Sequence[Row], claims: Claims = {}) -> str:  # noqa: B006 - never written to
     """One line per row; `<metric>`, `<metric> low` and `<metric> high` per metric, as stored.
 
-    A text that a spreadsheet would take for a formula gets a leading apostrophe; control characters
+    With claims also `<metric> published`, where there are any. A text that a spreadsheet would take for a formula gets a leading apostrophe; control characters
     are spelled out.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
@@ -158,27 +228,45 @@ def to_csv(rows: Sequence[Row]) -> str:
         *("method", "params", "digest", "n", "state", "rank"),
     ]
     metric_head = [f"{key}{end}" for key in keys for end in ("", " low", " high")]
+    published = [
+        key
+        for key in (keys if claims else ())
+        if any((row["method"], row["protocol"], key) in claims for row in rows)
+    ]
+    ends = ("published", "published status", "published source")
+    metric_head += [f"{key} {end}" for key in published for end in ends]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(_csv_text, [*names, "flags", "failures", *cost, *metric_head]))
+    writer.writerow(map(csv_text, [*names, "flags", "failures", *cost, *metric_head]))
     for row in rows:
         texts: list[Any] = [_json(row[name]) if name == "params" else row[name] for name in names]
         failures = "; ".join(_failure(failure) for failure in row["failures"])
-        texts += [" ".join(row["flags"]), failures, *(row["cost"][name] for name in cost)]
+        line = [csv_text(text) for text in (*texts, " ".join(row["flags"]), failures)]
+        line += [row["cost"][name] for name in cost]
+        metrics = row["metrics"]
         for key in keys:
-            cell = row["metrics"].get(key) or {}
-            texts += [cell.get("mean"), cell.get("low"), cell.get("high")]
-        writer.writerow(map(_csv_text, texts))
+            cell = metrics.get(key)
+            line += (cell["mean"], cell["low"], cell["high"]) if cell else (None, None, None)
+        for key in published:
+            claim = claims.get((row["method"], row["protocol"], key))
+            shown = (claim.value, claim.status, claim.source) if claim else (None, None, None)
+            line += map(csv_text, shown)
+        writer.writerow(line)
     return out.getvalue()
 
 
-def to_markdown(rows: Sequence[Row], task: Task, by: str | None = None) -> str:
+def to_markdown(
+    rows: Sequence[Row],
+    task: Task,
+    by: str | None = None,
+    claims: Claims = {},  # noqa: B006 - never written to
+) -> str:
     """One table per block; best and tied-best values in bold."""
     parts = []
     for block in blocks(rows):
-        made = grid(block, task, by)
+        made = grid(block, task, by, claims=claims)
         lines = [f"**{_markdown(made.caption[0])}**", ""]
-        lines += [*map(_markdown, made.caption[1:]), ""]
+        lines += [*map(_markdown, (*made.caption[1:], *legend(made))), ""]
         lines.append(_pipes(map(_markdown, made.head)))
         lines.append(_pipes("---" if h in ("method", "flags") else "---:" for h in made.head))
         for line in _emphasised(made, _markdown, "**", "**"):
@@ -188,11 +276,20 @@ def to_markdown(rows: Sequence[Row], task: Task, by: str | None = None) -> str:
     return "\n".join(parts)
 
 
-def to_latex(rows: Sequence[Row], task: Task, by: str | None = None) -> str:
-    r"""One `booktabs` table per block (`\usepackage{booktabs}`); rank 1 in bold."""
+def to_latex(
+    rows: Sequence[Row],
+    task: Task,
+    by: str | None = None,
+    claims: Claims = {},  # noqa: B006 - never written to
+) -> str:
+    r"""One `booktabs` table per block (`\usepackage{booktabs}`); rank 1 in bold, as the caption says.
+
+    ASCII for any engine and font encoding: letters with accents are written as LaTeX's commands, what has
+    none as its code point (`U+6F22`).
+    """
     parts = []
     for block in blocks(rows):
-        made = grid(block, task, by)
+        made = grid(block, task, by, claims=claims)
         align = "".join("l" if h in ("method", "flags") else "r" for h in made.head)
         body = [" & ".join(line) + r" \\" for line in _emphasised(made, _latex, r"\textbf{", "}")]
         parts.append(
@@ -200,7 +297,7 @@ def to_latex(rows: Sequence[Row], task: Task, by: str | None = None) -> str:
                 [
                     r"\begin{table}",
                     r"\centering",
-                    rf"\caption{{{_latex('. '.join(made.caption))}}}",
+                    rf"\caption{{{_latex('. '.join((*made.caption, *legend(made))))}}}",
                     rf"\begin{{tabular}}{{{align}}}",
                     r"\toprule",
                     " & ".join(map(_latex, made.head)) + r" \\",
@@ -238,9 +335,19 @@ def _fitted(made: Grid, width: int) -> Grid:
     return replace(
         made,
         head=tuple(made.head[c] for c in columns),
+        keys=tuple(made.keys[c] for c in columns),
         body=tuple(tuple(line[c] for c in columns) for line in made.body),
         notes=(note, *made.notes),
     )
+
+
+def legend(made: Grid) -> tuple[str, ...]:
+    """What bold means, where anything is."""
+    tied = sum(made.best)
+    if not tied:
+        return ()
+    rows = "the best" if tied == 1 else f"the best and those tied with it ({tied} rows)"
+    return (f"bold: rank 1, {rows}: no row is significantly better",)
 
 
 def _emphasised(made: Grid, escape: Escape, start: str, end: str) -> Iterator[list[str]]:
@@ -251,7 +358,8 @@ def _emphasised(made: Grid, escape: Escape, start: str, end: str) -> Iterator[li
         yield cells
 
 
-def _metric(task: Task, key: str) -> Metric:
+def metric_of(task: Task, key: str) -> Metric:
+    """The metric that a key such as `mIoU[group=tail]` is of; a bare one where the task has none."""
     name = key.partition("[")[0]
     return next((m for m in task.metrics if m.name == name), Metric(name=name, unit=""))
 
@@ -293,7 +401,7 @@ def _names(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         params = row["params"]
         parts = [f"{k}={params[k]}" for k in differing[row["method"]] if k in params]
-        texts.append(" ".join([row["method"], *parts]))
+        texts.append(clipped(" ".join([row["method"], *parts])))
     counts = Counter(texts)
     # rows may differ in their code or inputs alone; then the code digest tells most of them apart
     return [
@@ -303,19 +411,24 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 
 def _state(row: Row) -> str:
-    if row["state"] == "done":
-        return ""
+    return "" if row["state"] == "done" else f" ({state(row)})"
+
+
+def state(row: Row) -> str:
+    """Such as `done`, `stale` or `failed: nan`."""
+    if row["state"] != "failed":
+        return plain(row["state"])
     kinds = ",".join(sorted({failure["kind"] or "unknown" for failure in row["failures"]}))
-    return f" ({row['state']}: {kinds})" if row["state"] == "failed" else f" ({row['state']})"
+    return plain(f"failed: {kinds}")
 
 
-def _protocol(task: Task, row: Row) -> Protocol | None:
+def protocol_of(task: Task, row: Row) -> Protocol | None:
     return next((p for p in task.protocols if p.hash == row["protocol_hash"]), None)
 
 
 def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:
-    metric, protocol = _metric(task, key), _protocol(task, row)
-    first = f"{task.name} under {row['protocol']}"
+    metric, protocol = metric_of(task, key), protocol_of(task, row)
+    first = f"{task.name} under {clipped(row['protocol'])}"
     lines = [f"protocol {row['protocol_hash']}, evaluation {row['evaluation_hash']}"]
     if protocol is None:
         lines[0] += "; not a protocol of this task any more"
@@ -342,7 +455,7 @@ def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[st
         yield f"unranked (n={n}): {_some(members)}"
     again = f"python -m suite run --task {task.name} --protocol {rows[0]['protocol']}"
     # a command to copy must not hold a stranger's text, nor name what cannot be run here
-    runnable = _protocol(task, rows[0]) is not None
+    runnable = protocol_of(task, rows[0]) is not None
     if few and runnable:
         yield f"  add seeds: {again} --seeds 0,1,2"
     stale = [name for row, name in zip(rows, names, strict=True) if row["state"] == "stale"]
@@ -362,8 +475,7 @@ def _some(names: Sequence[str], most: int = 8) -> str:
 
 def _failure(failure: Mapping[str, Any], width: int = 160) -> str:
     at = "" if failure["step"] is None else f" at step {failure['step']}"
-    message = plain(failure["message"] or "")
-    message = message if len(message) <= width else message[: width - 1] + "…"
+    message = clipped(plain(failure["message"] or ""), width)
     return f"seed {failure['seed']} (run {failure['run']}): {failure['kind']}{at}: {message}"
 
 
@@ -371,9 +483,17 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
 
 
-def _csv_text(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+def csv_text(value: Any) -> Any:
+    """A text without control characters and no formula to a spreadsheet; other values as they are."""
+    return _csv_escaped(value) if isinstance(value, str) else value
+
+
+# the cells of a large board hold few different texts
+_REMEMBERED = 50_000
+
+
+@lru_cache(_REMEMBERED)
+def _csv_escaped(value: str) -> str:
     text = plain(value)
     return f"'{text}" if text.lstrip()[:1] in tuple("=+-@＝＋－＠") else text
 
@@ -385,6 +505,7 @@ def _pipes(cells: Iterable[str]) -> str:
 _MARKDOWN = {ord(c): "\\" + c for c in r"\`*_{}[]()<>#|~!$"} | {ord("&"): "&amp;"}
 
 
+@lru_cache(_REMEMBERED)
 def _markdown(text: str) -> str:
     return plain(text).translate(_MARKDOWN)
 
@@ -396,16 +517,56 @@ _LATEX = {ord(c): "\\" + c for c in "&%$#_{}"} | {
     ord("<"): r"\textless{}",
     ord(">"): r"\textgreater{}",
     ord("|"): r"\textbar{}",
-    ord('"'): r"\textquotedbl{}",
+    # \textquotedbl is not in LaTeX's default font encoding
+    ord('"'): r"{\char34}",
     ord("`"): r"\textasciigrave{}",
     # brackets after \\ would be its optional argument
     ord("["): "{[}",
     ord("]"): "{]}",
     ord("±"): r"$\pm$",
-    ord("–"): "--",
     ord("…"): r"\ldots{}",
 }
 
 
+_ACCENTS = {
+    "\u0300": r"\`",
+    "\u0301": r"\'",
+    "\u0302": r"\^",
+    "\u0303": r"\~",
+    "\u0304": r"\=",
+    "\u0306": r"\u",
+    "\u0307": r"\.",
+    "\u0308": r"\"",
+    "\u030a": r"\r",
+    "\u030b": r"\H",
+    "\u030c": r"\v",
+    "\u0327": r"\c",
+}
+_LETTERS = {
+    **{"ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ø": r"\o{}", "Ø": r"\O{}", "œ": r"\oe{}"},
+    **{"Œ": r"\OE{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "–": "--", "—": "---", "−": "$-$"},
+    **{"×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\rightarrow$", "·": r"$\cdot$"},
+    **{"‘": "`", "’": "'", "“": "``", "”": "''"},
+    **{"α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\epsilon$"},
+    **{"η": r"$\eta$", "θ": r"$\theta$", "κ": r"$\kappa$", "λ": r"$\lambda$", "μ": r"$\mu$"},
+    **{"µ": r"$\mu$", "ρ": r"$\rho$", "σ": r"$\sigma$", "τ": r"$\tau$", "φ": r"$\phi$"},
+}
+
+
+@lru_cache(_REMEMBERED)
 def _latex(text: str) -> str:
-    return plain(text).translate(_LATEX)
+    # two hyphens of an option (--seeds) would become a dash
+    text = re.sub("-(?=-)", "-{}", plain(text).translate(_LATEX))
+    if text.isascii():
+        return text
+    # composed, so that a letter and its accent are one
+    return "".join(c if c.isascii() else _letter(c) for c in unicodedata.normalize("NFC", text))
+
+
+def _letter(character: str) -> str:
+    if character in _LETTERS:
+        return _LETTERS[character]
+    letter, *marks = list(unicodedata.normalize("NFD", character))
+    if len(marks) == 1 and letter.isascii() and letter.isalpha() and marks[0] in _ACCENTS:
+        return f"{_ACCENTS[marks[0]]}{{{letter}}}"
+    return f"U+{ord(character):04X}"

@@ -64,6 +64,22 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Units:
+    """The test units (images) of one run, for a bootstrap over them.
+
+    Attributes:
+        count: number of units N.
+        score: weights (R, N), how often each of R resamples holds each unit, >= 0 -> metric key -> (R,)
+            float64, NaN where a resample does not define it. Ones give the rows of `evaluate` exactly.
+        digest: what the units are (their labels, in order): resamples of two runs are paired only if equal.
+    """
+
+    count: int
+    score: Callable[[np.ndarray], dict[str, np.ndarray]]
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A question: accepted protocols, metrics, and how stored predictions are scored.
 
@@ -83,6 +99,8 @@ class Task:
             `settings(protocol)`, and the metric keys to show, the ranking one first. Raises UserError for
             a distribution that cannot be. None: the task knows no test distributions.
         infers: whether `evaluate` calls `trained.infer`; methods that bring one are refused elsewhere.
+        units: (predictions, settings, trained) -> test units, for the metrics that can be weighted by unit.
+            Pure. None: the task offers no bootstrap over test units.
     """
 
     name: str
@@ -97,6 +115,7 @@ class Task:
     evaluate: Callable[[Predictions, Mapping[str, Any], Trained], list[MetricRow]]
     shifted: Callable[[Protocol, Shift], tuple[dict[str, Any], tuple[str, ...]]] | None = None
     infers: bool = False
+    units: Callable[[Predictions, Mapping[str, Any], Trained], Units] | None = None
 
     def evaluation(self, protocol: Protocol) -> dict[str, Any]:
         """What the evaluation hash covers."""

@@ -10,22 +10,30 @@ import typer
 from suite.cli import (
     baselines,
     cancel,
+    claims,
+    compare,
     config,
     data,
+    doctor,
     evaluate,
+    export,
     ingest,
     leaderboard,
     logs,
+    merge,
     plan,
+    power,
     predict,
     prune,
     rescore,
     retry,
+    review,
     run,
     show,
     sites,
     status,
     tasks,
+    verify,
 )
 from suite.errors import UserError
 
@@ -46,14 +54,22 @@ app.command()(logs.logs)
 app.command()(cancel.cancel)
 app.command()(retry.retry)
 app.command()(leaderboard.leaderboard)
+app.command()(compare.compare)
+app.command()(power.power)
+app.command()(export.export)
 app.command()(show.show)
+app.command()(claims.claims)
 app.command()(tasks.tasks)
 app.command()(baselines.baselines)
 app.command()(sites.sites)
 app.command()(evaluate.evaluate)
 app.command()(rescore.rescore)
+app.command()(verify.verify)
+app.command()(review.review)
+app.command()(merge.merge)
 app.command()(predict.predict)
 app.command()(prune.prune)
+app.command()(doctor.doctor)
 app.command()(config.config)
 app.command()(ingest.ingest)
 app.add_typer(data.app, name="data")

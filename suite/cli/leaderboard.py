@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,8 +66,35 @@ def print_board(
 
     Returns the files that the store refused; they are named on stderr.
     """
-    from suite import settings, store, tables
+    from suite import tables
     from suite.cli.output import console
+
+    task, by, rows, refused = read_board(root, catalog, task_name, protocol_name, by)
+    if format == "table":
+        tables.terminal(rows, task, console(), by)
+    elif format == "json":
+        sys.stdout.write(tables.to_json(rows))
+    elif format == "csv":
+        sys.stdout.write(tables.to_csv(rows))
+    elif format == "markdown":
+        sys.stdout.write(tables.to_markdown(rows, task, by))
+    else:
+        sys.stdout.write(tables.to_latex(rows, task, by))
+    return refused
+
+
+def read_board(
+    root: Path,
+    catalog: Catalog,
+    task_name: str,
+    protocol_name: str | None = None,
+    by: str | None = None,
+) -> tuple[Task, str | None, list[dict[str, Any]], Sequence[Refused]]:
+    """Bring the store up to date and read the board: (task, canonical `by`, rows, refused files).
+
+    Files that the store refused are named on stderr.
+    """
+    from suite import settings, store, tables
     from suite.errors import UserError
     from suite.leaderboard import board
     from suite.ranking import canonical_key
@@ -93,17 +120,7 @@ def print_board(
     rows = board(
         root, task, protocol=protocol_name, by=by, today=catalog.code.alone, planned=planned
     )
-    if format == "table":
-        tables.terminal(rows, task, console(), by)
-    elif format == "json":
-        sys.stdout.write(tables.to_json(rows))
-    elif format == "csv":
-        sys.stdout.write(tables.to_csv(rows))
-    elif format == "markdown":
-        sys.stdout.write(tables.to_markdown(rows, task, by))
-    else:
-        sys.stdout.write(tables.to_latex(rows, task, by))
-    return report.refused
+    return task, by, rows, report.refused
 
 
 def _planned(catalog: Catalog, task: Task, protocol: Protocol) -> list[Planned]:

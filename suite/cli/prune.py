@@ -1,64 +1,131 @@
-"""`prune`: remove kept weights."""
+"""`prune`: free space, and never lose a result that counts."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.options import Root
+from suite.cli.options import Plugins, Root
+from suite.errors import UserError
+
+if TYPE_CHECKING:
+    from suite.prune import Kept, Kind
 
 
 def prune(
     runs: Annotated[
         list[str] | None, typer.Argument(help="Run ids, or the first few digits. Default: all.")
     ] = None,
+    checkpoints: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoints",
+            help="What killed processes left: checkpoints of finished runs, temporary files.",
+        ),
+    ] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Weights of superseded attempts.")
+    ] = False,
+    superseded: Annotated[
+        bool,
+        typer.Option(
+            "--superseded",
+            help="Whole attempts older than the newest finished one of today's code, with their scores.",
+        ),
+    ] = False,
     all_: Annotated[
         bool,
         typer.Option("--all", help="Also the newest attempts' weights, not superseded ones alone."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     root: Root = None,
+    plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
-    """Remove kept weights to free space; records, predictions and scores stay.
+    """Free space. Without a flag: --checkpoints --weights, which lose no score and no prediction.
 
-    Weights of a run that another one names as its input are never removed. Without its weights a run
-    gets no further prediction set (`predict`), and is trained again where a new run needs it.
+    A run that another one names as its input keeps its weights and attempts, and nothing is taken from
+    a run that somebody is at. Without its weights a run gets no further prediction set (`predict`), and
+    is trained again where a new run needs it. Superseded attempts go with everything in them, and only
+    where --superseded is given.
 
     \b
     Examples:
       python -m suite prune --dry-run
       python -m suite prune --all --dry-run
       python -m suite prune 3f2a9c --all
+      python -m suite prune --superseded --dry-run
     """
     from suite import settings
+    from suite.catalog import Catalog
     from suite.cli.output import console, table
-    from suite.prune import remove, survey_weights
+    from suite.launch import update_store
+    from suite.prune import remove, survey
     from suite.showing import find_run
+    from suite.tables import plain
 
+    if all_ and not weights and (checkpoints or superseded):
+        raise UserError("--all is for weights; add --weights to the kinds you name")
     results = settings.results_root(root)
     chosen = {find_run(results, run) for run in runs or ()}
-    kept = survey_weights(results, all_=all_, runs=chosen)
-    going = [one for one in kept if not one.why]
-    # with ids given, say of each why it stays
-    shown = kept if chosen else going
+    catalog = Catalog.load(plugin)
+    kinds = _kinds(checkpoints, weights, superseded)
+    kept = survey(results, kinds, catalog=catalog, all_=all_, runs=chosen)
+    going = [one for one in kept if one.goes]
+    # what stays is worth a line where it was asked for by name
+    shown = [one for one in kept if one.goes or chosen or one.kind == "attempt"]
     if shown:
-        rows = [
-            (
-                one.attempt.run_id,
-                one.spec.method,
-                one.spec.seed,
-                one.attempt.number,
-                f"{one.size / 2**20:,.1f} MiB",
-                f"stays: {one.why}" if one.why else "goes",
-            )
-            for one in shown
-        ]
-        console().print(table(("run", "method", "seed", "attempt", "weights", ""), rows))
+        console().print(table(("", "run", "method", "seed", "attempt", "size", ""), _rows(shown)))
     if dry_run:
-        print(f"{sum(one.size for one in going) / 2**20:,.1f} MiB would be freed")
+        print(f"{_size(sum(one.size for one in going))} would be freed")
         return
-    freed, busy = remove(going)
-    print(f"{freed / 2**20:,.1f} MiB freed")
-    for one in busy:
-        print(f"run {one.attempt.run_id} is in use by another process: left as it is")
+    freed, left = remove(going)
+    print(f"{_size(freed)} freed")
+    for one in left:
+        name = f"run {one.kept.run_id}" if one.kept.run_id else plain(one.kept.path)
+        print(f"{name}: {_WORDS[one.kept.kind]} left as it is: {plain(one.why)}")
+    if len(left) < len(going) and (results / "runs").is_dir():
+        update_store(results, catalog)
+    if any(one.failed for one in left):
+        sys.exit(1)
+
+
+_WORDS: dict[Kind, str] = {
+    "temporary": "temporary file",
+    "checkpoint": "checkpoint",
+    "weights": "weights",
+    "attempt": "whole attempt",
+}
+
+
+def _kinds(checkpoints: bool, weights: bool, superseded: bool) -> set[Kind]:
+    if not (checkpoints or weights or superseded):
+        checkpoints = weights = True
+    found: set[Kind] = set()
+    if checkpoints:
+        found |= {"temporary", "checkpoint"}
+    if weights:
+        found.add("weights")
+    if superseded:
+        found.add("attempt")
+    return found
+
+
+def _rows(kept: list[Kept]) -> list[tuple[object, ...]]:
+    return [
+        (
+            _WORDS[one.kind],
+            one.run_id or one.path.name,
+            one.spec.method if one.spec else "",
+            one.spec.seed if one.spec else "",
+            one.attempt.number if one.attempt else "",
+            _size(one.size),
+            f"stays: {one.why}" if one.why else "goes",
+        )
+        for one in kept
+    ]
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

@@ -3,6 +3,7 @@
 from suite.task import Metric, Task
 from tasks.longtail_cls.evaluation import VERSION, evaluate, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
+from tasks.longtail_cls.resampling import units
 
 TASK = Task(
     name="longtail-cls",
@@ -58,4 +59,5 @@ TASK = Task(
     settings=settings,
     evaluate=evaluate,
     infers=True,
+    units=units,
 )

@@ -3,6 +3,7 @@
 from suite.task import Metric, Task
 from tasks.longtail_seg.evaluation import VERSION, evaluate, settings
 from tasks.longtail_seg.protocols import PROTOCOLS
+from tasks.longtail_seg.resampling import units
 
 TASK = Task(
     name="longtail-seg",
@@ -43,4 +44,5 @@ TASK = Task(
     version=VERSION,
     settings=settings,
     evaluate=evaluate,
+    units=units,
 )

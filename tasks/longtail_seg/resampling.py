@@ -1,0 +1,70 @@
+"""Scores of `longtail-seg` on resamples of the test images, for a bootstrap over them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from suite.errors import RecordError
+from suite.task import Predictions, Trained, Units
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def units(predictions: Predictions, settings: Mapping[str, Any], trained: Trained) -> Units:
+    """Test images; keys `mIoU`, `mAcc` and `aAcc`, and these of every group.
+
+    Intersections and unions are summed over a resample's images, as over the test set; a class without
+    a pixel in a resample is left out of its means. Raises RecordError for arrays of another form.
+    """
+    import numpy as np
+
+    confusion = _confusion(predictions, len(settings["classes"]))
+    true = confusion.sum(axis=2, dtype=np.int64)
+    # (N, 3 C): a resample's sums are one product, in float64 exact below 2^53 pixels
+    sums = np.concatenate(
+        [true, confusion.sum(axis=1, dtype=np.int64), np.diagonal(confusion, axis1=1, axis2=2)],
+        axis=1,
+    ).astype(np.float64)
+    everything = {"": list(range(true.shape[1])), **settings["groups"]}
+
+    def score(weights: np.ndarray) -> dict[str, np.ndarray]:
+        total = np.asarray(weights, dtype=np.float64) @ sums
+        pixels, predicted, hit = np.split(total, 3, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            iou = np.where(pixels > 0, hit / (pixels + predicted - hit), np.nan)
+            recall = np.where(pixels > 0, hit / pixels, np.nan)
+            found = {}
+            for group, members in everything.items():
+                where = f"[group={group}]" if group else ""
+                found[f"mIoU{where}"] = _row_means(iou[:, members])
+                found[f"mAcc{where}"] = _row_means(recall[:, members])
+                found[f"aAcc{where}"] = hit[:, members].sum(axis=1) / pixels[:, members].sum(axis=1)
+        return found
+
+    digest = hashlib.sha256(true.astype("<i8").tobytes()).hexdigest()
+    return Units(count=len(confusion), score=score, digest=digest)
+
+
+def _confusion(predictions: Predictions, classes: int) -> np.ndarray:
+    confusion = predictions.get("test", {}).get("confusion")
+    if confusion is None or confusion.ndim != 3 or confusion.shape[1:] != (classes, classes):
+        raise RecordError(
+            f"stored predictions of 'test' hold no confusion of shape (N, {classes}, {classes})"
+        )
+    if confusion.dtype.kind not in "iu" or not len(confusion) or confusion.min() < 0:
+        raise RecordError("stored confusion holds something other than counts of some image")
+    return confusion
+
+
+def _row_means(values: np.ndarray) -> np.ndarray:
+    """(R,) means of (R, K) over what is not NaN; NaN where nothing is. Sums as `numpy.nanmean`."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    # contiguous, so that the order of summation is that of one row
+    filled = np.ascontiguousarray(np.where(known, values, 0.0))
+    means: np.ndarray = filled.sum(axis=1) / known.sum(axis=1)
+    return means

@@ -1,0 +1,354 @@
+"""`doctor`: every check against an environment made for it; none may raise, hang or lie."""
+
+import errno
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from records import Records
+
+from suite import doctor, settings
+from suite.doctor import CHECKS, Place, examine
+
+
+@pytest.fixture(autouse=True)
+def _fresh_config():
+    settings.config.cache_clear()
+    yield
+    settings.config.cache_clear()
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(root=tmp_path)
+
+
+def states(found):
+    return [(one.check, one.state) for one in found]
+
+
+def one(found, state):
+    """The single finding of that state."""
+    (only,) = (finding for finding in found if finding.state == state)
+    return only
+
+
+def commands(folder, monkeypatch, **scripts):
+    """A PATH that holds these shell scripts alone."""
+    folder.mkdir()
+    for name, text in scripts.items():
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+# -- the frame
+def test_a_check_that_breaks_or_hangs_is_a_line_and_costs_nothing_else(place):
+    def breaks(place):
+        yield doctor.Finding("first", "ok", "before")
+        raise RuntimeError("line one\nline two")
+
+    def exits(place):
+        sys.exit(3)
+
+    def hangs(place):
+        yield doctor.Finding("hangs", "ok", "before")
+        time.sleep(30)
+
+    def fine(place):
+        return [doctor.Finding("fine", "ok", "yes")]
+
+    start = time.monotonic()
+    checks = {"breaks": breaks, "exits": exits, "hangs": hangs, "fine": fine}
+    found = examine(place, checks, seconds=0.3)
+    assert time.monotonic() - start < 2
+    assert states(found) == [
+        ("first", "ok"),
+        ("breaks", "problem"),
+        ("exits", "problem"),
+        ("hangs", "ok"),
+        ("hangs", "problem"),
+        ("fine", "ok"),
+    ]
+    assert "RuntimeError: line one line two" in found[1].text
+    assert "has not answered for 0.3 s" in found[4].text
+
+
+@pytest.mark.parametrize("name", [n for n in CHECKS if n not in ("imports", "catalog")])
+def test_no_check_raises_whatever_lies_about(name, tmp_path, monkeypatch):
+    home = tmp_path / "config" / "longtail-suite"
+    home.mkdir(parents=True)
+    (home / "config.toml").write_text("root = 3\n[")
+    (home / "sites.toml").write_text("[lab]\nno such thing")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PATH", "")
+    weird = tmp_path / "results"
+    (weird / "runs" / "0123456789ab").mkdir(parents=True)
+    os.symlink("1", weird / "runs" / "0123456789ab" / "1")
+    (weird / "jobs").write_text("a file")
+    (weird / "store.duckdb").mkdir()
+    a_file = tmp_path / "file"
+    a_file.touch()
+    for root in (None, weird, a_file, tmp_path / "x" / "y", Path("/proc/1/nowhere")):
+        found = examine(Place(root=root, data_root=a_file), {name: CHECKS[name]})
+        assert not [f for f in found if "cannot be looked at" in f.text], found
+        assert all("\n" not in f.text for f in found)
+
+
+# -- environment
+def test_python_and_packages_are_held_against_what_is_declared(place, monkeypatch):
+    assert states(doctor.check_python(place)) == [("python", "ok")]
+    assert one(doctor.check_packages(place), "ok").text.startswith("torch ")
+    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.9.1")
+    old = one(doctor.check_python(place), "problem")
+    assert "3.9.1" in old.text and ">=3.11" in old.todo
+
+    declared = ["torch<0.2,>=0.1", "no-such-thing>=2", "streamlit>=1", 'pytest>=8; extra == "test"']
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "streamlit":
+            raise importlib.metadata.PackageNotFoundError
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = list(doctor.check_packages(place))
+    assert [(f.state, f.text.split()[0]) for f in found] == [
+        ("warning", "torch"),
+        ("problem", "no-such-thing"),
+        ("warning", "streamlit"),
+        ("ok", "torch"),
+    ]
+    assert found[1].todo == "pip install 'no-such-thing>=2'"
+
+
+def test_a_suite_that_is_not_installed_says_how(place, monkeypatch):
+    monkeypatch.setattr(doctor, "DISTRIBUTION", "no-such-distribution")
+    assert one(doctor.check_python(place), "problem").todo == "pip install -e ."
+    assert list(doctor.check_packages(place)) == []
+
+
+def test_imports_are_tried_out_in_another_process(place, tmp_path, monkeypatch):
+    (tmp_path / "good.py").write_text("__version__ = '1.2'")
+    (tmp_path / "broken.py").write_text(
+        "print('noise')\nraise ImportError('libfoo.so\\nnot found')"
+    )
+    (tmp_path / "torch.py").write_text(
+        "__version__ = '9'\ndef get_num_threads(): return 512\n"
+        "class version: cuda = '12.1'\nclass cuda:\n is_available = staticmethod(lambda: False)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    commands(tmp_path / "bin", monkeypatch, **{"nvidia-smi": "echo GPU 0: some"})
+    monkeypatch.setattr(doctor, "IMPORTED", ("good", "broken", "torch"))
+    found = list(doctor.check_imports(place))
+    broken = one(found, "problem")
+    assert broken.text == "import broken: ImportError: libfoo.so not found"
+    assert broken.todo == 'python -c "import broken"'
+    assert found[1].text == "good 1.2, torch 9"
+    threads, gpu = found[2:]
+    assert threads.state == "warning" and threads.todo.startswith("export OMP_NUM_THREADS=")
+    assert gpu.state == "warning" and "1 GPU(s) by nvidia-smi, none for torch" in gpu.text
+    # no GPU is no fault
+    commands(tmp_path / "none", monkeypatch)
+    assert list(doctor.check_imports(place))[-1].state == "ok"
+
+
+def test_an_import_that_crashes_or_hangs_is_a_problem(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "IMPORTED", ("crash",))
+    (tmp_path / "crash.py").write_text("import os; os.abort()")
+    assert "killed by signal 6" in one(doctor.check_imports(place), "problem").text
+    (tmp_path / "crash.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "CHECK_SECONDS", 1.3)
+    assert "has not answered" in one(doctor.check_imports(place), "problem").text
+
+
+def test_a_plugin_that_cannot_be_read_is_a_problem(tmp_path):
+    found = examine(Place(plugins=[tmp_path / "none.py"]), {"catalog": doctor.check_catalog})
+    assert states(found) == [("catalog", "problem")]
+    assert "no such file" in found[0].text
+
+
+# -- folders
+def test_the_data_root_says_where_it_is_from(place, tmp_path, monkeypatch, fake):
+    def root_of(given=None):
+        found = list(doctor.check_data(Place(data_root=given)))
+        assert any("fake-data (embedded)" in f.text for f in found)
+        return found[0]
+
+    assert root_of().state == "warning" and "none is set" in root_of().text
+    config = tmp_path / "config" / "longtail-suite" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'data_root = "{tmp_path}"')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    settings.config.cache_clear()
+    assert root_of().text == f"{tmp_path} (from {config})"
+    monkeypatch.setenv("LONGTAIL_DATA", str(tmp_path / "gone"))
+    assert (
+        root_of().state == "problem" and "(from $LONGTAIL_DATA): no such folder" in root_of().text
+    )
+    assert root_of(tmp_path).text == f"{tmp_path} (from --data-root)"
+
+
+def test_the_root_is_written_to_and_left_as_it_was(place, tmp_path):
+    found = list(doctor.check_root(place))
+    assert states(found)[:2] == [("root", "ok"), ("locks", "ok")]
+    assert list(tmp_path.iterdir()) == []
+    absent = one(doctor.check_root(Place(root=tmp_path / "a" / "b")), "ok")
+    assert "can be made" in absent.text and list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_cannot_be_written_is_a_problem(place, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(doctor.os, "fsync", full)
+    assert "No space left" in one(doctor.check_root(place), "problem").text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flock", "says"),
+    [
+        (lambda *_: None, "two processes get the same lock"),
+        (OSError(errno.ENOLCK, "No locks available"), "has no locks"),
+        (OSError(errno.EIO, "Input/output error"), "locking fails"),
+    ],
+)
+def test_locks_that_do_not_work_are_told(place, monkeypatch, flock, says):
+    def call(*_):
+        if isinstance(flock, OSError):
+            raise flock
+
+    monkeypatch.setattr(doctor.fcntl, "flock", call)
+    assert says in one(doctor.check_root(place), "warning").text
+
+
+def test_a_slow_disk_and_a_full_one_are_told(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "SLOW_FSYNC_SECONDS", -1.0)
+    assert states(doctor.check_root(place))[2] == ("fsync", "warning")
+    free = doctor.shutil.disk_usage(tmp_path).free
+    monkeypatch.setattr(doctor, "SMALL_SHM_BYTES", 0)
+    for low, full, state in ((0, 0, "ok"), (2 * free, 0, "warning"), (0, 2 * free, "problem")):
+        monkeypatch.setattr(doctor, "LOW_BYTES", low)
+        monkeypatch.setattr(doctor, "FULL_BYTES", full)
+        assert [f.state for f in doctor.check_disk(place)] == [state]
+
+
+# -- what lies in the root
+def test_leftovers_and_runs_that_claim_to_run(place, tmp_path):
+    board = Records(tmp_path)
+    assert [f.state for f in doctor.check_leftovers(place)] == ["ok"]
+    done = board.run("done", mIoU=0.5)
+    board.unfinished("alive")
+    assert one(doctor.check_runs(place), "ok").text == "2 with a folder, 1 of them running"
+    (done.path / "checkpoint").mkdir()
+    (done.path / "checkpoint" / "state").write_bytes(b"x" * (1 << 20))
+    left = one(doctor.check_leftovers(place), "warning")
+    assert left.text == "1 left by killed processes, 1.0 MiB"
+    assert left.todo == f"python -m suite prune --checkpoints --root {tmp_path}"
+    dead = board.unfinished("dead", beat=1000.0)
+    in_job = board.unfinished("in-job", beat=1000.0)
+    in_job.write_status(msgspec.structs.replace(in_job.status(), job="17"))
+    board.unfinished("failed", failure="nan", beat=1000.0)
+    board.unfinished("nameless", state="failed").path.joinpath("spec.json").write_bytes(b"")
+    orphan, job, nameless = doctor.check_runs(place)
+    assert dead.run_id in orphan.text and "python -m suite retry" in orphan.todo
+    assert in_job.run_id in job.text and "python -m suite status" in job.todo
+    assert "1 have no readable spec.json" in nameless.text
+
+
+def test_the_store_is_held_against_the_files(place, tmp_path):
+    board = Records(tmp_path)
+    assert one(doctor.check_store(place), "ok").text == "none yet, and nothing to put into it"
+    board.run("ce", mIoU=0.5)
+    assert "python -m suite ingest" in one(doctor.check_store(place), "warning").todo
+    board.ingest()
+    assert "up to date with 2 file(s)" in one(doctor.check_store(place), "ok").text
+    gone = board.run("focal", mIoU=0.5)
+    assert "2 file(s) have changed" in one(doctor.check_store(place), "warning").text
+    (gone.path / "record.json").write_bytes(b"{")
+    board.ingest()
+    refused = one(doctor.check_store(place), "warning")
+    assert refused.text.startswith(f"1 file(s) refused, such as runs/{gone.run_id}/1/record.json")
+
+
+def test_a_damaged_store_is_a_problem(place, tmp_path):
+    board = Records(tmp_path)
+    board.run("ce", mIoU=0.5)
+    board.ingest()
+    path = tmp_path / "store.duckdb"
+    whole = path.read_bytes()
+    path.write_bytes(b"not a store")
+    assert one(doctor.check_store(place), "problem").todo.startswith(
+        "python -m suite ingest --rebuild"
+    )
+    path.write_bytes(whole[: len(whole) // 2])
+    found = list(doctor.check_store(place))
+    assert one(found, "problem").todo.startswith("python -m suite ingest --rebuild"), found
+    path.write_bytes(whole)
+    assert states(doctor.check_store(place)) == [("store", "ok")]
+
+
+# -- cluster
+SINFO = "echo 'gpu|up|3|1-00:00:00'; echo 'cpu|up|9|infinite'"
+
+
+def test_slurm_is_asked_and_sites_are_held_against_it(place, tmp_path, monkeypatch):
+    sites = tmp_path / "sites.toml"
+    monkeypatch.setenv("LONGTAIL_SITES", str(sites))
+    commands(tmp_path / "bin", monkeypatch, sbatch="", squeue="", sinfo=SINFO, sacct="exit 1")
+    found = list(doctor.check_slurm(place)) if sites.write_text("") == 0 else []
+    assert "gpu (up, 3 node(s), 1-00:00:00)" in found[0].text
+    assert states(found) == [("slurm", "ok"), ("slurm", "warning")] and "sacct" not in found[0].text
+    sites.write_text('[lab]\npartition = "gpu,gone"\n[own]\npartition = "cpu"')
+    _, partition, accounts = doctor.check_slurm(place)
+    assert partition.text == "[lab] names partition gone, which is not there"
+    assert "no accounts" in accounts.text
+    assert "lab, own" in one(doctor.check_sites(place), "ok").text
+    sites.write_text('[lab]\npartitoin = "gpu"')
+    assert "did you mean partition" in one(doctor.check_sites(place), "problem").text
+
+
+def test_a_cluster_that_does_not_answer_is_bounded(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "COMMAND_SECONDS", 0.3)
+    commands(tmp_path / "bin", monkeypatch, sbatch="", squeue="", sinfo="exec /bin/sleep 30")
+    start = time.monotonic()
+    found = one(doctor.check_slurm(place), "warning")
+    assert time.monotonic() - start < 5
+    assert "sinfo has not answered for 0.3 s" in found.text
+    # for someone who uses the cluster it is more than that
+    (tmp_path / "jobs").mkdir()
+    assert [f.state for f in doctor.check_slurm(place)] == ["problem"]
+
+
+def test_no_slurm_is_no_fault(place, tmp_path, monkeypatch):
+    commands(tmp_path / "bin", monkeypatch)
+    assert states(doctor.check_slurm(place)) == [("slurm", "ok")]
+    commands(tmp_path / "half", monkeypatch, sbatch="")
+    assert "no squeue, sinfo on PATH" in one(doctor.check_slurm(place), "warning").text
+
+
+# -- the verb
+def test_the_verb_prints_lines_or_json_and_its_exit_code_is_the_verdict(suite, fake, tmp_path):
+    root = tmp_path / "res [red]ults"
+    Records(root).run("ce", mIoU=0.5)
+    done = suite("doctor", env={**os.environ, "LONGTAIL_ROOT": str(root)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning store" in done.stdout and "-> python -m suite ingest\n" in done.stdout
+    assert f"{root} (from $LONGTAIL_ROOT)" in done.stdout
+    (root / "store.duckdb").write_bytes(b"junk")
+    done = suite("doctor", "--format", "json", "--root", str(root))
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert {tuple(entry) for entry in found} == {("check", "state", "text", "todo")}
+    (store,) = (entry for entry in found if entry["check"] == "store")
+    assert store["state"] == "problem" and "ingest --rebuild --root" in store["todo"]
+    assert suite("doctor", "--format", "csv").returncode == 2
