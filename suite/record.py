@@ -340,6 +340,7 @@ class Attempt:
 
     def write_status(self, status: Status, *, durable: bool = True) -> None:
         write_atomic(self.path / "status.json", msgspec.json.encode(status), durable=durable)
+        mark_changed(self.root)
 
     def write_failure(
         self, spec: RunSpec, digest: str, failure: Failure, *, wanted: float = 0.0, job: str = ""
@@ -372,6 +373,7 @@ class Attempt:
     def write_record(self, record: Record) -> None:
         """The last file of a run: once it stands, the run is finished."""
         write_atomic(self.path / "record.json", msgspec.json.encode(record))
+        mark_changed(self.root)
 
     def evaluation_path(self, task: str, evaluation_hash: str) -> Path:
         return self.path / "evaluations" / f"{task}-{evaluation_hash}.json"
@@ -380,6 +382,7 @@ class Attempt:
         path = self.evaluation_path(evaluation.task, evaluation.evaluation_hash)
         path.parent.mkdir(exist_ok=True)
         write_atomic(path, msgspec.json.encode(evaluation))
+        mark_changed(self.root)
         return path
 
     def write_predictions(self, sets: Mapping[str, Mapping[str, "np.ndarray"]]) -> None:
@@ -498,6 +501,22 @@ def all_attempts(root: Path) -> Iterator[Attempt]:
         return
     for run_id in sorted(name for name in names if RUN_ID.fullmatch(name)):
         yield from attempts(root, run_id)
+
+
+def change_mark(root: Path) -> Path:
+    """A file whose time says when the suite last wrote a status, record or evaluation below `root`: what
+    reads a large root need not look at every file."""
+    return root / "runs" / ".changed"
+
+
+def mark_changed(root: Path) -> None:
+    path = change_mark(root)
+    # no result hangs on it
+    with contextlib.suppress(OSError):
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            path.touch()
 
 
 def alive(status: Status, now: float | None = None) -> bool:

@@ -25,9 +25,9 @@ from suite import intake
 from suite.errors import UserError
 from suite.hold import lock_file
 from suite.intake import Refused, Stamp
-from suite.jsonio import canonical, short_hash
+from suite.jsonio import canonical, short_hash, write_atomic
 from suite.provenance import Code
-from suite.record import SCHEMA, STALE_HEARTBEAT_SECONDS
+from suite.record import SCHEMA, STALE_HEARTBEAT_SECONDS, change_mark, mark_changed
 from suite.task import Task
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 STORE_SCHEMA = 2
 """Version of the tables. A store of another version is rebuilt from the files."""
+
+LOOK_FILE = "store.look.json"
+LOOKED_AT_ABOVE, LOOK_SECONDS = 50_000, 300.0
+"""See `refresh`: files, and seconds."""
 
 FILES_AT_ONCE = 8192
 """Files read into memory before they are written to the store."""
@@ -98,6 +102,93 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def refresh(root: Path, tasks: Mapping[str, Task], today: Code) -> IngestReport:
+    """`ingest` for who only reads: of a large root nothing is looked at where nothing can have changed.
+
+    Above `LOOKED_AT_ABOVE` files the store is taken as up to date if it is the one of the last look, less
+    than `LOOK_SECONDS` ago, and since then neither a run was added nor the suite has written a status, record
+    or evaluation. (Files copied into existing runs by other means are seen at the next look.)
+    """
+    start = time.perf_counter()
+    settings, _ = _settings(tasks, today)
+    try:
+        look = msgspec.json.decode((root / LOOK_FILE).read_bytes(), type=_Look)
+    except (OSError, msgspec.DecodeError):
+        return ingest(root, tasks, today)
+    now = time.time()
+    same = look.stamps == _stamps(root) and look.settings == short_hash(settings)
+    if not (same and 0 <= now - look.at < LOOK_SECONDS):
+        return ingest(root, tasks, today)
+    counts, refused = look.counts, tuple(Refused(*one) for one in look.refused)
+    known = _Known({}, {}, counts, refused)
+    return _report(known, start, read=0, removed=0, changed=False, rebuilt=False)
+
+
+class _Look(msgspec.Struct, frozen=True):
+    """What a look at all files found: kept beside the store of a large root."""
+
+    at: float
+    stamps: list[int]
+    settings: str
+    counts: tuple[int, int, int]
+    refused: list[tuple[str, str]]
+
+
+def _stamps(root: Path) -> list[int]:
+    """Of the store and of what tells that files have changed; empty where one is missing."""
+    try:
+        store = store_path(root).stat()
+        return [
+            store.st_ino,
+            store.st_mtime_ns,
+            (root / "runs").stat().st_mtime_ns,
+            change_mark(root).stat().st_mtime_ns,
+        ]
+    except OSError:
+        return []
+
+
+def _keep_look(
+    root: Path, begun: float, before: list[int], settings: Mapping[str, str], known: _Known
+) -> None:
+    """Remember a look that began at `begun` (Unix seconds), when the stamps were `before`."""
+    path = root / LOOK_FILE
+    if len(known.files) <= LOOKED_AT_ABOVE:
+        path.unlink(missing_ok=True)
+        return
+    if not change_mark(root).exists():
+        mark_changed(root)
+        return
+    # the clock of files has ticks: a change in the same one as the look's beginning would not show
+    if not before or before[-1] > (begun - 1) * 1e9:
+        return
+    stamps = _stamps(root)
+    if stamps[2:] != before[2:]:
+        return
+    look = _Look(
+        begun,
+        stamps,
+        short_hash(dict(settings)),
+        known.counts,
+        [(one.path, one.reason) for one in known.refused],
+    )
+    write_atomic(path, msgspec.json.encode(look), durable=False)
+
+
+def _settings(
+    tasks: Mapping[str, Task], today: Code
+) -> tuple[dict[str, str], dict[tuple[str, str], bool]]:
+    """What a store depends on besides files, and the metric keys that are ranked."""
+    wanted = _ranking().default_keys(tasks) if tasks else {}
+    settings = {
+        "schema": str(STORE_SCHEMA),
+        "records": str(SCHEMA),
+        "today": canonical([dict(today.digests), dict(today.links)]).decode(),
+        "ranking": canonical(sorted([*key, higher] for key, higher in wanted.items())).decode(),
+    }
+    return settings, wanted
+
+
 def ingest(
     root: Path, tasks: Mapping[str, Task], today: Code, rebuild: bool = False
 ) -> IngestReport:
@@ -113,21 +204,17 @@ def ingest(
     left out and named in the report. Raises UserError if `root` cannot be written.
     """
     start = time.perf_counter()
-    wanted = _ranking().default_keys(tasks) if tasks else {}
-    settings = {
-        "schema": str(STORE_SCHEMA),
-        "records": str(SCHEMA),
-        "today": canonical([dict(today.digests), dict(today.links)]).decode(),
-        "ranking": canonical(sorted([*key, higher] for key, higher in wanted.items())).decode(),
-    }
+    settings, wanted = _settings(tasks, today)
     try:
         with _lock(root):
+            begun, before = time.time(), _stamps(root)
             known = None if rebuild else _known(store_path(root))
             if known is not None and known.settings.get("records") != settings["records"]:
                 # what was refused for its version may be read now
                 known = None
             found = intake.scan(root)
             if known is not None and (known.files, known.settings) == (found, settings):
+                _keep_look(root, begun, before, settings, known)
                 return _report(known, start, read=0, removed=0, changed=False, rebuilt=False)
             try:
                 return _update(root, known, found, settings, wanted, today, start)

@@ -167,7 +167,13 @@ def grid(
     )
 
 
-def terminal(rows: Sequence[Row], task: Task, console: "Console", by: str | None = None) -> None:
+def terminal(
+    rows: Sequence[Row],
+    task: Task,
+    console: "Console",
+    by: str | None = None,
+    claims: Claims = {},  # noqa: B006 - never written to
+) -> None:
     """Print one table per block, metric columns as many as fit. Texts are never Rich markup."""
     from rich import box
     from rich.table import Table
@@ -179,7 +185,7 @@ def terminal(rows: Sequence[Row], task: Task, console: "Console", by: str | None
         )
         return
     for number, block in enumerate(blocks(rows)):
-        made = _fitted(grid(block, task, by), console.width)
+        made = _fitted(grid(block, task, by, claims=claims), console.width)
         if number:
             console.print()
         console.print(Text(made.caption[0], style="bold"))

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from records import EVALUATION, HOSTILE, TASK, Records, edit
 
+import suite.record
 import suite.store
 from suite import stats
 from suite.errors import UserError
+from suite.provenance import Code
 from suite.record import Attempt, MetricRow
 from suite.store import connect, cost_by_method, store_path
 
@@ -516,3 +519,88 @@ def test_what_runs_took_by_method_and_device(tmp_path):
         assert cost_by_method(store, under, gpu=True) == {"la": (60.0, 7)}
         assert cost_by_method(store, under, gpu=False) == {"ce": (60.5, 5)}
         assert cost_by_method(store, "another") == {}
+
+
+# -- large roots are not looked through by every reader
+
+
+@pytest.fixture
+def large(board, monkeypatch):
+    """A root that counts as large, looked at once; `refresh()` says whether it was looked at again."""
+    monkeypatch.setattr(suite.store, "LOOKED_AT_ABOVE", 0)
+    board.seeds("a", [0.1, 0.2])
+    board.ingest()
+    mark = suite.record.change_mark(board.root)
+
+    def rest():
+        # longer ago than a tick of the file system's clock
+        os.utime(mark, (1000, 1000))
+        board.ingest()
+
+    looked, now = [], [Code({})]
+    scan = suite.store.intake.scan
+
+    def counted(root):
+        looked.append(root)
+        return scan(root)
+
+    monkeypatch.setattr(suite.store.intake, "scan", counted)
+
+    def refresh():
+        before = len(looked)
+        report = suite.store.refresh(board.root, {TASK.name: TASK}, now[0])
+        return report, len(looked) > before
+
+    rest()
+    return SimpleNamespace(board=board, refresh=refresh, rest=rest, mark=mark, now=now)
+
+
+def test_a_large_root_at_rest_is_not_looked_through(large):
+    report, looked = large.refresh()
+    assert not looked and not report.changed
+    assert (report.attempts, report.evaluations) == (2, 2)
+    assert large.refresh()[1] is False
+
+
+@pytest.mark.parametrize("what", ["evaluation", "status", "run", "store", "late", "code"])
+def test_it_is_where_something_may_have_changed(large, what, monkeypatch):
+    board = large.board
+    (attempt, *_) = suite.record.all_attempts(board.root)
+    if what == "evaluation":
+        (path,) = (attempt.path / "evaluations").iterdir()
+        attempt.write_evaluation(suite.record.read(suite.record.Evaluation, path))
+    elif what == "status":
+        attempt.write_status(attempt.status())
+    elif what == "run":
+        board.seeds("b", [0.3])
+        os.utime(large.mark, (1000, 1000))
+    elif what == "store":
+        board.ingest(rebuild=True)
+    elif what == "late":
+        monkeypatch.setattr(suite.store, "LOOK_SECONDS", 0.0)
+    else:
+        large.now[0] = Code({"a": "another"})
+    report, looked = large.refresh()
+    assert looked
+    assert report.attempts == (3 if what == "run" else 2)
+
+
+def test_a_change_in_the_tick_of_a_look_is_not_missed(large):
+    # the mark is as new as the look itself: nothing is kept
+    large.mark.touch()
+    large.board.ingest()
+    assert large.refresh()[1] and large.refresh()[1]
+    large.rest()
+    assert not large.refresh()[1]
+
+
+def test_small_roots_are_always_looked_through(large, monkeypatch):
+    monkeypatch.setattr(suite.store, "LOOKED_AT_ABOVE", 100)
+    large.board.ingest()
+    assert large.refresh()[1] and large.refresh()[1]
+    assert not (large.board.root / suite.store.LOOK_FILE).exists()
+
+
+def test_a_damaged_look_is_none(large):
+    (large.board.root / suite.store.LOOK_FILE).write_text("{")
+    assert large.refresh()[1]

@@ -124,7 +124,7 @@ def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row
     there = sorted(tasks & set(catalog.tasks()))
     if not there:
         return {}
-    report = store.ingest(root, catalog.tasks(), catalog.code)
+    report = store.refresh(root, catalog.tasks(), catalog.code)
     for refused in report.refused:
         print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
     return {

@@ -136,7 +136,7 @@ def refresh(root: Path, catalog: Catalog) -> None:
     from suite import store
     from suite.tables import plain
 
-    for refused in store.ingest(root, catalog.tasks(), catalog.code).refused:
+    for refused in store.refresh(root, catalog.tasks(), catalog.code).refused:
         print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
 
 

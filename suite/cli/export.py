@@ -57,6 +57,7 @@ def export(
     from suite.catalog import Catalog
     from suite.cli.leaderboard import read_board
     from suite.cli.output import printable
+    from suite.errors import UserError
     from suite.settings import results_root
 
     # before the store is read: a wrong name shows at once
@@ -65,6 +66,13 @@ def export(
     where = results_root(root)
     catalog = Catalog.load(plugin)
     found, by, rows, _ = read_board(where, catalog, task, protocol, by)
+    if format in ("latex", "markdown"):
+        # a paper's table has no use for what nobody has run
+        rows = [row for row in rows if row["state"] != "planned"]
+        if not rows:
+            raise UserError(
+                f"no run of task {task!r} to export; make some: python -m suite run --task {task}"
+            )
     content = exports.Export(
         root=where,
         task=found,

@@ -36,6 +36,9 @@ def leaderboard(
         ),
     ] = None,
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
+    claims: Annotated[
+        bool, typer.Option("--claims", help="With the published numbers beside ours; see `claims`.")
+    ] = False,
     root: Root = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
@@ -48,10 +51,15 @@ def leaderboard(
       python -m suite leaderboard --task longtail-seg --format latex > table.tex
     """
     from suite.catalog import Catalog
+    from suite.errors import UserError
     from suite.settings import results_root
 
     parse_format(format, FORMATS)
-    print_board(results_root(root), Catalog.load(plugin), task, protocol, by, format)
+    if claims and format == "json":
+        raise UserError(
+            "--claims: JSON holds our results; `claims --format json` the published ones"
+        )
+    print_board(results_root(root), Catalog.load(plugin), task, protocol, by, format, claims)
 
 
 def print_board(
@@ -61,6 +69,7 @@ def print_board(
     protocol_name: str | None = None,
     by: str | None = None,
     format: str = "table",
+    claims: bool = False,
 ) -> Sequence[Refused]:
     """Bring the store up to date and print the board; `protocol_name` may be short (`camvid`).
 
@@ -70,16 +79,21 @@ def print_board(
     from suite.cli.output import console
 
     task, by, rows, refused = read_board(root, catalog, task_name, protocol_name, by)
+    printed: tables.Claims = {}
+    if claims:
+        from suite.export import published
+
+        printed = published(catalog, task, rows)
     if format == "table":
-        tables.terminal(rows, task, console(), by)
+        tables.terminal(rows, task, console(), by, printed)
     elif format == "json":
         sys.stdout.write(tables.to_json(rows))
     elif format == "csv":
-        sys.stdout.write(tables.to_csv(rows))
+        sys.stdout.write(tables.to_csv(rows, printed))
     elif format == "markdown":
-        sys.stdout.write(tables.to_markdown(rows, task, by))
+        sys.stdout.write(tables.to_markdown(rows, task, by, printed))
     else:
-        sys.stdout.write(tables.to_latex(rows, task, by))
+        sys.stdout.write(tables.to_latex(rows, task, by, printed))
     return refused
 
 
@@ -110,7 +124,7 @@ def read_board(
             raise
     if protocol_name is not None and to_come is not None:
         protocol_name = to_come.name
-    report = store.ingest(root, catalog.tasks(), catalog.code)
+    report = store.refresh(root, catalog.tasks(), catalog.code)
     for refused in report.refused:
         # on stderr: the board on stdout may be piped into a file
         print(
