@@ -200,12 +200,13 @@ def bring(root: Path, run_id: str, fill: Callable[[Attempt], None]) -> Attempt |
 def present(
     root: Path, record: Record, arrays: Mapping[str, tuple[int, int]] | None
 ) -> tuple[Attempt | None, bool]:
-    """The attempt that a record is already here as, and whether its predictions are the same too."""
+    """The attempt that a record is already here as, and whether all of its predictions are too."""
     wanted = bare(record)
     for attempt in attempts(root, record.run_id):
         try:
             if bare(attempt.record()) == wanted:
-                return attempt, stored_fingerprint(attempt.path / "predictions.npz") == arrays
+                stored = stored_fingerprint(attempt.path / "predictions.npz") or {}
+                return attempt, (arrays or {}).items() <= stored.items()
         except (FileNotFoundError, RecordError):
             continue
     return None, False

@@ -52,6 +52,7 @@ from suite.verify import (
     MAX_JSON,
     Fingerprint,
     Found,
+    Watched,
     check_evaluations,
     fingerprint,
     parse_arrays,
@@ -100,7 +101,7 @@ class Examined:
     """A run of the folder, examined: its newest finished attempt.
 
     `state`: new, here (imported already, or our own) or refused. `rows`: task -> rows computed here.
-    `sha`: file name -> SHA-256 of the content that was examined.
+    `sha`: file name -> SHA-256 of the content that was examined. `sets`: prediction sets to be imported.
     """
 
     folder: Path
@@ -111,6 +112,7 @@ class Examined:
     rows: dict[str, list[MetricRow]] = field(default_factory=dict)
     prints: Fingerprint = field(default_factory=dict)
     sha: dict[str, str] = field(default_factory=dict)
+    sets: frozenset[str] = frozenset()
     here: Attempt | None = None
 
     @property
@@ -394,7 +396,9 @@ def _examine(
     del content
     one.prints = fingerprint(predictions)
     _predictions(one, record, protocol, predictions, ours)
-    _metrics(one, found, predictions, protocol, ours)
+    watched = {name: Watched(arrays) for name, arrays in predictions.items()}
+    _metrics(one, found, watched, protocol, ours)
+    _unread(one, watched)
     one.here, same = present(ours.root, record, one.prints)
     if one.here is not None and not same:
         one.say("duplicate", "problem", f"is here as attempt {one.here.number}, with other arrays")
@@ -576,8 +580,33 @@ def _predictions(
         one.say("labels", "note", "cannot be compared: too few runs on this data here")
 
 
+def _unread(one: Examined, watched: Mapping[str, Watched]) -> None:
+    """What no score is made of cannot be held against one: such sets are left out, such arrays wrong."""
+    if not one.rows:
+        return
+    left = [name for name, arrays in watched.items() if not arrays.read]
+    for name in left:
+        one.say("predictions", "note", f"no score is made of the set {name!r}: left out")
+    one.sets = frozenset(watched) - set(left)
+    one.prints = {
+        name: value for name, value in one.prints.items() if name.partition("/")[0] in one.sets
+    }
+    odd = [
+        f"{name}/{key}"
+        for name, arrays in watched.items()
+        for key in arrays
+        if arrays.read and key not in arrays.read
+    ]
+    if odd:
+        one.say("predictions", "problem", f"no score is made of {odd[0][:100]} ({len(odd)} such)")
+
+
 def _metrics(
-    one: Examined, found: Found, predictions: Arrays, protocol: Protocol, ours: _Ours
+    one: Examined,
+    found: Found,
+    predictions: Mapping[str, Watched],
+    protocol: Protocol,
+    ours: _Ours,
 ) -> None:
     """Every evaluation of today's version is what the predictions give."""
     attempt = Attempt(ours.root, one.run_id, one.number)
@@ -893,7 +922,8 @@ def _import(
     record = one.record
     assert record is not None
     protocol = catalog.protocols[record.spec.protocol_hash]
-    predictions = parse_arrays(content, Path("predictions.npz"))
+    held = parse_arrays(content, Path("predictions.npz"))
+    predictions = {name: arrays for name, arrays in held.items() if name in one.sets}
     del content
 
     def fill(staged: Attempt) -> None:

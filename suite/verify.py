@@ -8,6 +8,7 @@ compared. Nothing is written. The files may be a stranger's: they are read throu
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import math
 import os
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from suite.catalog import Catalog
 from suite.errors import RecordError, UserError
@@ -78,15 +79,11 @@ Fingerprint = dict[str, tuple[int, int]]
 def read_file(path: Path, limit: int) -> bytes:
     """Content of a regular file of at most `limit` bytes. Raises RecordError naming it: a link, a pipe, a
     device, too large, or not readable; FileNotFoundError."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
-        with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise RecordError(f"{path}: not a regular file")
-            if found.st_size > limit:
-                raise RecordError(f"{path}: {found.st_size:,} bytes, more than {limit:,}")
+        with _opened(path, os.O_NOFOLLOW) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise RecordError(f"{path}: {size:,} bytes, more than {limit:,}")
             content = file.read(limit + 1)
     except FileNotFoundError:
         raise
@@ -96,6 +93,18 @@ def read_file(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise RecordError(f"{path}: grew above {limit:,} bytes while it was read")
     return content
+
+
+def _opened(path: Path, flags: int = 0) -> BinaryIO:
+    """A regular file, open for reading. Raises OSError for anything else: opening a pipe would wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 class _Guarded(io.BytesIO):
@@ -229,10 +238,32 @@ def fingerprint(sets: Mapping[str, Mapping[str, Array]]) -> Fingerprint:
 def stored_fingerprint(path: Path) -> Fingerprint | None:
     """Of one of our own files, from its table of contents: no array is read. None: missing, damaged."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with _opened(path) as source, zipfile.ZipFile(source) as file:
             return {entry.filename: (entry.CRC, entry.file_size) for entry in file.infolist()}
     except (OSError, zipfile.BadZipFile, ValueError):
         return None
+
+
+class Watched(Mapping[str, "Array"]):
+    """The arrays of a set, and the names of those that were looked at."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = arrays
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Array:
+        found = self._arrays[name]
+        self.read.add(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
 
 # -- comparing

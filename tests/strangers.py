@@ -169,11 +169,17 @@ def header(description: str) -> bytes:
 
 def rewrite_arrays(run: Attempt, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
     """Repack the predictions after `change` has altered the arrays, by member name."""
-    path = run.path / "predictions.npz"
+    path = _regular(run.path / "predictions.npz")
     with np.load(path) as file:
         held = {f"{name}.npy": file[name] for name in file.files}
     change(held)
     path.write_bytes(packed({name: npy(array) for name, array in held.items()}))
+
+
+def _regular(path: Path) -> Path:
+    if path.is_symlink() or not path.is_file():
+        raise FileNotFoundError(path)  # an earlier change has put a link or a pipe there
+    return path
 
 
 def _files(run: Attempt) -> list[Path]:
@@ -249,7 +255,7 @@ def json_changed(run: Attempt, draw: random.Random) -> None:
 
 def metrics_changed(run: Attempt, draw: random.Random) -> None:
     """Scores raised or lowered, in one evaluation or the same way in all of them."""
-    paths = sorted((run.path / "evaluations").glob("*.json"))
+    paths = [path for path in _json_files(run) if path.parent.name == "evaluations"]
     chosen = paths if draw.random() < 0.5 else [draw.choice(paths)] if paths else []
     offset, every = draw.choice((1e-6, 1e-3, 0.05, -0.1)), draw.random() < 0.3
     source = draw.choice(("arrays", "arrays", "hook"))
@@ -305,7 +311,7 @@ def arrays_changed(run: Attempt, draw: random.Random) -> None:
 
 def members_changed(run: Attempt, draw: random.Random) -> None:
     """The npz as a container: names, pickles, lying headers, bombs."""
-    path = run.path / "predictions.npz"
+    path = _regular(run.path / "predictions.npz")
     with zipfile.ZipFile(path) as file:
         members = {name: file.read(name) for name in file.namelist()}
     name = draw.choice(sorted(members))

@@ -1,0 +1,516 @@
+"""`review` and `merge`: what comes in from elsewhere, and what does not."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strangers import (
+    Stranger,
+    arrays,
+    catalog,
+    edit,
+    finished,
+    lie,
+    rewrite_arrays,
+    rows_of,
+    tree,
+)
+
+from suite.errors import RecordError, UserError
+from suite.evaluate import evaluate_attempt
+from suite.hold import run_lock
+from suite.merge import merge
+from suite.record import Attempt, Failure, Status, attempts
+from suite.review import accept, review
+from suite.store import ingest
+from suite.verify import verify
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Stranger:
+    return Stranger(tmp_path)
+
+
+def reviewed(one: Stranger):
+    return review(one.folder, one.root, catalog())
+
+
+def refused(one: Stranger) -> set[str]:
+    """Checks that found a problem; nothing may have been written."""
+    before = tree(one.folder, one.root)
+    found = reviewed(one)
+    assert tree(one.folder, one.root) == before
+    assert not found.acceptable
+    with pytest.raises(UserError):
+        accept(found, one.root, catalog())
+    assert tree(one.folder, one.root) == before
+    everything = [*found.findings, *(f for run in found.runs for f in run.findings)]
+    return {finding.check for finding in everything if finding.level == "problem"}
+
+
+def again(run: Attempt) -> None:
+    """Make the evaluations of a run anew, so that its scores are those of its predictions."""
+    shutil.rmtree(run.path / "evaluations")
+    protocol = catalog().protocols[run.record().spec.protocol_hash]
+    for task in catalog().tasks().values():
+        if protocol in task.protocols:
+            evaluate_attempt(run, task, protocol, catalog())
+
+
+def test_an_honest_run_is_acceptable_and_imported_as_external(stranger):
+    before = tree(stranger.folder, stranger.root)
+    found = reviewed(stranger)
+    assert found.acceptable and [one.state for one in found.new] == ["new"]
+    assert not [f for f in found.runs[0].findings if f.level != "ok"]
+    assert tree(stranger.folder, stranger.root) == before
+    (made,) = accept(found, stranger.root, catalog())
+    record = made.record()
+    assert record.flags == ["external"] and len(record.external) == 64
+    assert verify(made, catalog()).holds
+    assert rows_of(made) == rows_of(stranger.run)
+    # no weights, no log: nothing here needs them
+    names = {path.name for path in made.path.iterdir()}
+    assert names == {"record.json", "spec.json", "predictions.npz", "evaluations"}
+    report = ingest(stranger.root, catalog().tasks(), catalog().code)
+    assert (report.attempts, report.refused) == (3, ())
+    # a second time there is nothing to do, and nothing wrong
+    found = reviewed(stranger)
+    assert found.acceptable and not found.new and accept(found, stranger.root, catalog()) == []
+
+
+def test_comparison_is_in_words(tmp_path):
+    one = Stranger(tmp_path)
+    better = arrays(8)
+    better["test"]["logits"] += 9 * np.eye(10, dtype=np.float32)[better["test"]["label"]]
+    finished(one.folder, 8, sets=better)
+    (line, *_) = reviewed(one).comparison
+    assert "longtail-cls, quick, ce: balanced_accuracy theirs" in line and "(n=2)" in line
+    assert "no significant difference" in line
+    other = Stranger(tmp_path / "other")
+    assert "too few seeds" in reviewed(other).comparison[0]
+
+
+LIES = {
+    "other-seed": ("schema", lambda c: c["spec"].update(seed=8)),
+    "protocol": ("protocol", lambda c: None),
+    "budget": ("budget", lambda c: c["cost"].update(iterations=9999)),
+    "samples": ("budget", lambda c: c["cost"].update(samples_seen=1)),
+    "extra-budget": ("budget", lambda c: c.update(flags=["extra-budget"])),
+    "data": ("data", lambda c: c["data"].update({"digits-lt": "cd" * 32})),
+    "variant": ("data", lambda c: c.update(flags=["data-variant"])),
+    "class-counts": ("data", lambda c: c["class_counts"].reverse()),
+    "files": ("method", lambda c: c["files"].update({"baselines/ce.py": "00"})),
+    "future": ("record", lambda c: c.update(finished=time.time() + 1e6)),
+    "seed": ("record", lambda c: c["environment"].update(seed=1)),
+    "flag": ("record", lambda c: c.update(flags=["\x1b[2J"])),
+    "infers": ("record", lambda c: c.update(infers=True)),
+    "deep": ("schema", lambda c: c["environment"].update(x=json.loads("[" * 50 + "]" * 50))),
+    "long": ("schema", lambda c: c["environment"].update(x="x" * 10**4)),
+    "number": ("schema", lambda c: c["environment"].update(x=10**30)),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_record_that_lies_is_refused(stranger, name):
+    check, change = LIES[name]
+    if name == "protocol":
+        # the spec is consistent, the protocol nobody's
+        spec = msgspec.structs.replace(stranger.run.record().spec, protocol_hash="f" * 12)
+        (stranger.run.path / "spec.json").unlink()
+        edit(
+            stranger.run.path / "record.json",
+            lambda c: c.update(spec=msgspec.to_builtins(spec), run_id=spec.run_id),
+        )
+        for path in (stranger.run.path / "evaluations").iterdir():
+            edit(path, lambda c: c.update(run_id=spec.run_id))
+        os.rename(stranger.run.path.parent, stranger.folder / "runs" / spec.run_id)
+    else:
+        edit(stranger.run.path / "record.json", change)
+    assert check in refused(stranger)
+
+
+def test_parameters_outside_of_the_card_are_refused(tmp_path):
+    one = Stranger(tmp_path)
+    shutil.rmtree(one.folder)
+    run = finished(one.folder, 7, "focal", overrides={"gamma": 2.0})
+    assert reviewed(one).acceptable
+    for params in ({"gamma": -1.0}, {"gamma": 2.0, "other": 1}, {"gamma": "2"}):
+        record = run.record()
+        spec = msgspec.structs.replace(record.spec, params=params)
+        target = Attempt(tmp_path / "odd", spec.run_id, 1)
+        shutil.rmtree(tmp_path / "odd", ignore_errors=True)
+        shutil.copytree(run.path, target.path)
+        (target.path / "spec.json").unlink()
+        target.write_record(msgspec.structs.replace(record, spec=spec, run_id=spec.run_id))
+        again(target)
+        found = review(tmp_path / "odd", one.root, catalog())
+        problems = {f.check for f in found.runs[0].findings if f.level == "problem"}
+        assert problems == {"method"}, params
+
+
+def test_scores_must_be_those_of_the_predictions(stranger):
+    path = min((stranger.run.path / "evaluations").iterdir())
+    edit(path, lambda c: c["metrics"][0].update(value=0.987))
+    assert refused(stranger) == {"metrics"}
+    again(stranger.run)
+    rewrite_arrays(stranger.run, lambda held: held["test/logits.npy"].__imul__(1.001))
+    assert refused(stranger) == {"metrics"}
+    shutil.rmtree(stranger.run.path / "evaluations")
+    assert refused(stranger) == {"metrics"}, "nothing to hold the predictions against"
+
+
+def test_scores_made_in_training_cannot_stand_for_final_ones(stranger):
+    row = {"metric": "top1", "subset": "split=extra", "value": 0.99, "source": "hook"}
+    edit(stranger.run.path / "record.json", lambda c: c.update(rows=[row]))
+    again(stranger.run)
+    assert refused(stranger) == {"metrics"}
+
+
+def test_labels_are_compared_with_those_of_our_runs(stranger):
+    def cheat(held):
+        held["test/label.npy"] = held["test/logits.npy"].argmax(1).astype(np.int32)
+
+    rewrite_arrays(stranger.run, cheat)
+    again(stranger.run)
+    assert next(iter(rows_of(stranger.run)["longtail-cls"].values())) == 1.0
+    assert refused(stranger) == {"predictions"}
+
+
+def test_arrays_that_no_score_is_made_of(stranger):
+    rewrite_arrays(stranger.run, lambda held: held.update({"test/more.npy": np.zeros(3)}))
+    assert refused(stranger) == {"predictions"}
+    rewrite_arrays(stranger.run, lambda held: held.pop("test/more.npy"))
+    rewrite_arrays(stranger.run, lambda held: held.update({"mine/logits.npy": np.zeros(3)}))
+    assert "predictions" in refused(stranger)
+
+
+def test_copied_predictions_are_found_out(tmp_path):
+    one = Stranger(tmp_path)
+    finished(one.folder, 8, sets=arrays(1))
+    assert refused(one) == {"duplicate"}, "those of our seed 1"
+    texts = [f.text for run in reviewed(one).runs for f in run.findings if f.level == "problem"]
+    assert len(texts) == 1 and "another seed never gives the same" in texts[0]
+    shutil.rmtree(one.folder)
+    for seed in (7, 8):
+        finished(one.folder, seed, sets=arrays(7))
+    assert refused(one) == {"duplicate"}, "one run under two seeds"
+    shutil.rmtree(one.folder)
+    finished(one.folder, 1, "focal", sets=arrays(1))
+    assert refused(one) == {"duplicate"}, "our ce as their focal"
+
+
+def test_a_run_of_our_own_is_never_displaced(tmp_path):
+    one = Stranger(tmp_path)
+    shutil.rmtree(one.folder)
+    finished(one.folder, 1, sets=arrays(5))
+    assert refused(one) == {"duplicate"}, "the same record, with other arrays"
+    shutil.rmtree(one.folder)
+    finished(one.folder, 1, sets=arrays(5), finished=5.0)
+    assert refused(one) == {"duplicate"}
+    # unless ours is of other code: then it is the next attempt
+    (ours,) = attempts(one.root, finished(one.folder, 1, sets=arrays(5), attempt=2).run_id)
+    edit(ours.path / "record.json", lambda c: c.update(digest="0" * 12))
+    found = reviewed(one)
+    assert [a.number for a in accept(found, one.root, catalog())] == [2]
+
+
+def test_other_code_is_a_note_and_unknown_methods_are_taken_as_they_are(tmp_path):
+    one = Stranger(tmp_path)
+    edit(one.run.path / "record.json", lambda c: c.update(digest="0" * 12))
+    found = reviewed(one)
+    assert found.acceptable and ("code", "note") in [
+        (f.check, f.level) for f in found.runs[0].findings
+    ]
+    record = one.run.record()
+    spec = msgspec.structs.replace(record.spec, method="theirs", params={"x": 1})
+    target = Attempt(tmp_path / "new", spec.run_id, 1)
+    shutil.copytree(one.run.path, target.path)
+    (target.path / "spec.json").unlink()
+    target.write_record(msgspec.structs.replace(record, spec=spec, run_id=spec.run_id))
+    again(target)
+    found = review(tmp_path / "new", one.root, catalog())
+    assert found.acceptable
+    (made,) = accept(found, one.root, catalog())
+    assert made.record().spec.method == "theirs" and verify(made, catalog()).holds
+
+
+def test_input_runs_come_first_and_are_renumbered(tmp_path):
+    one = Stranger(tmp_path)
+    shutil.rmtree(one.folder)
+    first = finished(one.folder, 7, attempt=3)
+    second = finished(one.folder, 7, "crt", inputs={"stage1": first}, sets=arrays(70),
+                      flags=["extra-budget"])  # fmt: skip
+    found = reviewed(one)
+    assert found.acceptable, [f for run in found.runs for f in run.findings]
+    accept(found, one.root, catalog())
+    (imported,) = attempts(one.root, second.run_id)
+    assert imported.record().inputs["stage1"].attempt == 1
+    shutil.rmtree(first.path.parent)
+    shutil.rmtree(one.root / "runs" / first.run_id)
+    shutil.rmtree(one.root / "runs" / second.run_id)
+    assert "inputs" in refused(one)
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "record.json", "evaluations", "spec.json"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_links_and_pipes_are_refused_unopened(stranger, name, kind):
+    path = stranger.run.path / name
+    target = stranger.folder.parent / "elsewhere"
+    path.rename(target)
+    if kind == "link":
+        path.symlink_to(target)
+    else:
+        os.mkfifo(path)
+    assert "files" in refused(stranger)
+
+
+def test_linked_folders_and_names_with_escapes(stranger):
+    (stranger.folder / "runs" / "0123456789ab").symlink_to(stranger.run.path.parent)
+    assert refused(stranger) == {"files"}
+    (stranger.folder / "runs" / "0123456789ab").unlink()
+    os.mkdir(os.fsencode(stranger.folder / "runs") + b"/\xff\x1b[2J")
+    found = reviewed(stranger)
+    assert not found.acceptable and json.dumps(found.as_dict()).isascii()
+
+
+def test_a_single_runs_folder_and_no_runs_at_all(stranger, tmp_path):
+    for folder in (stranger.run.path, stranger.run.path.parent):
+        assert review(folder, stranger.root, catalog()).acceptable
+    (tmp_path / "empty").mkdir()
+    assert not review(tmp_path / "empty", stranger.root, catalog()).acceptable
+    for folder in (tmp_path / "none", stranger.root):
+        with pytest.raises(UserError):
+            review(folder, stranger.root, catalog())
+
+
+def test_files_that_change_between_review_and_import(stranger):
+    found = reviewed(stranger)
+    rewrite_arrays(stranger.run, lambda held: held["test/logits.npy"].__imul__(2))
+    with pytest.raises(UserError, match="changed since"):
+        accept(found, stranger.root, catalog())
+    assert not attempts(stranger.root, stranger.run.run_id)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import suite.merge
+from strangers import catalog
+from suite.review import accept, review
+
+calls = 0
+def dying(step):
+    def call(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[4]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*arguments, **options)
+    return call
+
+os.replace, os.rename, os.mkdir = map(dying, (os.replace, os.rename, os.mkdir))
+os.fsync = dying(os.fsync)
+accept(review(Path(sys.argv[2]), Path(sys.argv[3]), catalog()), Path(sys.argv[3]), catalog())
+"""
+
+
+@pytest.mark.fault
+def test_killed_at_any_instant_an_import_leaves_nothing_half(stranger, tmp_path):
+    outcomes = set()
+    for at in (1, 2, 5, 12, 18, 20, 21, 22, 23, 99):
+        root = tmp_path / f"own{at}"
+        shutil.copytree(stranger.root, root)
+        command = [sys.executable, "-c", KILLED, HERE, stranger.folder, root, at]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        here = attempts(root, stranger.run.run_id)
+        assert all(verify(attempt, catalog()).holds for attempt in here)
+        outcomes.add((done.returncode, len(here)))
+        report = ingest(root, catalog().tasks(), catalog().code)
+        assert (report.attempts, report.refused) == (2 + len(here), ())
+        # and the next one completes it
+        accept(review(stranger.folder, root, catalog()), root, catalog())
+        (made,) = attempts(root, stranger.run.run_id)
+        assert sorted(p.name for p in made.path.parent.iterdir()) == ["1", "lock"]
+    assert (-signal.SIGKILL, 0) in outcomes and (0, 1) in outcomes
+
+
+def test_command_line(suite, stranger):
+    own, folder = str(stranger.root), str(stranger.folder)
+    done = suite("review", folder, "--root", own)
+    assert done.returncode == 0 and "add --accept" in done.stdout, done.stderr
+    assert "\x1b" not in done.stdout
+    assert not attempts(stranger.root, stranger.run.run_id)
+    done = suite("review", folder, "--root", own, "--accept", "--format", "json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["imported"]) == (0, [f"{stranger.run.run_id}/1"])
+    board = suite("leaderboard", "--task", "longtail-cls", "--root", own)
+    assert "external" in board.stdout
+    edit(stranger.run.path / "record.json", lambda c: c.update(dataset="\x1b[2J[red]"))
+    done = suite("review", folder, "--root", own, "--accept")
+    assert done.returncode == 1 and "nothing imported" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    done = suite("review", "nowhere", "--root", own)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+# -- fuzz
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Stranger:
+    return Stranger(tmp_path_factory.mktemp("original"))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32 - 1))
+def test_changed_records_break_nothing_and_no_lie_is_accepted(original, tmp_path_factory, seed):
+    place = tmp_path_factory.getbasetemp() / "fuzz"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(original.folder, place)
+    lie(Attempt(place, original.run.run_id, 1), random.Random(seed))
+    before = tree(place, original.root)
+    try:
+        found = review(place, original.root, catalog())
+    except (UserError, RecordError):
+        return
+    finally:
+        assert tree(place, original.root) == before
+    if not found.acceptable:
+        return
+    # what is accepted has the scores and the predictions of the run before it was changed
+    rows = {
+        task: {(r.metric, r.subset, r.class_, r.step): r.value for r in made}
+        for task, made in found.runs[0].rows.items()
+    }
+    assert rows == rows_of(original.run)
+    with np.load(found.runs[0].folder / "predictions.npz") as file:
+        for name, array in original.run.predictions()["test"].items():
+            np.testing.assert_array_equal(file[f"test/{name}"], array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(content=st.binary(max_size=400), at=st.sampled_from(["record.json", "predictions.npz"]))
+def test_arbitrary_bytes_are_refused(original, tmp_path_factory, content, at):
+    place = tmp_path_factory.getbasetemp() / "bytes"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(original.folder, place)
+    run = Attempt(place, original.run.run_id, 1)
+    (run.path / at).write_bytes(content)
+    assert not review(place, original.root, catalog()).acceptable
+    assert not verify(run, catalog()).holds
+
+
+# -- merge
+
+
+def states(done) -> list[tuple[int, str, int | None]]:
+    return [(one.attempt, one.state, one.to) for one in done]
+
+
+def test_merge_brings_new_attempts_once(tmp_path):
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    run = finished(ours, 1)
+    finished(theirs, 1, finished=5.0, sets=arrays(11))
+    other = finished(theirs, 2, attempt=4)
+    (other.path / "weights.safetensors").write_bytes(b"weights")
+    before = tree(ours, theirs)
+    planned = merge(theirs, ours, dry_run=True)
+    assert tree(ours, theirs) == before
+    done = merge(theirs, ours)
+    assert done == planned
+    assert sorted(states(done)) == [(1, "brought", 2), (4, "brought", 1)]
+    (brought,) = attempts(ours, other.run_id)
+    assert brought.weights.read_bytes() == b"weights" and brought.record().external == ""
+    assert [verify(a, catalog()).holds for a in (run, *attempts(ours, run.run_id), brought)] == [
+        True
+    ] * 4
+    after = tree(ours)
+    assert {one.state for one in merge(theirs, ours)} == {"here"}
+    assert {p for p in tree(ours) if not p.endswith("/lock")} == {
+        p for p in after if not p.endswith("/lock")
+    }
+    assert ingest(ours, catalog().tasks(), catalog().code).refused == ()
+
+
+def test_merge_renumbers_input_runs(tmp_path):
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    finished(ours, 1, finished=5.0)
+    first = finished(theirs, 1)
+    second = finished(theirs, 1, "crt", inputs={"stage1": first}, sets=arrays(70))
+    merge(theirs, ours)
+    (brought,) = attempts(ours, second.run_id)
+    assert brought.record().inputs["stage1"].attempt == 2
+    assert {one.state for one in merge(theirs, ours)} == {"here"}
+
+
+def test_merge_leaves_live_and_locked_runs_and_damage_alone(tmp_path):
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    live = finished(theirs, 1)
+    (live.path / "record.json").unlink()
+    now = time.time()
+    live.write_status(
+        Status(state="running", digest="d", started=now, heartbeat=now, host="another")
+    )
+    damaged = finished(theirs, 2)
+    (damaged.path / "record.json").write_bytes(b"{")
+    stopped = finished(theirs, 3)
+    (stopped.path / "record.json").unlink()
+    locked = finished(theirs, 4)
+    with run_lock(theirs, locked.run_id):
+        script = "import sys; from pathlib import Path; from suite.merge import merge\n"
+        script += "print({o.run_id: o.state for o in merge(Path(sys.argv[1]), Path(sys.argv[2]))})"
+        command = [sys.executable, "-c", script, str(theirs), str(ours)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = {live: "busy", damaged: "refused", stopped: "unfinished", locked: "busy"}
+    assert eval(done.stdout) == {one.run_id: state for one, state in expected.items()}
+    assert not list(ours.glob("runs/*/1"))
+    assert states(merge(theirs, ours)).count((1, "brought", 1)) == 1
+
+
+def test_merge_brings_failures_as_rows(tmp_path):
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    run = finished(theirs, 1)
+    spec = run.record().spec
+    (run.path / "record.json").unlink()
+    (run.path / "status.json").unlink()
+    run.write_failure(spec, "d1", Failure(kind="nan", message="loss", step=4))
+    assert states(merge(theirs, ours)) == [(1, "brought", 1)]
+    (brought,) = attempts(ours, run.run_id)
+    assert brought.status().failure.kind == "nan"
+    assert states(merge(theirs, ours)) == [(1, "here", 1)]
+
+
+def test_merge_command_line(suite, tmp_path):
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    finished(theirs, 1)
+    done = suite("merge", str(theirs), "--root", str(ours), "--dry-run")
+    assert done.returncode == 0 and "1 attempt(s) would be brought" in done.stdout, done.stderr
+    assert not ours.exists()
+    done = suite("merge", str(theirs), "--root", str(ours))
+    assert done.returncode == 0 and "1 attempt(s) brought, 0 here" in done.stdout
+    done = suite("merge", str(theirs), "--root", str(ours), "--format", "json")
+    assert [one["state"] for one in json.loads(done.stdout)] == ["here"]
+    for wrong in ("nowhere", str(ours)):
+        done = suite("merge", wrong, "--root", str(ours))
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_records_without_the_new_field_are_read(tmp_path):
+    run = finished(tmp_path, 1)
+    edit(run.path / "record.json", lambda c: {k: v for k, v in c.items() if k != "external"})
+    assert run.record().external == "" and verify(run, catalog()).holds

@@ -1,0 +1,312 @@
+"""`verify`: stored metrics against predictions, and the bounded readers."""
+
+import io
+import json
+import os
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from strangers import catalog, edit, finished, header, lying_size, npy, packed, rewrite_arrays
+
+from suite.errors import RecordError, UserError
+from suite.record import Attempt, MetricRow, attempts
+from suite.verify import (
+    chosen,
+    compare,
+    fingerprint,
+    parse_arrays,
+    read_arrays,
+    read_file,
+    stored_fingerprint,
+    verify,
+)
+
+HERE = Path("predictions.npz")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Attempt:
+    return finished(tmp_path, 3)
+
+
+def evaluations(run: Attempt) -> list[Path]:
+    return sorted((run.path / "evaluations").glob("*.json"))
+
+
+def test_an_untouched_run_matches_exactly(run):
+    verdict = verify(run, catalog())
+    assert verdict.holds and verdict.problems == ()
+    assert {one.task for one in verdict.evaluations} == {"longtail-cls", "test-agnostic"}
+    assert all(one.state == "match" and one.compared.near == 0 for one in verdict.evaluations)
+    assert all(one.compared.exact > 20 for one in verdict.evaluations)
+
+
+def test_a_changed_value_is_named_with_both_numbers(run):
+    def change(content):
+        (row,) = (r for r in content["metrics"] if r["metric"] == "balanced_accuracy")
+        row["value"] += 1e-6
+
+    edit(evaluations(run)[0], change)
+    verdict = verify(run, catalog())
+    assert not verdict.holds
+    (mismatch,) = next(e for e in verdict.evaluations if e.state == "mismatch").compared.mismatches
+    assert mismatch.name == "balanced_accuracy"
+    assert float(mismatch.stored) - float(mismatch.recomputed) == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("name", ["test/logits.npy", "test/label.npy"])
+def test_changed_predictions_do_not_match(run, name):
+    def change(held):
+        held[name] = held[name][::-1].copy()
+
+    rewrite_arrays(run, change)
+    assert {e.state for e in verify(run, catalog()).evaluations} == {"mismatch"}
+
+
+def test_rows_missing_or_added_are_mismatches():
+    rows = [MetricRow(metric="a", value=0.5), MetricRow(metric="b", value=None)]
+    assert compare(rows, rows).mismatches == ()
+    assert [m.stored for m in compare(rows[:1], rows).mismatches] == ["no row"]
+    assert [m.recomputed for m in compare(rows, rows[:1]).mismatches] == ["no row"]
+    assert compare([rows[0], rows[0]], rows[:1]).mismatches
+    zero = [MetricRow(metric="b", value=0.0)]
+    assert [m.stored for m in compare(zero, rows[1:]).mismatches] == ["0.0"]
+    hook = [MetricRow(metric="a", value=0.5, source="hook")]
+    assert compare(hook, rows[:1]).mismatches, "a row made of predictions is no row of a hook"
+
+
+def test_the_last_digits_may_differ_and_no_more():
+    row = MetricRow(metric="a", value=0.1)
+    for factor, near in ((1 + 1e-12, 1), (1 + 1e-8, 0)):
+        found = compare([MetricRow(metric="a", value=0.1 * factor)], [row])
+        assert (found.near, len(found.mismatches)) == (near, 1 - near)
+
+
+def test_rows_of_hooks_are_counted_not_recomputed(tmp_path):
+    rows = [MetricRow(metric="nc1", step=10, value=3.0, source="hook")]
+    run = finished(tmp_path, 3, rows=rows)
+    verdict = verify(run, catalog())
+    assert verdict.holds and [e.compared.hooks for e in verdict.evaluations] == [1, 1]
+
+    def change(content):
+        content["metrics"][-1]["value"] = 4.0
+
+    edit(evaluations(run)[0], change)
+    assert not verify(run, catalog()).holds
+
+
+def test_an_evaluation_of_another_version_is_said_to_be_one(run):
+    def older(content):
+        content["evaluation_hash"] = "0" * 12
+        content["evaluation"]["version"] = 0
+
+    for path in evaluations(run):
+        edit(path, older)
+        path.rename(path.with_name(f"{path.name[:-17]}{'0' * 12}.json"))
+    verdict = verify(run, catalog())
+    assert not verdict.holds and "python -m suite evaluate" in verdict.problems[0]
+    assert {(e.state, "version 0" in e.why) for e in verdict.evaluations} == {("version", True)}
+
+
+def fields(**changes):
+    return lambda content: content.update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c["spec"].update(seed=4), "its spec is that of run"),
+        (lambda c: c["spec"].update(protocol_hash="f" * 12), "not known here"),
+        (fields(dataset="other"), "data set 'other'"),
+        (fields(class_counts=[1, 2]), "class counts"),
+        (fields(class_counts=[-1] * 10), "out of range"),
+        (fields(classes=["x"] * 10), "classes are not those"),
+        (fields(attempt=2), "attempt 2"),
+        (fields(infers=True), "which is not so"),
+        (fields(rows=[{"metric": "mIoU", "value": 1.0, "source": "arrays"}]), "made from arrays"),
+        (lambda c: c["cost"].update(wall_seconds=-1.0), "wall_seconds is -1.0"),
+        (lambda c: c["cost"].update(parameters=2**70), "parameters is"),
+        (fields(inputs={"stage1": {"run_id": "a", "attempt": 1, "method": "ce", "digest": ""}}),
+         "input runs"),
+    ],
+)  # fmt: skip
+def test_a_record_that_contradicts_itself(run, change, says):
+    edit(run.path / "record.json", change)
+    verdict = verify(run, catalog())
+    assert not verdict.holds
+    assert any(says in problem for problem in verdict.problems), verdict.problems
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1])
+def test_a_fraction_outside_of_its_range(run, value):
+    edit(evaluations(run)[0], lambda c: c["metrics"][0].update(value=value))
+    (wrong,) = (e for e in verify(run, catalog()).evaluations if e.state == "damaged")
+    assert "no fraction" in wrong.why
+
+
+def test_missing_predictions_and_an_unreadable_record(run):
+    (run.path / "predictions.npz").unlink()
+    assert "no stored predictions" in verify(run, catalog()).problems[0]
+    (run.path / "record.json").write_bytes(b"{")
+    assert not verify(run, catalog()).holds
+
+
+def test_command_line(suite, tmp_path):
+    root = tmp_path / "results"
+    run, other = finished(root, 3), finished(root, 4)
+    done = suite("verify")
+    assert done.returncode == 0 and "2 of 2 finished run(s)" in done.stdout, done.stderr
+    edit(evaluations(other)[0], lambda c: c["metrics"][0].update(value=0.123))
+    done = suite("verify")
+    assert done.returncode == 1 and "stored 0.123, recomputed" in done.stdout
+    assert suite("verify", run.run_id[:6]).returncode == 0
+    done = suite("verify", str(other.path), "--format", "json")
+    (found,) = json.loads(done.stdout)
+    assert (done.returncode, found["holds"], found["run"]) == (1, False, other.run_id)
+    done = suite("verify", str(root / "runs" / run.run_id), "--root", "elsewhere")
+    assert done.returncode == 0
+    for wrong in (["nothing"], ["--root", "elsewhere"], [str(tmp_path)]):
+        done = suite("verify", *wrong)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_names_from_records_do_not_reach_the_terminal(suite, tmp_path):
+    run = finished(tmp_path / "results", 3)
+
+    def hostile(content):
+        content["metrics"][0]["metric"] = "\x1b[2J[bold]x"
+
+    edit(evaluations(run)[0], hostile)
+    edit(run.path / "record.json", lambda c: c.update(dataset="\x1b]0;owned\x07"))
+    done = suite("verify")
+    assert done.returncode == 1 and "\x1b" not in done.stdout + done.stderr
+
+
+# -- readers
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(
+        st.sampled_from(["<f4", ">f8", "<i8", "|u1", "?", "<f2", "<U3"]),
+        hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+    ),
+    st.booleans(),
+)
+def test_arrays_come_back_as_they_were(array, fortran):
+    array = np.asfortranarray(array) if fortran else array
+    found = parse_arrays(packed({"test/x.npy": npy(array)}), HERE)["test"]["x"]
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype.newbyteorder("=") and found.flags.writeable
+
+
+def test_the_fingerprint_is_that_of_the_stored_file(run):
+    sets = read_arrays(run.path / "predictions.npz")
+    assert fingerprint(sets) == stored_fingerprint(run.path / "predictions.npz")
+    sets["test"]["logits"][0, 0] += 1
+    assert fingerprint(sets) != stored_fingerprint(run.path / "predictions.npz")
+
+
+def lies(text: str) -> bytes:
+    return packed({"test/x.npy": header(text)})
+
+
+def encrypted(content: bytes) -> bytes:
+    at = content.find(b"PK\x01\x02")
+    return content[: at + 8] + b"\x01\x00" + content[at + 10 :]
+
+
+ZEROS = npy(np.zeros(1000))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "not a zip"),
+        (packed({"test/x.npy": npy(np.array([{}], dtype=object))}), "plain numbers"),
+        (packed({"../x.npy": ZEROS}), "called"),
+        (packed({"/etc/x.npy": ZEROS}), "called"),
+        (packed({"test/x": ZEROS}), "called"),
+        (packed({"test/x.npy": ZEROS[:-1]}), "header tells"),
+        (packed({"test/x.npy": ZEROS + b"x"}), "header tells"),
+        (packed({f"test/x{i}.npy": b"" for i in range(5000)}), "members"),
+        (lies("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }"), "bytes"),
+        (lies("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }"), "shape"),
+        (lies("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 0), }"), "empty"),
+        (lies("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }"), "plain"),
+        (lies("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }"), "plain"),
+        (lies("-" * 9000 + "1"), "damaged"),
+        (lies("(" * 9000), "damaged"),
+        (lying_size(packed({"test/x.npy": ZEROS}), (1 << 32) - 2), "header tells"),
+        (encrypted(packed({"test/x.npy": ZEROS})), "encrypted"),
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_arrays_is_refused(content, says):
+    with pytest.raises(RecordError, match=says) as caught:
+        parse_arrays(content, HERE)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_bomb_is_not_unpacked():
+    bomb = packed({f"test/x{i}.npy": npy(np.zeros(1 << 17)) for i in range(4)})
+    assert len(bomb) < 20_000
+    with pytest.raises(RecordError, match="unpacks to 4,194,816 bytes, more than 4,000,000"):
+        parse_arrays(bomb, HERE, limit=4_000_000)
+    # one that hides its size is read as far as it declares, and no further
+    with pytest.raises(RecordError, match="Bad CRC-32"):
+        parse_arrays(lying_size(bomb, 200), HERE, limit=4_000_000)
+
+
+def test_overlapping_members_and_a_huge_table_of_contents_are_refused():
+    content = packed({"test/x.npy": np.random.default_rng(0).bytes(5000)})
+    start = content.find(b"PK\x01\x02")
+    entry, tail = content[start : content.find(b"PK\x05\x06")], content[-22:]
+    entries = entry + entry.replace(b"test/x", b"test/y") + entry.replace(b"test/x", b"test/z")
+    end = tail[:8] + struct.pack("<HHII", 3, 3, len(entries), start) + tail[20:]
+    with pytest.raises(RecordError, match="overlap"):
+        parse_arrays(content[:start] + entries + end, HERE)
+    end = tail[:8] + struct.pack("<HHII", 9, 9, 5_000_000, 0) + tail[20:]
+    with pytest.raises(RecordError, match="table of contents"):
+        parse_arrays(b"\0" * 5_000_000 + end, HERE)
+
+
+def test_two_members_of_one_name():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("test/x.npy", ZEROS)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            file.writestr("test/x.npy", ZEROS)
+    with pytest.raises(RecordError, match="one name"):
+        parse_arrays(buffer.getvalue(), HERE)
+
+
+def test_links_pipes_and_large_files_are_not_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_file(tmp_path / "file", 5) == b"12345"
+    opened = len(os.listdir("/proc/self/fd"))
+    for name, limit in {"link": 9, "pipe": 9, ".": 9, "file": 4}.items():
+        with pytest.raises(RecordError):
+            read_file(tmp_path / name, limit)
+    assert stored_fingerprint(tmp_path / "pipe") is None
+    assert len(os.listdir("/proc/self/fd")) == opened
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "none", 4)
+
+
+def test_a_run_id_means_its_newest_finished_attempt(tmp_path):
+    finished(tmp_path, 3)
+    second = finished(tmp_path, 3, attempt=2)
+    assert [a.number for a in chosen(tmp_path, [second.run_id])] == [2]
+    assert [a.number for a in chosen(tmp_path, [])] == [1, 2]
+    assert [a.number for a in chosen(tmp_path, [str(second.path)])] == [2]
+    assert len(attempts(tmp_path, second.run_id)) == 2
+    with pytest.raises(UserError):
+        chosen(tmp_path, ["ffff"])
