@@ -506,7 +506,7 @@ def all_attempts(root: Path) -> Iterator[Attempt]:
 def change_mark(root: Path) -> Path:
     """A file whose time says when the suite last wrote a status, record or evaluation below `root`: what
     reads a large root need not look at every file."""
-    return root / "runs" / ".changed"
+    return root / ".changed"
 
 
 def mark_changed(root: Path) -> None:
