@@ -383,7 +383,7 @@ def _row_key(root: Path, record: Record) -> tuple[str, ...]:
         record.digest,
         canonical(_lineage(root, spec)).decode(),
         # comparable by eye, not to be averaged with the rest
-        "data-variant" if "data-variant" in record.flags else "",
+        *(flag for flag in ("data-variant", "external") if flag in record.flags),
     )
 
 

@@ -42,12 +42,14 @@ class Shift:
     Attributes:
         priors: name -> CSV file of class shares.
         dirichlet: concentration of each class of a symmetric Dirichlet distribution of priors, or None.
+        ratios: imbalance ratios of forward and backward test sets.
         draws, seed: of drawn test sets.
         independent: whether scores that adapt to a test set adapt to another draw of it.
     """
 
     priors: Mapping[str, Path] = field(default_factory=dict)
     dirichlet: float | None = None
+    ratios: tuple[float, ...] = ()
     draws: int = 10
     seed: int = 0
     independent: bool = False

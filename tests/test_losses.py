@@ -196,11 +196,14 @@ class TestEveryLoss:
     ],
 )
 def test_configure_gives_segmentation_losses_that_can_be_built(module, params, expected):
+    from mmengine.registry import DefaultScope
     from mmseg.registry import MODELS
 
     cfg = Config({"model": {"decode_head": {"loss_decode": [{"type": "CrossEntropyLoss"}]}}})
     cfg = importlib.import_module(f"baselines.{module}").configure(cfg, FACTS, **params)
     losses = cfg.model.decode_head.loss_decode
     assert [loss.type for loss in losses] == expected
-    for loss in losses:
-        MODELS.build(loss)
+    # whatever scope a test before this one has left behind
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        for loss in losses:
+            MODELS.build(loss)

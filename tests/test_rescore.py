@@ -299,7 +299,7 @@ def refused(result, *parts):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((), "Give --prior FILE.csv or --dirichlet ALPHA"),
+        ((), "Give --prior FILE.csv, --dirichlet ALPHA or --ratio R"),
         (("--prior", "none.csv"), "--prior none.csv: no such file"),
         (("--prior", "bad.csv"), "bad.csv: not two shares"),
         (("--prior", "mine.csv", "--prior", "sub/mine.csv"), "has the same name; rename one"),

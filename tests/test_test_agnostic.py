@@ -245,6 +245,10 @@ def test_priors_of_a_user(tmp_path):
     assert [one.prior for one in drawn] == ["dirichlet"] * 7
     both, keys = shifted(protocol(), Shift(priors={"deployed": file}, dirichlet=0.5))
     assert {one.prior for one in make_sets(label, [10] * 10, both)} == {"deployed", "dirichlet"}
+    hundred, keys = shifted(protocol(), Shift(ratios=(100.0,)))
+    found = {one.prior: len(one.images) for one in make_sets(label, range(10, 0, -1), hundred)}
+    assert found == {"forward-100": 2478, "uniform": 10000, "backward-100": 2478}
+    assert keys[1:] == ("top1[prior=forward-100]", "top1[prior=backward-100]")
     # neither: the task's own sets, other draws
     own, keys = shifted(protocol(), Shift(draws=2))
     assert own == {**settings(protocol()), "draws": 2}
@@ -262,7 +266,8 @@ def test_priors_of_a_user(tmp_path):
         ("p", [0.2] * 10, "sum to 2"),
         ("p", [-0.1, 0.3, *[0.1] * 8], "share of class 0 is -0.1"),
         ("a,b", [0.1] * 10, "its name is that of the distribution"),
-        ("dirichlet", [0.1] * 10, "and not 'dirichlet'"),
+        ("dirichlet", [0.1] * 10, "none of the task's own"),
+        ("forward-50", [0.1] * 10, "none of the task's own"),
     ],
 )
 def test_bad_priors(tmp_path, name, shares, problem):

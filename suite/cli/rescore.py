@@ -65,6 +65,15 @@ def rescore(
             show_default=False,
         ),
     ] = None,
+    ratio: Annotated[
+        list[float],
+        typer.Option(
+            "--ratio",
+            metavar="R",
+            help="Test sets forward-R and backward-R of this imbalance ratio; repeatable.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     draws: Annotated[
         int | None, typer.Option(help="Test sets drawn. Default: 10.", show_default=False)
     ] = None,
@@ -89,7 +98,8 @@ def rescore(
 ) -> None:
     """Score stored predictions under test label distributions of your own; nothing is written.
 
-    Without --prior and --dirichlet, --draws, --seed and --independent change the task's own test sets.
+    Without --prior, --dirichlet and --ratio, --draws, --seed and --independent change the task's own test
+    sets.
 
     \b
     Examples:
@@ -106,7 +116,7 @@ def rescore(
     from suite.tables import plain
 
     parse_format(format, FORMATS)
-    asked = _asked(prior, dirichlet, draws, seed, independent)
+    asked = _asked(prior, dirichlet, ratio, draws, seed, independent)
     if runs and (protocol or method):
         raise UserError("name runs, or choose them by --protocol and --method, not both")
     by = canonical_key(by) if by else None
@@ -137,6 +147,7 @@ def rescore(
 def _asked(
     prior: list[Path],
     dirichlet: float | None,
+    ratios: list[float],
     draws: int | None,
     seed: int | None,
     independent: bool,
@@ -145,9 +156,10 @@ def _asked(
     from suite.errors import UserError
     from suite.task import Shift
 
-    if not prior and dirichlet is None and draws is None and seed is None and not independent:
+    chosen = prior or ratios or independent
+    if not chosen and dirichlet is None and draws is None and seed is None:
         raise UserError(
-            "under which test distribution? Give --prior FILE.csv or --dirichlet ALPHA "
+            "under which test distribution? Give --prior FILE.csv, --dirichlet ALPHA or --ratio R "
             "(`evaluate` scores runs under the task's own)"
         )
     priors: dict[str, Path] = {}
@@ -159,6 +171,9 @@ def _asked(
         priors[path.stem] = path
     if dirichlet is not None and not (math.isfinite(dirichlet) and dirichlet > 0):
         raise UserError(f"--dirichlet {dirichlet:g}: a concentration is a number above 0")
+    for ratio in ratios:
+        if not (math.isfinite(ratio) and ratio >= 1):
+            raise UserError(f"--ratio {ratio:g}: an imbalance ratio is a number from 1 on")
     if draws is not None and not 1 <= draws <= _MOST_DRAWS:
         raise UserError(f"--draws {draws}: 1 to {_MOST_DRAWS:,}")
     if seed is not None and not 0 <= seed < 2**32:
@@ -166,6 +181,7 @@ def _asked(
     return Shift(
         priors=priors,
         dirichlet=dirichlet,
+        ratios=tuple(dict.fromkeys(ratios)),
         draws=Shift.draws if draws is None else draws,
         seed=Shift.seed if seed is None else seed,
         independent=independent,

@@ -24,6 +24,8 @@ SELECT
     coalesce(l.lineage, '{}')
         -- trained on another copy of the data: comparable by eye, not to be averaged with the rest
         || CASE WHEN list_contains(f.flags, 'data-variant') THEN ' data-variant' ELSE '' END
+        -- somebody else's word for how it was trained
+        || CASE WHEN list_contains(f.flags, 'external') THEN ' external' ELSE '' END
         AS lineage
 FROM facts f
 JOIN digests d USING (method)

@@ -47,6 +47,7 @@ VERSION = 1
 RATIOS, NATURAL_RATIOS = (2, 5, 10, 25, 50), (2, 3)
 """Imbalance ratios of the shifted sets; of iNaturalist, which has three test images a class."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
+_TAKEN = ("uniform", "shifts", "dirichlet")
 COMPONENTS = ("forward", "uniform", "backward")
 DRAWS = 10
 # sum of the Dirichlet parameters at test time: DirMixE's; that of the last three is ours
@@ -89,30 +90,38 @@ def settings(protocol: Protocol) -> dict[str, Any]:
 def shifted(protocol: Protocol, asked: Shift) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Settings for the distributions that a user asks for, and the metric keys to show.
 
-    Priors give `prior=NAME` (the largest test set of those shares) and `draw=expected`, over all images; a
+    Ratios give `prior=forward-R` and `prior=backward-R`; priors `prior=NAME` (the largest test set of those shares) and `draw=expected`, over all images; a
     concentration gives `prior=dirichlet`, draws from Dir(ALPHA, ..., ALPHA). Neither: the task's own test
     sets with other draws. Raises UserError for a bad prior.
     """
     made = settings(protocol)
     made |= {"draws": asked.draws, "seed": asked.seed, "independent": asked.independent}
     keys: list[str] = []
-    if not asked.priors and asked.dirichlet is None:
+    if not asked.priors and not asked.ratios and asked.dirichlet is None:
         names = (*(f"dirichlet-{kind}" for kind in COMPONENTS), "dirichlet")
         return made, tuple(
             dict.fromkeys(("top1[draw=mean,prior=dirichlet]", *_dirichlet_keys(names)))
         )
-    made |= {"ratios": [], "dirichlet": None}
+    made |= {"ratios": list(asked.ratios), "dirichlet": None}
     classes = protocol.dataset.classes
     made["priors"] = {name: list(read_prior(path, classes)) for name, path in asked.priors.items()}
     for name, path in asked.priors.items():
         # it becomes part of metric keys
-        if not _NAME.fullmatch(name) or name == "dirichlet":
+        if (
+            not _NAME.fullmatch(name)
+            or name in _TAKEN
+            or name.startswith(("forward-", "backward-"))
+        ):
             raise UserError(
-                f"--prior {path}: its name is that of the distribution: letters, digits, '.', '_' and '-' "
-                "(and not 'dirichlet')"
+                f"--prior {path}: its name is that of the distribution: letters, digits, '.', '_' and '-', "
+                f"and none of the task's own ({', '.join(_TAKEN)}, forward-..., backward-...)"
             )
         keys += [f"top1[draw=expected,prior={name}]", f"top1[prior={name}]"]
         keys.append(f"balanced_accuracy[prior={name}]")
+    if asked.ratios:
+        keys.append("top1[draw=mean,prior=shifts]")
+        keys += [f"top1[prior=forward-{ratio:g}]" for ratio in asked.ratios]
+        keys += [f"top1[prior=backward-{ratio:g}]" for ratio in asked.ratios]
     if asked.dirichlet is not None:
         made["dirichlet"] = {"alpha": asked.dirichlet}
         keys += _dirichlet_keys(["dirichlet"])
@@ -237,7 +246,7 @@ def make_sets(
     for backward in (False, True):
         for ratio in ratios if backward else reversed(ratios):
             counts = shifted_counts(sizes, order, ratio, backward)
-            name = f"{'backward' if backward else 'forward'}-{ratio}"
+            name = f"{'backward' if backward else 'forward'}-{ratio:g}"
             yield made(name, "shift", counts, shifted_subset(label, counts))
         if ratios and not backward:
             yield made("uniform", "shift", sizes, np.arange(len(label)))
