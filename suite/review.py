@@ -101,7 +101,8 @@ class Examined:
     """A run of the folder, examined: its newest finished attempt.
 
     `state`: new, here (imported already, or our own) or refused. `rows`: task -> rows computed here.
-    `sha`: file name -> SHA-256 of the content that was examined. `sets`: prediction sets to be imported.
+    `sha`: file name -> SHA-256 of the content that was examined. `sets`: prediction sets to be imported,
+    but for `unread`, their arrays (`set/key`) that no score is made of.
     """
 
     folder: Path
@@ -113,6 +114,7 @@ class Examined:
     prints: Fingerprint = field(default_factory=dict)
     sha: dict[str, str] = field(default_factory=dict)
     sets: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
     here: Attempt | None = None
 
     @property
@@ -398,7 +400,7 @@ def _examine(
     _predictions(one, record, protocol, predictions, ours)
     watched = {name: Watched(arrays) for name, arrays in predictions.items()}
     _metrics(one, found, watched, protocol, ours)
-    _unread(one, watched)
+    _unread(one, watched, protocol)
     one.here, same = present(ours.root, record, one.prints)
     if one.here is not None and not same:
         one.say("duplicate", "problem", f"is here as attempt {one.here.number}, with other arrays")
@@ -580,8 +582,9 @@ def _predictions(
         one.say("labels", "note", "cannot be compared: too few runs on this data here")
 
 
-def _unread(one: Examined, watched: Mapping[str, Watched]) -> None:
-    """What no score is made of cannot be held against one: such sets are left out, such arrays wrong."""
+def _unread(one: Examined, watched: Mapping[str, Watched], protocol: Protocol) -> None:
+    """What no score is made of cannot be held against one: it is left out, and wrong in a set that every run
+    stores."""
     if not one.rows:
         return
     left = [name for name, arrays in watched.items() if not arrays.read]
@@ -597,8 +600,21 @@ def _unread(one: Examined, watched: Mapping[str, Watched]) -> None:
         for key in arrays
         if arrays.read and key not in arrays.read
     ]
-    if odd:
-        one.say("predictions", "problem", f"no score is made of {odd[0][:100]} ({len(odd)} such)")
+    one.unread = frozenset(odd)
+    one.prints = {
+        name: value
+        for name, value in one.prints.items()
+        if name.removesuffix(".npy") not in one.unread
+    }
+    wrong = [name for name in odd if name.partition("/")[0] in protocol.prediction_sets]
+    if wrong:
+        one.say(
+            "predictions", "problem", f"no score is made of {wrong[0][:100]} ({len(wrong)} such)"
+        )
+    elif odd:
+        one.say(
+            "predictions", "note", f"no score is made of {odd[0][:100]} ({len(odd)} such): left out"
+        )
 
 
 def _metrics(
@@ -923,7 +939,11 @@ def _import(
     assert record is not None
     protocol = catalog.protocols[record.spec.protocol_hash]
     held = parse_arrays(content, Path("predictions.npz"))
-    predictions = {name: arrays for name, arrays in held.items() if name in one.sets}
+    predictions = {
+        name: {key: array for key, array in arrays.items() if f"{name}/{key}" not in one.unread}
+        for name, arrays in held.items()
+        if name in one.sets
+    }
     del content
 
     def fill(staged: Attempt) -> None:

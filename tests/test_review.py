@@ -197,6 +197,24 @@ def test_arrays_that_no_score_is_made_of(stranger):
     assert "predictions" in refused(stranger)
 
 
+def test_of_a_further_set_only_what_scores_read_is_imported(stranger):
+    def measured(held):
+        held["sharpness/group.npy"] = np.array(["head", "tail"])
+        for key in ("lambda_max", "lambda_min", "residual_max"):
+            held[f"sharpness/{key}.npy"] = np.array([3.0, 5.0])
+
+    rewrite_arrays(stranger.run, measured)
+    again(stranger.run)
+    found = reviewed(stranger)
+    assert found.acceptable
+    texts = [f.text for f in found.runs[0].findings if f.level == "note"]
+    assert any("no score is made of sharpness/residual_max" in text for text in texts)
+    (made,) = accept(found, stranger.root, catalog())
+    assert set(made.predictions()["sharpness"]) == {"group", "lambda_max", "lambda_min"}
+    assert verify(made, catalog()).holds
+    assert not reviewed(stranger).new
+
+
 def test_copied_predictions_are_found_out(tmp_path):
     one = Stranger(tmp_path)
     finished(one.folder, 8, sets=arrays(1))
