@@ -48,11 +48,17 @@ def method_files(path: Path) -> dict[str, str]:
         name = str(file.relative_to(top.parent)) if package else file.name
         if name in files:
             continue
-        source = file.read_bytes().replace(b"\r\n", b"\n")
-        files[name] = hashlib.sha256(without_card(source)).hexdigest()
-        if package:
-            waiting += _imported(source, file, package)
+        files[name], imported = _read(file, package)
+        waiting += imported
     return dict(sorted(files.items()))
+
+
+@cache
+def _read(file: Path, package: Path | None) -> tuple[str, list[Path]]:
+    """SHA-256 of a file and the files of its package that it imports: many methods share their helpers."""
+    source = file.read_bytes().replace(b"\r\n", b"\n")
+    digest = hashlib.sha256(without_card(source)).hexdigest()
+    return digest, _imported(source, file, package) if package else []
 
 
 def _imported(source: bytes, file: Path, package: Path) -> list[Path]:
