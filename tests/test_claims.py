@@ -542,6 +542,24 @@ def test_the_command(suite, tmp_path, fake):
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("format", ["table", "csv", "markdown", "latex"])
+def test_they_stand_in_the_leaderboard_where_asked_for(tmp_path, monkeypatch, capsys, format):
+    from strangers import Stranger
+
+    from suite.cli.leaderboard import print_board
+
+    claim = {**ENTRY, "method": "ce", "task": "longtail-cls", "metric": "balanced_accuracy"}
+    folder = write(tmp_path / "claims", {**claim, "protocol": "quick"})
+    monkeypatch.setattr(claims, "default_folder", lambda: folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    board = Stranger(tmp_path).root, Catalog.load(), "longtail-cls", "quick", None, format
+    print_board(*board)
+    assert "published" not in capsys.readouterr().out
+    print_board(*board, claims=True)
+    told = capsys.readouterr().out
+    assert "published" in told and ("0.415" if format == "csv" else "41.5") in told
+
+
 @pytest.fixture(scope="module")
 def published():
     catalog = Catalog.load()
