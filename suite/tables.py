@@ -134,6 +134,8 @@ def grid(
         if column in published:
             head.append(f"{column} published")
             keys.append(None)
+    known = [row["cost"]["parameters"] for row in rows if row["cost"]["parameters"]]
+    least = min(known, default=None)
     trailing = ["cost", *(["flags"] if flagged else [])]
     sources: dict[str, int] = {}
     body = []
@@ -150,7 +152,9 @@ def grid(
                 cells.append(f"{claim.text} ({claim.status}) [{number}]")
         flags = [clipped(" ".join(row["flags"]))] if flagged else []
         rank = "" if row["rank"] is None else str(row["rank"])
-        body.append((rank, name + _state(row), str(row["n"]), *cells, _cost(row["cost"]), *flags))
+        body.append(
+            (rank, name + _state(row), str(row["n"]), *cells, _cost(row["cost"], least), *flags)
+        )
     return Grid(
         caption=_caption(rows[0], task, key),
         head=tuple(map(plain, [*head, *trailing])),
@@ -382,14 +386,19 @@ def _cell(cell: Mapping[str, float | None] | None, metric: Metric) -> str:
     return f"{mean:.4g}" if half is None else f"{mean:.4g} ±{half:.2g}"
 
 
-def _cost(cost: Mapping[str, float | None]) -> str:
-    """Wall time of a run and its input runs; passes per step where they are more than one."""
-    seconds, passes = cost["wall_seconds"], cost["passes_per_step"]
+def _cost(cost: Mapping[str, float | None], least: float | None = None) -> str:
+    """Wall time of a run and its input runs; passes per step where they are more than one; parameters where
+    they are a tenth above `least`, the board's fewest."""
+    seconds, passes, size_of = cost["wall_seconds"], cost["passes_per_step"], cost["parameters"]
     if seconds is None:
         return "–"
     size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
     text = f"{seconds / size:.3g} {unit}"
-    return text if passes is None or passes == 1 else f"{text}, {passes:.3g}x"
+    if passes is not None and passes != 1:
+        text += f", {passes:.3g}x passes"
+    if least and size_of is not None and size_of > 1.1 * least:
+        text += f", {size_of / least:.2g}x params"
+    return text
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

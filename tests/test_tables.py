@@ -212,8 +212,17 @@ def test_ranking_by_another_metric_puts_it_first_and_bold(rows):
 
 @pytest.mark.parametrize(
     ("seconds", "passes", "text"),
-    [(61, 1, "61 s"), (600, 2, "10 min, 2x"), (7200, 1, "2 h"), (None, None, "–")],
+    [(61, 1, "61 s"), (600, 2, "10 min, 2x passes"), (7200, 1, "2 h"), (None, None, "–")],
 )
 def test_cost(rows, seconds, passes, text):
     cost = {**rows[0]["cost"], "wall_seconds": seconds, "passes_per_step": passes}
     assert text in tables.grid([{**rows[0], "cost": cost}], TASK).body[0]
+
+
+def test_cost_tells_of_larger_networks(rows):
+    made = []
+    for parameters in (100.0, 105.0, 290.0, None):
+        cost = {**rows[0]["cost"], "wall_seconds": 61, "parameters": parameters}
+        made.append({**rows[0], "cost": {**cost, "passes_per_step": 1}})
+    cells = [texts[-1 - bool(made[0]["flags"])] for texts in tables.grid(made, TASK).body]
+    assert cells == ["61 s", "61 s", "61 s, 2.9x params", "61 s"]
