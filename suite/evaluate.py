@@ -33,7 +33,8 @@ def evaluate_attempt(
     if not again and _readable(attempt.evaluation_path(task.name, evaluation_hash)):
         return None
     record = attempt.record()
-    rows = metric_rows(attempt, record, attempt.predictions(), task, settings, catalog)
+    predictions = stored_predictions(attempt, record, protocol, task)
+    rows = metric_rows(attempt, record, predictions, task, settings, catalog)
     evaluation = Evaluation(
         run_id=attempt.run_id,
         attempt=attempt.number,
@@ -45,6 +46,30 @@ def evaluate_attempt(
     )
     attempt.write_evaluation(evaluation)
     return evaluation
+
+
+def stored_predictions(
+    attempt: Attempt, record: Record, protocol: Protocol, task: Task
+) -> Predictions:
+    """Every stored set. Raises RecordError, with what to type, where those that every run stores are not
+    there."""
+    spec = record.spec
+    try:
+        predictions = attempt.predictions()
+        lost = [name for name in protocol.prediction_sets if name not in predictions]
+        if not lost:
+            return predictions
+        problem = f"{attempt.path / 'predictions.npz'}: holds no set {lost[0]!r}"
+    except RecordError as error:
+        problem, lost = str(error), list(protocol.prediction_sets)
+    if lost and protocol.predict is not None and attempt.weights.is_file():
+        again = f"predict {attempt.run_id} --set {lost[0]}"
+    else:
+        again = (
+            f"run --task {task.name} --protocol {protocol.name} --method {spec.method} --seeds "
+            f"{spec.seed} --fresh"
+        )
+    raise RecordError(f"{problem}; type `python -m suite {again}`")
 
 
 def metric_rows(

@@ -75,16 +75,16 @@ def ranks(connection: "duckdb.DuckDBPyConnection", wanted: Wanted) -> Iterator[R
     connection.unregister("wanted")
     for (task, evaluation, _, key), board in groupby(cells, key=lambda cell: cell[:4]):
         rows = list(board)
-        samples = [_sample(*row[5:]) for row in rows]
+        samples = [sample(*row[5:]) for row in rows]
         found = stats.shared_ranks(samples, wanted[task, key])
         for row, rank in zip(rows, found, strict=True):
             yield task, evaluation, key, row[4], rank
 
 
-def _sample(
+def sample(
     seeds: Sequence[int], runs: Sequence[str], values: Sequence[float | None]
 ) -> dict[Hashable, float]:
-    """Replicate -> value; empty, so unranked, where a value is missing."""
+    """Replicate -> value of a row, of runs with their seeds; empty, so unranked, where a value is missing."""
     defined = [value for value in values if value is not None]
     if len(defined) < len(values):
         return {}

@@ -16,11 +16,11 @@ from typing import Any
 from suite import stats
 from suite.catalog import Catalog
 from suite.errors import RecordError, UserError, did_you_mean
-from suite.evaluate import metric_rows
+from suite.evaluate import metric_rows, stored_predictions
 from suite.inputs import digest_of
 from suite.jsonio import canonical, short_hash
 from suite.protocol import Protocol
-from suite.ranking import direction
+from suite.ranking import direction, sample
 from suite.record import Attempt, Record, all_attempts, find_spec
 from suite.showing import find_run, newest_finished
 from suite.spec import RunSpec
@@ -305,7 +305,7 @@ def _scores(run: Run, task: Task, catalog: Catalog, made: Rescored) -> Scores | 
         rows = metric_rows(
             attempt,
             run.record,
-            _predictions(run, task),
+            stored_predictions(attempt, run.record, run.protocol, task),
             task,
             task.evaluation(run.protocol),
             catalog,
@@ -317,27 +317,6 @@ def _scores(run: Run, task: Task, catalog: Catalog, made: Rescored) -> Scores | 
         )
         return None
     return {row.key: row.value for row in rows if row.class_ is None and row.step is None}
-
-
-def _predictions(run: Run, task: Task) -> dict[str, dict[str, Any]]:
-    """Raises RecordError, with what to type, where the sets that every run stores are not there."""
-    attempt, protocol, spec = run.attempt, run.protocol, run.record.spec
-    try:
-        predictions = attempt.predictions()
-        lost = [name for name in protocol.prediction_sets if name not in predictions]
-        if not lost:
-            return predictions
-        problem = f"{attempt.path / 'predictions.npz'}: holds no set {lost[0]!r}"
-    except RecordError as error:
-        problem, lost = str(error), list(protocol.prediction_sets)
-    if lost and protocol.predict is not None and attempt.weights.is_file():
-        again = f"predict {attempt.run_id} --set {lost[0]}"
-    else:
-        again = (
-            f"run --task {task.name} --protocol {protocol.name} --method {spec.method} --seeds "
-            f"{spec.seed} --fresh"
-        )
-    raise RecordError(f"{problem}; type `python -m suite {again}`")
 
 
 def _check_key(
@@ -445,14 +424,9 @@ def _cell(values: Sequence[float | None]) -> Cell:
 
 
 def _sample(group: Sequence[Scored], key: str) -> dict[Hashable, float]:
-    """Replicate -> value, as `suite.ranking` has it; empty, so unranked, where a value is missing."""
     scored = [(run, scores.get(key)) for run, scores in group if scores is not None]
-    seeds = [run.record.spec.seed for run, _ in scored]
-    # two runs of one seed (trained on different inputs) leave no pairs across rows
-    by_seed = len(set(seeds)) == len(seeds)
-    sample: dict[Hashable, float] = {}
-    for run, value in scored:
-        if value is None:
-            return {}
-        sample[run.record.spec.seed if by_seed else run.attempt.run_id] = value
-    return sample
+    return sample(
+        [run.record.spec.seed for run, _ in scored],
+        [run.attempt.run_id for run, _ in scored],
+        [value for _, value in scored],
+    )

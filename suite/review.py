@@ -2,7 +2,7 @@
 
 Everything in the folder is taken for hostile. It is read through `suite.verify`'s bounded readers, links
 are not followed, nothing is executed or unpickled, and nothing is written, neither there nor here. What is
-imported afterwards (`accept`) is made from what was examined: JSON is written anew from the validated
+imported afterwards (`suite.accept`) is made from what was examined: JSON is written anew from the validated
 structures, arrays are packed anew, and scores are those computed here.
 
 What cannot be found out: whether the training behind consistent predictions was what the spec says.
@@ -18,7 +18,6 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,8 +27,9 @@ from suite.catalog import Catalog
 from suite.errors import RecordError, UserError
 from suite.inputs import digest_of
 from suite.jsonio import canonical
-from suite.merge import EXTERNAL, bring, inputs_first, present, renumbered
+from suite.merge import present
 from suite.method import Method
+from suite.ours import Ours, is_final, key_of, units_of
 from suite.protocol import Protocol
 from suite.ranking import direction
 from suite.record import (
@@ -39,14 +39,11 @@ from suite.record import (
     Evaluation,
     MetricRow,
     Record,
-    all_attempts,
     attempts,
     decode,
     finished_digest,
 )
-from suite.settings import find_data
 from suite.spec import RunSpec
-from suite.task import Task
 from suite.verify import (
     MAX_FILE,
     MAX_JSON,
@@ -56,12 +53,9 @@ from suite.verify import (
     check_evaluations,
     fingerprint,
     parse_arrays,
-    read_arrays,
     read_attempt,
     read_file,
     record_problems,
-    stored_fingerprint,
-    today,
 )
 
 if TYPE_CHECKING:
@@ -203,7 +197,7 @@ def review(folder: Path, root: Path, catalog: Catalog, data_root: Path | None = 
     made.runs = _find(made)
     for one in made.runs:
         _read(one)
-    ours = _Ours(root, catalog, data_root)
+    ours = Ours(root, catalog, data_root)
     specs = {one.run_id: one.record.spec for one in made.runs if one.record is not None}
     for one in made.runs:
         if one.record is not None:
@@ -367,7 +361,7 @@ def _examine(
     record: Record,
     runs: Sequence[Examined],
     specs: Mapping[str, RunSpec],
-    ours: _Ours,
+    ours: Ours,
 ) -> None:
     catalog = ours.catalog
     spec = record.spec
@@ -424,7 +418,7 @@ def _method(
     protocol: Protocol,
     method: Method | None,
     specs: Mapping[str, RunSpec],
-    ours: _Ours,
+    ours: Ours,
 ) -> None:
     """Parameters by the card, code digest, and the flags that follow from the card."""
     catalog, spec = ours.catalog, record.spec
@@ -483,7 +477,7 @@ def _default(catalog: Catalog, method: str, key: str) -> Any:
     return catalog.card(method).params[key].neutral
 
 
-def _inputs(one: Examined, record: Record, runs: Sequence[Examined], ours: _Ours) -> None:
+def _inputs(one: Examined, record: Record, runs: Sequence[Examined], ours: Ours) -> None:
     """Every input run is in the folder or here, as it was when the run took it."""
     if not record.inputs:
         return
@@ -505,7 +499,7 @@ def _budget(
     protocol: Protocol,
     method: Method | None,
     runs: Sequence[Examined],
-    ours: _Ours,
+    ours: Ours,
 ) -> list[str]:
     """Iterations and samples are the protocol's, those of input runs added."""
     budget, cost = protocol.budget, record.cost
@@ -526,7 +520,7 @@ def _budget(
     return []
 
 
-def _data(one: Examined, record: Record, protocol: Protocol, ours: _Ours) -> None:
+def _data(one: Examined, record: Record, protocol: Protocol, ours: Ours) -> None:
     """Checksums and class counts of the training data, against our runs or our copy of the data."""
     known = ours.data(protocol)
     variant = "data-variant" in record.flags
@@ -555,7 +549,7 @@ def _data(one: Examined, record: Record, protocol: Protocol, ours: _Ours) -> Non
 
 
 def _predictions(
-    one: Examined, record: Record, protocol: Protocol, predictions: Arrays, ours: _Ours
+    one: Examined, record: Record, protocol: Protocol, predictions: Arrays, ours: Ours
 ) -> None:
     """The sets are the protocol's, and the arrays that are the same in all our runs are the same here."""
     problems = [
@@ -575,7 +569,7 @@ def _predictions(
     if not problems:
         for task, units in ours.units(protocol, record.data).items():
             checked = True
-            if _units(ours.catalog.task(task), protocol, predictions, record) != units:
+            if units_of(ours.catalog.task(task), protocol, predictions, record) != units:
                 problems.append(f"its test units (labels) are not those of our runs ({task})")
     one.judge("predictions", problems)
     if not checked:
@@ -622,7 +616,7 @@ def _metrics(
     found: Found,
     predictions: Mapping[str, Watched],
     protocol: Protocol,
-    ours: _Ours,
+    ours: Ours,
 ) -> None:
     """Every evaluation of today's version is what the predictions give."""
     attempt = Attempt(ours.root, one.run_id, one.number)
@@ -668,7 +662,7 @@ def _masquerading(hooks: Sequence[MetricRow], made: Mapping[str, list[MetricRow]
 # -- duplicates and comparison
 
 
-def _duplicates(runs: Sequence[Examined], ours: _Ours) -> None:
+def _duplicates(runs: Sequence[Examined], ours: Ours) -> None:
     """The same predictions under another seed, method or parameters."""
     seen: dict[str, list[tuple[str, RunSpec, bool]]] = {}
     for one in runs:
@@ -677,14 +671,14 @@ def _duplicates(runs: Sequence[Examined], ours: _Ours) -> None:
         hash_ = one.record.spec.protocol_hash
         if hash_ not in seen:
             seen[hash_] = list(ours.predicted(hash_))
-        seen[hash_].append((_key(one.prints), one.record.spec, one.record.infers))
+        seen[hash_].append((key_of(one.prints), one.record.spec, one.record.infers))
     for one in runs:
         if one.record is None or not one.prints:
             continue
         spec = one.record.spec
         protocol = ours.catalog.protocols[spec.protocol_hash]
         for key, other, infers in seen[spec.protocol_hash]:
-            if key != _key(one.prints) or other.run_id == spec.run_id:
+            if key != key_of(one.prints) or other.run_id == spec.run_id:
                 continue
             text = (
                 f"predictions equal those of run {other.run_id} ({other.method}, seed {other.seed})"
@@ -698,13 +692,7 @@ def _duplicates(runs: Sequence[Examined], ours: _Ours) -> None:
             break
 
 
-def _key(prints: Fingerprint) -> str:
-    """Digest of the test set's arrays (of all, where there is no such set)."""
-    test = {name: value for name, value in prints.items() if name.startswith("test/")}
-    return hashlib.sha256(repr(sorted((test or prints).items())).encode()).hexdigest()
-
-
-def _comparison(runs: Sequence[Examined], ours: _Ours) -> Iterator[str]:
+def _comparison(runs: Sequence[Examined], ours: Ours) -> Iterator[str]:
     """Their mean beside ours, of the same protocol, method and parameters, in words."""
     from suite import stats
 
@@ -718,7 +706,7 @@ def _comparison(runs: Sequence[Examined], ours: _Ours) -> Iterator[str]:
         for name, made in one.rows.items():
             primary = ours.catalog.task(name).primary[0]
             for row in made:
-                if _is_final(row, primary) and row.value is not None:
+                if is_final(row, primary) and row.value is not None:
                     key = (name, spec.protocol_hash, canonical(spec.params), spec.method)
                     rows.setdefault(key, []).append(row.value)
     for (task_name, hash_, params, method), theirs in sorted(rows.items()):
@@ -747,240 +735,7 @@ def _comparison(runs: Sequence[Examined], ours: _Ours) -> Iterator[str]:
             yield f"{text}: theirs is significantly {word} (Welch p = {p:.2g}); ask why"
 
 
-@dataclass(frozen=True)
-class _Data:
-    """A copy of a protocol's data, as a run of ours or the copy itself tells of it."""
-
-    variant: bool
-    data: dict[str, str]
-    counts: list[int]
-    classes: list[str]
-
-
-class _Ours:
-    """What is here to hold a stranger's runs against: our own finished runs, external ones left out."""
-
-    def __init__(self, root: Path, catalog: Catalog, data_root: Path | None) -> None:
-        self.root, self.catalog, self.data_root = root, catalog, data_root
-        self._data: dict[str, list[_Data]] = {}
-        self._constants: dict[tuple[str, bytes], Fingerprint] = {}
-        self._units: dict[tuple[str, bytes], dict[str, str]] = {}
-        self._prints: dict[Path, Fingerprint | None] = {}
-
-    @cached_property
-    def records(self) -> dict[str, list[tuple[Attempt, Record]]]:
-        """Protocol hash -> our finished attempts."""
-        found: dict[str, list[tuple[Attempt, Record]]] = {}
-        for attempt in all_attempts(self.root):
-            try:
-                record = attempt.record()
-            except (FileNotFoundError, RecordError):
-                continue
-            found.setdefault(record.spec.protocol_hash, []).append((attempt, record))
-        return found
-
-    def own(self, hash_: str) -> list[tuple[Attempt, Record]]:
-        return [pair for pair in self.records.get(hash_, ()) if EXTERNAL not in pair[1].flags]
-
-    def witnesses(
-        self, protocol: Protocol, data: Mapping[str, str]
-    ) -> list[tuple[Attempt, Record]]:
-        """Our runs on the same copy of the data."""
-        return [pair for pair in self.own(protocol.hash) if pair[1].data == data]
-
-    def finished(self, run_id: str, digest: str) -> Record | None:
-        for attempt in attempts(self.root, run_id) if RUN_ID.fullmatch(run_id) else ():
-            if finished_digest(attempt) == digest:
-                try:
-                    return attempt.record()
-                except RecordError:
-                    continue
-        return None
-
-    def data(self, protocol: Protocol) -> list[_Data]:
-        """What is known of the protocol's training data: by our runs, else by reading them."""
-        if protocol.hash not in self._data:
-            found: list[_Data] = []
-            for _, r in self.own(protocol.hash):
-                one = _Data("data-variant" in r.flags, r.data, r.class_counts, r.classes)
-                if one not in found:
-                    found.append(one)
-            self._data[protocol.hash] = found or self._read_data(protocol)
-        return self._data[protocol.hash]
-
-    def _read_data(self, protocol: Protocol) -> list[_Data]:
-        try:
-            _, facts = protocol.build(find_data(protocol, self.data_root))
-        except Exception:
-            return []  # not here, or damaged: then it cannot be checked
-        counts, classes = list(facts.class_counts), list(facts.classes)
-        return [_Data(facts.variant, dict(facts.observed), counts, classes)]
-
-    def prints(self, attempt: Attempt) -> Fingerprint | None:
-        path = attempt.path / "predictions.npz"
-        if path not in self._prints:
-            self._prints[path] = stored_fingerprint(path)
-        return self._prints[path]
-
-    def constants(self, protocol: Protocol, data: Mapping[str, str]) -> Fingerprint:
-        """Arrays that are the same in all our runs on this copy of the data, which differ in others: the
-        test labels, say."""
-        key = protocol.hash, canonical(data)
-        if key not in self._constants:
-            values: dict[str, list[tuple[int, int]]] = {}
-            different = set()
-            for attempt, _ in self.witnesses(protocol, data):
-                found = self.prints(attempt)
-                if found:
-                    different.add(_key(found))
-                    for name, value in found.items():
-                        values.setdefault(name, []).append(value)
-            # a run of a post-hoc method shares every array with the one it was trained as
-            self._constants[key] = {
-                name: found[0]
-                for name, found in values.items()
-                if len(different) > 1 and len(found) > 1 and len(set(found)) == 1
-            }
-        return self._constants[key]
-
-    def units(self, protocol: Protocol, data: Mapping[str, str]) -> dict[str, str]:
-        """Task -> digest of the test units, of the first of our runs on this copy that tells it."""
-        key = protocol.hash, canonical(data)
-        if key not in self._units:
-            self._units[key] = made = {}
-            for task in self.catalog.tasks().values():
-                if protocol not in task.protocols or task.units is None:
-                    continue
-                for attempt, record in self.witnesses(protocol, data)[:5]:
-                    try:
-                        predictions = read_arrays(attempt.path / "predictions.npz")
-                    except RecordError:
-                        continue
-                    digest = _units(task, protocol, predictions, record)
-                    if digest is not None:
-                        made[task.name] = digest
-                        break
-        return self._units[key]
-
-    def predicted(self, hash_: str) -> Iterator[tuple[str, RunSpec, bool]]:
-        """Digest of predictions, spec and `infers` of everything here, external runs too."""
-        for attempt, record in self.records.get(hash_, ()):
-            prints = self.prints(attempt)
-            if prints:
-                yield _key(prints), record.spec, record.infers
-
-    def scores(self, task: Task, hash_: str, method: str, params: bytes) -> list[float]:
-        """Our values of the task's first metric, one a seed: of the newest attempt of today's code."""
-        newest: dict[int, float] = {}
-        protocol = self.catalog.protocols[hash_]
-        for attempt, record in self.own(hash_):
-            spec = record.spec
-            if (spec.method, canonical(spec.params)) != (method, params):
-                continue
-            if today(self.root, self.catalog, record) == "other":
-                continue
-            path = attempt.evaluation_path(task.name, task.evaluation_hash(protocol))
-            try:
-                evaluation = decode(Evaluation, read_file(path, MAX_JSON), path)
-            except (FileNotFoundError, RecordError):
-                continue
-            for row in evaluation.metrics:
-                if _is_final(row, task.primary[0]) and row.value is not None:
-                    newest[spec.seed] = row.value
-        return [newest[seed] for seed in sorted(newest)]
-
-
-def _units(task: Task, protocol: Protocol, predictions: Arrays, record: Record) -> str | None:
-    from suite.task import Trained
-
-    if task.units is None:
-        return None
-    try:
-        trained = Trained(class_counts=tuple(record.class_counts))
-        return task.units(predictions, task.evaluation(protocol), trained).digest
-    except Exception:
-        return None  # whatever it stumbles over, it is not what our runs store
-
-
-# -- importing
-
-
-def accept(found: Review, root: Path, catalog: Catalog) -> list[Attempt]:
-    """Import the new runs of an acceptable review, each whole or not at all, marked external.
-
-    Files are read again, and must be those that were examined. Returns the new attempts. Raises UserError:
-    not acceptable, changed since, or another process is at one of the runs.
-    """
-    if not found.acceptable:
-        raise UserError(f"{found.folder}: the review found problems; nothing is imported")
-    new = {one.run_id: one for one in found.new}
-    moved = {(one.run_id, one.number): one.here.number for one in found.runs if one.here}
-    needs = {run_id: one.record.spec.inputs.values() for run_id, one in new.items() if one.record}
-    made = []
-    for run_id in inputs_first(needs):
-        attempt = _import(new[run_id], root, catalog, moved)
-        moved[run_id, new[run_id].number] = attempt.number
-        made.append(attempt)
-    return made
-
-
-def _import(
-    one: Examined, root: Path, catalog: Catalog, moved: Mapping[tuple[str, int], int]
-) -> Attempt:
-    try:
-        content = read_file(one.folder / "predictions.npz", MAX_FILE)
-        again = read_file(one.folder / "record.json", MAX_JSON)
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: gone since it was examined") from None
-    for name, data in {"predictions.npz": content, "record.json": again}.items():
-        if hashlib.sha256(data).hexdigest() != one.sha[name]:
-            raise UserError(f"{one.folder / name}: changed since it was examined; review it again")
-    record = one.record
-    assert record is not None
-    protocol = catalog.protocols[record.spec.protocol_hash]
-    held = parse_arrays(content, Path("predictions.npz"))
-    predictions = {
-        name: {key: array for key, array in arrays.items() if f"{name}/{key}" not in one.unread}
-        for name, arrays in held.items()
-        if name in one.sets
-    }
-    del content
-
-    def fill(staged: Attempt) -> None:
-        staged.create(record.spec)
-        staged.write_predictions(predictions)
-        for name, rows in one.rows.items():
-            task = catalog.task(name)
-            staged.write_evaluation(
-                Evaluation(
-                    run_id=one.run_id,
-                    attempt=staged.number,
-                    task=name,
-                    evaluation_hash=task.evaluation_hash(protocol),
-                    evaluation=task.evaluation(protocol),
-                    metrics=rows,
-                    made=time.time(),
-                )
-            )
-        staged.write_record(
-            msgspec.structs.replace(
-                renumbered(record, staged.number, moved),
-                flags=sorted({*record.flags, EXTERNAL}),
-                external=one.sha["record.json"],
-            )
-        )
-
-    made = bring(root, one.run_id, fill)
-    if made is None:
-        raise UserError(f"run {one.run_id} is in use by another process; try again later")
-    return made
-
-
 # -- helpers
-
-
-def _is_final(row: MetricRow, key: str) -> bool:
-    return row.key == key and row.class_ is None and row.step is None
 
 
 def _odd(record: Record) -> list[str]:

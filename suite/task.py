@@ -93,6 +93,7 @@ class Task:
         metrics: every metric `evaluate` may emit.
         primary: metric keys (`mIoU[group=tail]`) in order; the first one ranks.
         columns: metric keys shown by default.
+        reference: the plain method that others are held against (head-tail exchange rates); "" for none.
         version: version of the metrics' code; part of the evaluation hash.
         settings: protocol -> what the evaluation depends on besides the predictions (groups, test
             distributions, draws and their seed), JSON-able.
@@ -116,6 +117,7 @@ class Task:
     settings: Callable[[Protocol], dict[str, Any]]
     evaluate: Callable[[Predictions, Mapping[str, Any], Trained], list[MetricRow]]
     shifted: Callable[[Protocol, Shift], tuple[dict[str, Any], tuple[str, ...]]] | None = None
+    reference: str = ""
     infers: bool = False
     units: Callable[[Predictions, Mapping[str, Any], Trained], Units] | None = None
 

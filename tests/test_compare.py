@@ -18,12 +18,13 @@ from suite import posthoc, stats
 from suite.catalog import Catalog
 from suite.cli import main
 from suite.compare import compare as compare_two
-from suite.compare import pick_task, welch_interval
+from suite.compare import welch_interval
 from suite.errors import UserError
 from suite.evaluate import evaluate_attempt
 from suite.inputs import digest_of
 from suite.overview import group_keys, overview
 from suite.record import Attempt, Cost, MetricRow, Record
+from suite.sides import pick_task
 from suite.task import Task, Units
 
 QUICK, FULL = TASK.protocols

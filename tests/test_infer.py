@@ -82,3 +82,37 @@ def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
     )
     with pytest.raises(RecordError, match=r"'ce' has an infer\(\), which it has not"):
         trained(SimpleNamespace(path=tmp_path, root=tmp_path), record, {}, task, catalog)
+
+
+def test_a_protocol_without_views_refuses_methods_that_adapt_to_them(tmp_path):
+    from dataclasses import replace
+
+    from suite.worker import _require_inferring
+
+    catalog = Catalog.load()
+    protocol = catalog.protocol(catalog.task("longtail-cls"), "smoke")
+    method = catalog.method(catalog.spec("sade", protocol))
+    _require_inferring(method, catalog, protocol)
+    with pytest.raises(UserError, match="'smoke' makes no views"):
+        _require_inferring(method, catalog, replace(protocol, views=()))
+    _require_inferring(
+        catalog.method(catalog.spec("ce", protocol)), catalog, replace(protocol, views=())
+    )
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_lost_predictions_are_told_with_the_command_that_makes_them(tmp_path, kept):
+    from strangers import Stranger
+
+    from suite.errors import RecordError
+    from suite.evaluate import evaluate_attempt
+
+    run = Stranger(tmp_path).run
+    (run.path / "predictions.npz").unlink()
+    if not kept:
+        run.weights.unlink()
+    catalog = Catalog.load()
+    protocol = catalog.protocols[run.record().spec.protocol_hash]
+    way = f"suite predict {run.run_id} --set test" if kept else "--method ce --seeds . --fresh"
+    with pytest.raises(RecordError, match=way):
+        evaluate_attempt(run, catalog.task("longtail-cls"), protocol, catalog, again=True)

@@ -12,8 +12,8 @@ from scipy import stats as reference
 
 from suite import power, stats
 from suite.catalog import Catalog
-from suite.compare import next_seeds, spelled
 from suite.errors import UserError
+from suite.sides import next_seeds, spelled
 
 QUICK, FULL = TASK.protocols
 

@@ -27,12 +27,13 @@ from strangers import (
     tree,
 )
 
+from suite.accept import accept
 from suite.errors import RecordError, UserError
 from suite.evaluate import evaluate_attempt
 from suite.hold import run_lock
 from suite.merge import merge
 from suite.record import Attempt, Failure, Status, attempts
-from suite.review import accept, review
+from suite.review import review
 from suite.store import ingest
 from suite.verify import verify
 
@@ -328,7 +329,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import suite.merge
 from strangers import catalog
-from suite.review import accept, review
+from suite.accept import accept
+from suite.review import review
 
 calls = 0
 def dying(step):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suite.cli.options import Plugins, Root, parse_format
+from suite.cli.options import OnlyProtocol, Plugins, Root, parse_format
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from suite.overview import Overview
 
 FORMATS = ("table", "json", "markdown")
-REFERENCE = "ce"
 
 
 def compare(
@@ -34,10 +33,7 @@ def compare(
         str | None,
         typer.Option("--task", help="Task. Default: the only one with both.", show_default=False),
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
-    ] = None,
+    protocol: OnlyProtocol = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -64,8 +60,12 @@ def compare(
         ),
     ] = False,
     reference: Annotated[
-        str, typer.Option(help="With --all: the method that exchange rates are against.")
-    ] = REFERENCE,
+        str | None,
+        typer.Option(
+            help="With --all: the method that exchange rates are against. Default: the task's.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
     root: Root = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
@@ -82,9 +82,9 @@ def compare(
     from suite import settings
     from suite.catalog import Catalog
     from suite.compare import compare as compare_two
-    from suite.compare import pick_task
     from suite.errors import UserError
     from suite.overview import overview
+    from suite.sides import pick_task
 
     parse_format(format, FORMATS)
     if over not in ("seeds", "images"):
@@ -97,7 +97,7 @@ def compare(
         raise UserError("--all needs --task; see `python -m suite tasks`")
     if not all_ and (a is None or b is None):
         raise UserError("compare what? Give two methods or run ids, or --all")
-    if not all_ and reference != REFERENCE:
+    if not all_ and reference is not None:
         raise UserError("--reference is for --all")
     results = settings.results_root(root)
     catalog = Catalog.load(plugin)
@@ -106,13 +106,16 @@ def compare(
     only = catalog.protocol(chosen, protocol) if protocol else None
     found: Comparison | Overview
     if all_:
+        against = reference or chosen.reference
+        if not against:
+            raise UserError(f"task {chosen.name!r} names no plain method: give --reference METHOD")
         found = overview(
             results,
             catalog,
             chosen,
             metric=metric,
             only=only,
-            reference=reference,
+            reference=against,
             images=over == "images",
         )
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root, TaskName
+from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName
 
 FORMATS = "csv, markdown, latex, parquet, html"
 
@@ -22,10 +22,7 @@ def export(
         str | None,
         typer.Option(help=f"One of {FORMATS}. Default: by the ending of PATH.", show_default=False),
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
-    ] = None,
+    protocol: OnlyProtocol = None,
     by: Annotated[
         str | None,
         typer.Option(

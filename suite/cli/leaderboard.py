@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suite.cli.options import Plugins, Root, TaskName, parse_format
+from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName, parse_format
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
@@ -23,10 +23,7 @@ FORMATS = ("table", "json", "csv", "markdown", "latex")
 
 def leaderboard(
     task: TaskName,
-    protocol: Annotated[
-        str | None,
-        typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
-    ] = None,
+    protocol: OnlyProtocol = None,
     by: Annotated[
         str | None,
         typer.Option(

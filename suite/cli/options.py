@@ -36,6 +36,10 @@ ProtocolName = Annotated[
         "--protocol", help="Protocol, see `tasks`. Default: the task's.", show_default=False
     ),
 ]
+OnlyProtocol = Annotated[
+    str | None,
+    typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
+]
 Methods = Annotated[
     list[str],
     typer.Option(

@@ -127,7 +127,7 @@ def _run(
 ) -> None:
     """Train them; does not return."""
     from suite.cli.run import run
-    from suite.compare import spelled
+    from suite.sides import spelled
 
     run(
         task=task,

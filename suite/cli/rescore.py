@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from suite.cli.leaderboard import FORMATS
-from suite.cli.options import Plugins, Root, parse_format
+from suite.cli.options import OnlyProtocol, Plugins, Root, parse_format
 
 if TYPE_CHECKING:
     from suite.rescore import Block
@@ -34,10 +34,7 @@ def rescore(
             show_default=False,
         ),
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
-    ] = None,
+    protocol: OnlyProtocol = None,
     method: Annotated[
         list[str],
         typer.Option(

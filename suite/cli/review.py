@@ -44,9 +44,9 @@ def review(
     import warnings
 
     from suite import settings
+    from suite.accept import accept as bring
     from suite.catalog import Catalog
     from suite.launch import update_store
-    from suite.review import accept as bring
     from suite.review import review as examine
 
     parse_format(format, FORMATS)

@@ -56,6 +56,7 @@ TASK = Task(
         "ece",
     ),
     version=VERSION,
+    reference="ce",
     settings=settings,
     evaluate=evaluate,
     infers=True,

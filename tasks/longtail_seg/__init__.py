@@ -42,6 +42,7 @@ TASK = Task(
         "pixel_auc",
     ),
     version=VERSION,
+    reference="ce",
     settings=settings,
     evaluate=evaluate,
     units=units,

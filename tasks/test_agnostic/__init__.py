@@ -35,6 +35,7 @@ TASK = Task(
         "top1[draw=worst-decile,prior=dirichlet]",
     ),
     version=VERSION,
+    reference="ce",
     settings=settings,
     evaluate=evaluate,
     shifted=shifted,
