@@ -20,12 +20,12 @@ import msgspec
 
 from suite.card import covers
 from suite.errors import UserError, did_you_mean
+from suite.escape import csv_text, markdown, pipes, plain
 from suite.jsonio import canonical
 from suite.leaderboard import COST
 from suite.protocol import Protocol
 from suite.ranking import canonical_key, split_key
 from suite.stats import MIN_REPLICATES
-from suite.tables import _markdown, _pipes, csv_text, plain
 from suite.task import Task
 
 Row = Mapping[str, Any]
@@ -825,10 +825,10 @@ def to_markdown(comparisons: Sequence[Comparison]) -> str:
     lines, notes = as_table(comparisons)
     numeric = ("claim", "ours", "difference")
     texts = [
-        _pipes(HEAD),
-        _pipes("---:" if name in numeric else "---" for name in HEAD),
-        *(_pipes(map(_markdown, line)) for line in lines),
+        pipes(HEAD),
+        pipes("---:" if name in numeric else "---" for name in HEAD),
+        *(pipes(map(markdown, line)) for line in lines),
         "",
-        *(f"- {_markdown(note)}" for note in [*notes, counted(comparisons)]),
+        *(f"- {markdown(note)}" for note in [*notes, counted(comparisons)]),
     ]
     return "\n".join(texts) + "\n"

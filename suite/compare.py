@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from suite import stats
 from suite.catalog import Catalog
 from suite.errors import UserError
+from suite.escape import plain
 from suite.protocol import Protocol
 from suite.ranking import direction
 from suite.record import Attempt
@@ -28,7 +29,6 @@ from suite.sides import (
     some,
 )
 from suite.stats import Interval
-from suite.tables import plain
 from suite.task import Metric, Task
 
 if TYPE_CHECKING:

@@ -469,8 +469,8 @@ def check_runs(place: Place) -> Iterator[Finding]:
 def check_store(place: Place) -> Iterator[Finding]:
     """The store: there, of this version, whole, and made from the files as they are now."""
     from suite import intake
+    from suite.escape import clipped
     from suite.store import STORE_SCHEMA, connect, store_path
-    from suite.tables import clipped
 
     root = _root(place)
     path, files = store_path(root), intake.scan(root)

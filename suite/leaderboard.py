@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
@@ -14,6 +14,9 @@ from suite.protocol import Protocol
 from suite.ranking import default_keys, direction, ranks
 from suite.store import connect, no_collection, statements
 from suite.task import Task
+
+if TYPE_CHECKING:
+    from suite.catalog import Catalog
 
 Planned = tuple[str, Mapping[str, Any], str, str, str, str]
 """(method, params, protocol name, protocol hash, evaluation hash, data set) of a row to come."""
@@ -87,6 +90,15 @@ def board(
     if protocol is not None:
         rows = _only(task, rows, protocol)
     return sorted(rows, key=_order(task, key))
+
+
+def rows_to_come(catalog: "Catalog", task: Task, protocol: Protocol) -> list[Planned]:
+    """A row for every method of the task, whether it has run or not."""
+    place = protocol.name, protocol.hash, task.evaluation_hash(protocol), protocol.dataset.name
+    return [
+        (method, catalog.spec(method, protocol).params, *place)
+        for method in catalog.methods(task.name)
+    ]
 
 
 def _protocol_rows(connection: duckdb.DuckDBPyConnection, task: Task, protocol: str) -> list[int]:

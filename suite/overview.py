@@ -16,13 +16,13 @@ from suite import posthoc
 from suite.catalog import Catalog
 from suite.compare import unit_scores_of
 from suite.errors import UserError, did_you_mean
+from suite.escape import plain
 from suite.posthoc import CriticalDifference, Exchange, WinRate
 from suite.protocol import Protocol
 from suite.ranking import direction, split_key
 from suite.sides import Side, Store, metric_key, settings_of
 from suite.stats import Interval
 from suite.store import connect
-from suite.tables import plain
 from suite.task import Task
 
 

@@ -17,10 +17,10 @@ from suite import stats
 from suite.catalog import Catalog
 from suite.compare import shown
 from suite.errors import UserError
+from suite.escape import plain
 from suite.plan import make_plan
 from suite.protocol import Protocol
 from suite.sides import Side, metric_key, next_seeds, pair, run_command, settings_of
-from suite.tables import plain
 from suite.task import Task
 
 MOST_SEEDS = 1000

@@ -18,10 +18,10 @@ import msgspec
 from suite.card import parse_setting
 from suite.catalog import Catalog
 from suite.errors import UserError, did_you_mean
+from suite.escape import plain
 from suite.protocol import Protocol
 from suite.ranking import canonical_key, split_key
 from suite.store import connect, statements
-from suite.tables import plain
 from suite.task import Metric, Task
 
 _HEX = frozenset("0123456789abcdef")

@@ -7,17 +7,16 @@ way. Fractions are shown in percent here and nowhere else; JSON and CSV keep the
 import csv
 import io
 import json
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from suite import escape
+from suite.escape import clipped, csv_text, pipes, plain
 from suite.protocol import Protocol
 from suite.stats import ALPHA, LEVEL, MIN_REPLICATES
 from suite.task import Metric, Task
@@ -49,8 +48,6 @@ class Published(NamedTuple):
 
 Claims = Mapping[tuple[str, str, str], Published]
 """(method, protocol name, metric key) -> what was published."""
-MAX_TEXT = 100
-"""Characters of a name in a table for people. JSON, CSV and Parquet keep all of it."""
 
 
 @dataclass(frozen=True)
@@ -72,30 +69,6 @@ class Grid:
     notes: tuple[str, ...]
     names: tuple[str, ...] = ()
     keys: tuple[str | None, ...] = ()
-
-
-def plain(value: Any) -> str:
-    """`value` as text on one line, with control, format and other unprintable characters spelled out.
-
-    Format characters include those that turn the writing direction around.
-    """
-    text = str(value)
-    if text.isprintable():
-        # almost always; letter by letter, a board of 30,000 rows would take seconds
-        return text
-    return "".join(
-        character
-        if character.isprintable()
-        else " "
-        if character in "\n\r\t"
-        else character.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for character in text
-    )
-
-
-def clipped(text: str, width: int = MAX_TEXT) -> str:
-    """At most `width` characters: a stranger's name must not make a table of a thousand columns."""
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -275,13 +248,13 @@ def to_markdown(
     parts = []
     for block in blocks(rows):
         made = grid(block, task, by, claims=claims)
-        lines = [f"**{_markdown(made.caption[0])}**", ""]
-        lines += [*map(_markdown, (*made.caption[1:], *legend(made))), ""]
-        lines.append(_pipes(map(_markdown, made.head)))
-        lines.append(_pipes("---" if h in ("method", "flags") else "---:" for h in made.head))
-        for line in _emphasised(made, _markdown, "**", "**"):
-            lines.append(_pipes(line))
-        lines += ["", *(f"- {_markdown(note)}" for note in made.notes)]
+        lines = [f"**{escape.markdown(made.caption[0])}**", ""]
+        lines += [*map(escape.markdown, (*made.caption[1:], *legend(made))), ""]
+        lines.append(pipes(map(escape.markdown, made.head)))
+        lines.append(pipes("---" if h in ("method", "flags") else "---:" for h in made.head))
+        for line in _emphasised(made, escape.markdown, "**", "**"):
+            lines.append(pipes(line))
+        lines += ["", *(f"- {escape.markdown(note)}" for note in made.notes)]
         parts.append("\n".join(lines).rstrip() + "\n")
     return "\n".join(parts)
 
@@ -301,21 +274,23 @@ def to_latex(
     for block in blocks(rows):
         made = grid(block, task, by, claims=claims)
         align = "".join("l" if h in ("method", "flags") else "r" for h in made.head)
-        body = [" & ".join(line) + r" \\" for line in _emphasised(made, _latex, r"\textbf{", "}")]
+        body = [
+            " & ".join(line) + r" \\" for line in _emphasised(made, escape.latex, r"\textbf{", "}")
+        ]
         parts.append(
             "\n".join(
                 [
                     r"\begin{table}",
                     r"\centering",
-                    rf"\caption{{{_latex('. '.join((*made.caption, *legend(made))))}}}",
+                    rf"\caption{{{escape.latex('. '.join((*made.caption, *legend(made))))}}}",
                     rf"\begin{{tabular}}{{{align}}}",
                     r"\toprule",
-                    " & ".join(map(_latex, made.head)) + r" \\",
+                    " & ".join(map(escape.latex, made.head)) + r" \\",
                     r"\midrule",
                     *body,
                     r"\bottomrule",
                     r"\end{tabular}",
-                    *(rf"\par\footnotesize {_latex(note)}" for note in made.notes),
+                    *(rf"\par\footnotesize {escape.latex(note)}" for note in made.notes),
                     r"\end{table}",
                 ]
             )
@@ -360,9 +335,9 @@ def legend(made: Grid) -> tuple[str, ...]:
     return (f"bold: rank 1, {rows}: no row is significantly better",)
 
 
-def _emphasised(made: Grid, escape: Escape, start: str, end: str) -> Iterator[list[str]]:
+def _emphasised(made: Grid, escaped: Escape, start: str, end: str) -> Iterator[list[str]]:
     for line, best in zip(made.body, made.best, strict=True):
-        cells = [escape(cell) for cell in line]
+        cells = [escaped(cell) for cell in line]
         if best:
             cells[made.ranking] = f"{start}{cells[made.ranking]}{end}"
         yield cells
@@ -496,92 +471,3 @@ def _failure(failure: Mapping[str, Any], width: int = 160) -> str:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value, order="sorted").decode()
-
-
-def csv_text(value: Any) -> Any:
-    """A text without control characters and no formula to a spreadsheet; other values as they are."""
-    return _csv_escaped(value) if isinstance(value, str) else value
-
-
-# the cells of a large board hold few different texts
-_REMEMBERED = 50_000
-
-
-@lru_cache(_REMEMBERED)
-def _csv_escaped(value: str) -> str:
-    text = plain(value)
-    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@＝＋－＠") else text
-
-
-def _pipes(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-_MARKDOWN = {ord(c): "\\" + c for c in r"\`*_{}[]()<>#|~!$"} | {ord("&"): "&amp;"}
-
-
-@lru_cache(_REMEMBERED)
-def _markdown(text: str) -> str:
-    return plain(text).translate(_MARKDOWN)
-
-
-_LATEX = {ord(c): "\\" + c for c in "&%$#_{}"} | {
-    ord("\\"): r"\textbackslash{}",
-    ord("~"): r"\textasciitilde{}",
-    ord("^"): r"\textasciicircum{}",
-    ord("<"): r"\textless{}",
-    ord(">"): r"\textgreater{}",
-    ord("|"): r"\textbar{}",
-    # \textquotedbl is not in LaTeX's default font encoding
-    ord('"'): r"{\char34}",
-    ord("`"): r"\textasciigrave{}",
-    # brackets after \\ would be its optional argument
-    ord("["): "{[}",
-    ord("]"): "{]}",
-    ord("±"): r"$\pm$",
-    ord("…"): r"\ldots{}",
-}
-
-
-_ACCENTS = {
-    "\u0300": r"\`",
-    "\u0301": r"\'",
-    "\u0302": r"\^",
-    "\u0303": r"\~",
-    "\u0304": r"\=",
-    "\u0306": r"\u",
-    "\u0307": r"\.",
-    "\u0308": r"\"",
-    "\u030a": r"\r",
-    "\u030b": r"\H",
-    "\u030c": r"\v",
-    "\u0327": r"\c",
-}
-_LETTERS = {
-    **{"ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ø": r"\o{}", "Ø": r"\O{}", "œ": r"\oe{}"},
-    **{"Œ": r"\OE{}", "ł": r"\l{}", "Ł": r"\L{}", "ı": r"\i{}", "–": "--", "—": "---", "−": "$-$"},
-    **{"×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\rightarrow$", "·": r"$\cdot$"},
-    **{"‘": "`", "’": "'", "“": "``", "”": "''"},
-    **{"α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\epsilon$"},
-    **{"η": r"$\eta$", "θ": r"$\theta$", "κ": r"$\kappa$", "λ": r"$\lambda$", "μ": r"$\mu$"},
-    **{"µ": r"$\mu$", "ρ": r"$\rho$", "σ": r"$\sigma$", "τ": r"$\tau$", "φ": r"$\phi$"},
-}
-
-
-@lru_cache(_REMEMBERED)
-def _latex(text: str) -> str:
-    # two hyphens of an option (--seeds) would become a dash
-    text = re.sub("-(?=-)", "-{}", plain(text).translate(_LATEX))
-    if text.isascii():
-        return text
-    # composed, so that a letter and its accent are one
-    return "".join(c if c.isascii() else _letter(c) for c in unicodedata.normalize("NFC", text))
-
-
-def _letter(character: str) -> str:
-    if character in _LETTERS:
-        return _LETTERS[character]
-    letter, *marks = list(unicodedata.normalize("NFD", character))
-    if len(marks) == 1 and letter.isascii() and letter.isalpha() and marks[0] in _ACCENTS:
-        return f"{_ACCENTS[marks[0]]}{{{letter}}}"
-    return f"U+{ord(character):04X}"

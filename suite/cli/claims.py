@@ -118,8 +118,8 @@ def _wanted(
 def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row]]:
     """Task -> rows of its board, for the tasks that exist."""
     from suite import store
+    from suite.escape import plain
     from suite.leaderboard import board
-    from suite.tables import plain
 
     there = sorted(tasks & set(catalog.tasks()))
     if not there:

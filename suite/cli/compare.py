@@ -137,7 +137,7 @@ def compare(
 def refresh(root: Path, catalog: Catalog) -> None:
     """Bring the store up to date; files that it refuses are named on stderr."""
     from suite import store
-    from suite.tables import plain
+    from suite.escape import plain
 
     for refused in store.refresh(root, catalog.tasks(), catalog.code).refused:
         print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
@@ -174,7 +174,7 @@ def _print(found: Comparison | Overview, format: str) -> None:
     from rich.text import Text
 
     from suite.cli.output import console, table
-    from suite.tables import plain
+    from suite.escape import plain
 
     out = console()
     for number, part in enumerate(parts):
@@ -189,7 +189,7 @@ def _print(found: Comparison | Overview, format: str) -> None:
 
 
 def _markdown(parts: Iterator[Part]) -> str:
-    from suite.tables import plain
+    from suite.escape import plain
 
     # a backslash before every sign that may mean something
     signs = {ord(c): "\\" + c for c in r"\`*_{}[]()<>#|~!$"} | {ord("&"): "&amp;"}

@@ -27,8 +27,8 @@ def ingest(
     """
     from suite import store
     from suite.catalog import Catalog
+    from suite.escape import plain
     from suite.settings import results_root
-    from suite.tables import plain
 
     catalog = Catalog.load(plugin)
     folder = results_root(root)

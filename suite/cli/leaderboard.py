@@ -14,8 +14,6 @@ from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName, parse_forma
 if TYPE_CHECKING:
     from suite.catalog import Catalog
     from suite.intake import Refused
-    from suite.leaderboard import Planned
-    from suite.protocol import Protocol
     from suite.task import Task
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
@@ -105,9 +103,10 @@ def read_board(
 
     Files that the store refused are named on stderr.
     """
-    from suite import settings, store, tables
+    from suite import settings, store
     from suite.errors import UserError
-    from suite.leaderboard import board
+    from suite.escape import plain
+    from suite.leaderboard import board, rows_to_come
     from suite.ranking import canonical_key
 
     task = catalog.task(task_name)
@@ -124,20 +123,9 @@ def read_board(
     report = store.refresh(root, catalog.tasks(), catalog.code)
     for refused in report.refused:
         # on stderr: the board on stdout may be piped into a file
-        print(
-            f"refused {tables.plain(refused.path)}: {tables.plain(refused.reason)}", file=sys.stderr
-        )
-    planned = [] if to_come is None else _planned(catalog, task, to_come)
+        print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
+    planned = [] if to_come is None else rows_to_come(catalog, task, to_come)
     rows = board(
         root, task, protocol=protocol_name, by=by, today=catalog.code.alone, planned=planned
     )
     return task, by, rows, report.refused
-
-
-def _planned(catalog: Catalog, task: Task, protocol: Protocol) -> list[Planned]:
-    """A row for every method of the task, whether it has run or not."""
-    place = protocol.name, protocol.hash, task.evaluation_hash(protocol), protocol.dataset.name
-    return [
-        (method, catalog.spec(method, protocol).params, *place)
-        for method in catalog.methods(task.name)
-    ]

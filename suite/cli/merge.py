@@ -35,9 +35,9 @@ def merge(
     from suite import settings
     from suite.catalog import Catalog
     from suite.cli.output import console, print_json, table
+    from suite.escape import clipped, plain
     from suite.launch import update_store
     from suite.merge import merge as bring_all
-    from suite.tables import clipped, plain
 
     parse_format(format, FORMATS)
     results = settings.results_root(root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from suite.sheet import duration
+
 
 def console() -> Console:
     """Console on stdout; without a terminal as wide as the table needs."""
@@ -20,18 +21,6 @@ def console() -> Console:
         return Console(highlight=False)
     columns = os.environ.get("COLUMNS", "")
     return Console(highlight=False, width=int(columns) if columns.isdecimal() else 160)
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
-    if not math.isfinite(seconds):
-        return "unknown"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def print_json(value: Any) -> None:

@@ -64,8 +64,8 @@ def power(
     from suite.cli.compare import refresh
     from suite.cli.output import print_json
     from suite.errors import UserError
+    from suite.escape import plain
     from suite.power import needed
-    from suite.tables import plain
 
     parse_format(format, ("table", "json"))
     if not run:

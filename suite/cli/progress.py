@@ -15,10 +15,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from suite.cli.output import clean, duration
+from suite.cli.output import clean
 from suite.job import Assignment, Report
 from suite.launch import Result
 from suite.plan import Plan
+from suite.sheet import duration
 
 _PLAIN_EVERY_SECONDS = 15.0
 

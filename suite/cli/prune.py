@@ -60,10 +60,10 @@ def prune(
     from suite import settings
     from suite.catalog import Catalog
     from suite.cli.output import console, table
+    from suite.escape import plain
     from suite.launch import update_store
     from suite.prune import remove, survey
     from suite.showing import find_run
-    from suite.tables import plain
 
     if all_ and not weights and (checkpoints or superseded):
         raise UserError("--all is for weights; add --weights to the kinds you name")

@@ -107,10 +107,10 @@ def rescore(
     from suite import settings
     from suite.catalog import Catalog
     from suite.errors import UserError
+    from suite.escape import plain
     from suite.ranking import canonical_key
     from suite.rescore import rescore as scores_of
     from suite.rescore import shifting_task
-    from suite.tables import plain
 
     parse_format(format, FORMATS)
     asked = _asked(prior, dirichlet, ratio, draws, seed, independent)

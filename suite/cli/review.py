@@ -67,7 +67,7 @@ def review(
 
 def _print(found: Review, brought: list[str], format: str, accept: bool) -> None:
     from suite.cli.output import console, print_json, table
-    from suite.tables import clipped, plain
+    from suite.escape import clipped, plain
 
     if format == "json":
         print_json({**found.as_dict(), "imported": brought})

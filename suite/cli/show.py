@@ -23,7 +23,8 @@ def show(
     """
     from suite import settings
     from suite.catalog import Catalog
-    from suite.cli.output import clean, console, duration, params, print_json, table
+    from suite.cli.output import clean, console, params, print_json, table
+    from suite.sheet import duration
     from suite.showing import run_facts
 
     parse_format(format, ("table", "json"))

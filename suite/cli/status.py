@@ -163,7 +163,8 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    from suite.cli.output import clean, duration, table
+    from suite.cli.output import clean, table
+    from suite.sheet import duration
     from suite.survey import STATES
 
     parts: list[Any] = []

@@ -102,7 +102,7 @@ def _json(one: Verdict) -> dict[str, Any]:
 
 def _print(verdicts: list[Verdict]) -> None:
     from suite.cli.output import console, table
-    from suite.tables import clipped, plain
+    from suite.escape import clipped, plain
 
     out = console()
     rows = []

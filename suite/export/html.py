@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from suite import __version__, tables
+from suite.escape import clipped, plain
 from suite.export import charts, files, long_form, wide
 from suite.jsonio import short_hash
 from suite.record import Attempt, read_regular
@@ -118,7 +119,7 @@ def _fill(content: Export, folder: Path) -> None:
             min_replicates=MIN_REPLICATES,
             files=[{"path": name, "what": what} for name, what in listed],
             overview=overview,
-            key=tables.plain(content.key),
+            key=plain(content.key),
             boards=sections,
             methods=methods,
             has_references=bool(references),
@@ -205,7 +206,7 @@ def _board(
         state = tables.state(row)
         cells.append({"text": state, "value": None, "kind": "state", "link": ""})
         if flagged:
-            flags = tables.clipped(tables.plain(" ".join(row["flags"])))
+            flags = clipped(plain(" ".join(row["flags"])))
             cells.append({"text": flags, "value": None, "kind": "flags", "link": ""})
         for _, cost, scale, form in costs:
             value = row["cost"][cost]
@@ -231,7 +232,7 @@ def _column(
 ) -> dict[str, Any]:
     """A column's heading; `first` is the direction of the first click, `order` the present one."""
     # a long heading may be broken before its subset and after an underscore
-    parts = re.split(r"(?=\[)|(?<=_)", tables.clipped(title))
+    parts = re.split(r"(?=\[)|(?<=_)", clipped(title))
     return {"parts": parts, "numeric": numeric, "first": first, "sorted": order}
 
 
@@ -277,11 +278,11 @@ def _line(
     if protocol is None:
         note = "not a protocol of this task any more"
     elif content.task.evaluation_hash(protocol) != first["evaluation_hash"]:
-        note = f"evaluation {tables.plain(first['evaluation_hash'])}, not today's"
+        note = f"evaluation {plain(first['evaluation_hash'])}, not today's"
     return {
         "href": href,
-        "protocol": tables.clipped(tables.plain(first["protocol"])) or "(no name)",
-        "dataset": tables.clipped(tables.plain(first["dataset"] or "")),
+        "protocol": clipped(plain(first["protocol"])) or "(no name)",
+        "dataset": clipped(plain(first["dataset"] or "")),
         "note": note,
         "rows": len(block),
         "ranked": sum(row["rank"] is not None for row in block),
@@ -318,13 +319,11 @@ def _charts(
         metric = tables.metric_of(content.task, next(iter(keys.values())))
         percent = metric.unit == "fraction"
         series = [
-            charts.Series(
-                tables.plain(name), [row["metrics"].get(key) for row, _ in plotted], ranked
-            )
+            charts.Series(plain(name), [row["metrics"].get(key) for row, _ in plotted], ranked)
             for name, key in keys.items()
         ]
         unit = "percent" if percent else metric.unit or metric.name
-        svg = charts.dots(title, labels, series, 100.0 if percent else 1.0, tables.plain(unit))
+        svg = charts.dots(title, labels, series, 100.0 if percent else 1.0, plain(unit))
         if svg:
             legend = [line.name for line in series] if len(series) > 1 else []
             yield {
@@ -336,11 +335,11 @@ def _charts(
                 "left_out": left_out,
             }
 
-    key = tables.plain(content.key)
+    key = plain(content.key)
     yield from draw(f"{key}: mean and 95 % interval; hollow: unranked", {key: content.key})
     if groups:
         name = next(iter(groups.values())).partition("[")[0]
-        yield from draw(f"{tables.plain(name)} by group", groups)
+        yield from draw(f"{plain(name)} by group", groups)
 
 
 def _provenance(
@@ -390,10 +389,7 @@ def _provenance(
 
 
 def _part(title: str, note: str, facts: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    shown = [
-        (tables.clipped(tables.plain(name)), tables.clipped(tables.plain(value), 2000))
-        for name, value in facts
-    ]
+    shown = [(clipped(plain(name)), clipped(plain(value), 2000)) for name, value in facts]
     return {"title": title, "note": note, "facts": shown}
 
 
@@ -437,12 +433,12 @@ def _methods(content: Export) -> list[dict[str, Any]]:
     made = []
     for name in shown:
         card = content.cards[name]
-        paper = ", ".join(tables.plain(part) for part in (card.paper, card.venue) if part)
+        paper = ", ".join(plain(part) for part in (card.paper, card.venue) if part)
         made.append(
             {
                 "id": f"method-{name}",
                 "name": name,
-                "summary": tables.plain(card.names[name].summary),
+                "summary": plain(card.names[name].summary),
                 "paper": paper,
                 "arxiv": card.arxiv if ARXIV.fullmatch(card.arxiv) else "",
                 "bibtex": _lines(card.bibtex),
@@ -459,4 +455,4 @@ def _references(methods: Sequence[Mapping[str, Any]]) -> str:
 
 def _lines(text: str) -> str:
     """Several lines, each without control characters."""
-    return "\n".join(tables.plain(line).rstrip() for line in text.strip().splitlines())
+    return "\n".join(plain(line).rstrip() for line in text.strip().splitlines())

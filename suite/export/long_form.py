@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from suite.escape import csv_text
 from suite.store import connect, statements
-from suite.tables import csv_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
