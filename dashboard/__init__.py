@@ -1,0 +1,14 @@
+"""The leaderboard people look at: Streamlit pages over the store's read-only snapshot.
+
+    serve.py       starts the server: `python -m suite dashboard`
+    app.py         Streamlit's entry: navigation, freshness, errors
+    source.py      what pages read, kept for as long as the snapshot is the same
+    keeper.py      brings the store up to date while somebody looks
+    controls.py    widgets whose values are in the URL
+    tables.py      a table with its CSV, Markdown and LaTeX buttons; empty states
+    board.py       a board as HTML, with intervals as small charts
+    charts.py      how charts look
+    views/         one file a page
+
+No statistic is computed here: pages show what `suite` computes.
+"""

@@ -5,7 +5,7 @@ may come from a stranger or have been copied by hand.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -300,12 +300,19 @@ def _facts(
         failure.message if failure else None,
         failure.step if failure else None,
         sorted(set(record.flags)) if record else [],
+        _imbalance(record.class_counts) if record else None,
         *live,
         record.finished if record else None,
         status.restarts if status else None,
         status.host if status else None,
         *(_cost(cost) if cost else (None,) * 9),
     )
+
+
+def _imbalance(counts: Sequence[int]) -> float | None:
+    """Of the classes that have samples; None without any. A count may be a stranger's."""
+    known = [count for count in counts if 0 < count < 1 << 63]
+    return max(known) / min(known) if known else None
 
 
 _cost = attrgetter(

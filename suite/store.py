@@ -33,7 +33,7 @@ from suite.task import Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STORE_SCHEMA = 2
+STORE_SCHEMA = 3
 """Version of the tables. A store of another version is rebuilt from the files."""
 
 LOOK_FILE = "store.look.json"

@@ -13,6 +13,7 @@ from suite.cli import (
     claims,
     compare,
     config,
+    dashboard,
     data,
     doctor,
     evaluate,
@@ -57,6 +58,7 @@ app.command()(leaderboard.leaderboard)
 app.command()(compare.compare)
 app.command()(power.power)
 app.command()(export.export)
+app.command()(dashboard.dashboard)
 app.command()(show.show)
 app.command()(claims.claims)
 app.command()(tasks.tasks)

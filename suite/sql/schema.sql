@@ -27,6 +27,8 @@ CREATE TABLE facts (
     failure_message VARCHAR,
     failure_step BIGINT,
     flags VARCHAR[] NOT NULL,
+    -- largest over smallest training count of a class
+    imbalance DOUBLE,
     step BIGINT,
     total BIGINT,
     heartbeat DOUBLE,

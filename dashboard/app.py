@@ -1,0 +1,46 @@
+"""Streamlit's entry, run at every interaction: navigation, freshness, errors."""
+
+import time
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import say, source
+from dashboard.keeper import keeper
+from dashboard.views import common, navigation
+from suite import __version__
+from suite.escape import plain
+
+LOOK_SECONDS = 5
+"""How often a session looks whether there is a newer snapshot."""
+
+
+@st.fragment(run_every=LOOK_SECONDS)
+def freshness() -> None:
+    """Since when the snapshot is there; the page is shown anew when another one is."""
+    keeper().look()
+    stamp = source.stamp()
+    shown = st.session_state.setdefault("shown", stamp)
+    if stamp != shown:
+        st.session_state["shown"] = stamp
+        st.rerun()
+    made = time.strftime("%H:%M:%S", time.localtime(stamp[1] / 1e9)) if stamp else "none yet"
+    say.note(f"results as of {made}, followed live")
+    if keeper().problem:
+        say.warning(f"not brought up to date: {keeper().problem}")
+
+
+def main() -> None:
+    st.set_page_config(
+        page_title="longtail-suite", page_icon=":material/leaderboard:", layout="wide"
+    )
+    st.html(Path(__file__).with_name("style.css"))
+    page = navigation()
+    with st.sidebar:
+        st.caption(f"longtail-suite {__version__}", help=plain(source.root()))
+        freshness()
+    st.title(page.title)
+    common.run(page.run)
+
+
+main()

@@ -1,0 +1,138 @@
+"""What pages read: the command line's root and plug-ins, the catalog, and the store's snapshot.
+
+What a page reads of the store is kept until another snapshot is swapped in, and is shared by all sessions:
+it must not be changed.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import streamlit as st
+
+from suite import leaderboard
+from suite.catalog import Catalog
+from suite.coverage import Coverage, FailedRun
+from suite.coverage import coverage as read_coverage
+from suite.coverage import failures as read_failures
+from suite.coverage import refused as read_refused
+from suite.store import connect, store_path
+from suite.task import Task
+
+Row = dict[str, Any]
+Stamp = tuple[int, int]
+
+# a wrapper that keeps what it returns, as it is, for each combination of arguments: the first of them is
+# always a snapshot's stamp
+kept = st.cache_resource(show_spinner=False, max_entries=64)
+
+
+@cache
+def _given() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--plugin", type=Path, action="append", default=[])
+    return parser.parse_args(sys.argv[1:])
+
+
+def root() -> Path:
+    """The results folder."""
+    path: Path = _given().root
+    return path
+
+
+def plugins() -> list[Path]:
+    """Files with methods of the user's own."""
+    paths: list[Path] = _given().plugin
+    return paths
+
+
+@st.cache_resource(show_spinner=False)
+def catalog() -> Catalog:
+    """Tasks and methods, as they were when the server started."""
+    return Catalog.load(plugins())
+
+
+def stamp() -> Stamp | None:
+    """Which snapshot the store is now; None where there is none."""
+    try:
+        found = os.stat(store_path(root()))
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def current() -> Stamp:
+    """The snapshot that pages read. Raises UserError where there is none, see `suite.store.connect`."""
+    found = stamp()
+    if found is None:
+        connect(root()).close()  # it says what to type
+    return found or (0, 0)
+
+
+@contextmanager
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The store, read-only. Raises UserError: none yet, damaged, of another version."""
+    opened = connect(root())
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def task(name: str) -> Task:
+    return catalog().task(name)
+
+
+def coverage(name: str) -> list[Coverage]:
+    """The task's protocols with runs."""
+    return _coverage(current(), name)
+
+
+@kept
+def _coverage(stamp: Stamp, name: str) -> list[Coverage]:
+    with connection() as store:
+        return read_coverage(store, task(name))
+
+
+def failures() -> list[FailedRun]:
+    return _failures(current())
+
+
+@kept
+def _failures(stamp: Stamp) -> list[FailedRun]:
+    with connection() as store:
+        return read_failures(store)
+
+
+def refused() -> list[tuple[str, str]]:
+    """(path, reason) of the files that the store refused."""
+    return _refused(current())
+
+
+@kept
+def _refused(stamp: Stamp) -> list[tuple[str, str]]:
+    with connection() as store:
+        return read_refused(store)
+
+
+def board(name: str, protocol: str, by: str) -> list[Row]:
+    """Rows of a task under the protocol of that name, see `suite.leaderboard.board`."""
+    return _board(current(), name, protocol, by)
+
+
+@kept
+def _board(stamp: Stamp, name: str, protocol: str, by: str) -> list[Row]:
+    of = task(name)
+    known = next((one for one in of.protocols if one.name == protocol), None)
+    planned: Sequence[leaderboard.Planned] = ()
+    if known is not None:
+        planned = leaderboard.rows_to_come(catalog(), of, known)
+    # which code is today's, the store says: it is brought up to date by a process that reads it anew
+    return leaderboard.board(root(), of, protocol=protocol, by=by, today={}, planned=planned)

@@ -1,0 +1,32 @@
+"""The pages: a file each with a TITLE, an ICON and a function `page`."""
+
+from types import ModuleType
+from typing import Any
+
+import streamlit as st
+
+from dashboard.views import common, leaderboard, overview
+
+VIEWS: dict[str, dict[str, ModuleType]] = {
+    "Boards": {
+        "overview": overview,
+        "leaderboard": leaderboard,
+    },
+}
+"""Section -> name in the URL -> page. The first is where an address without a name leads."""
+
+
+def navigation() -> Any:
+    """The page that the address names, for Streamlit to run; links can be made from now on."""
+    made = {
+        section: {
+            url: st.Page(
+                view.page, title=view.TITLE, url_path=url, icon=view.ICON, default=view is overview
+            )
+            for url, view in views.items()
+        }
+        for section, views in VIEWS.items()
+    }
+    for pages in made.values():
+        common.PAGES.update(pages)
+    return st.navigation({section: list(pages.values()) for section, pages in made.items()})
