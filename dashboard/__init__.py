@@ -4,6 +4,7 @@
     app.py         Streamlit's entry: navigation, freshness, errors
     source.py      what pages read, kept for as long as the snapshot is the same
     keeper.py      brings the store up to date while somebody looks
+    watch.py       where runs stand now: one survey for all sessions
     controls.py    widgets whose values are in the URL
     tables.py      a table with its CSV, Markdown and LaTeX buttons; empty states
     board.py       a board as HTML, with intervals as small charts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import say, source
+from dashboard import controls, say, source
 from dashboard.keeper import keeper
 from dashboard.views import common, navigation
 from suite import __version__
@@ -24,10 +24,18 @@ def freshness() -> None:
     if stamp != shown:
         st.session_state["shown"] = stamp
         st.rerun()
-    made = time.strftime("%H:%M:%S", time.localtime(stamp[1] / 1e9)) if stamp else "none yet"
-    say.note(f"results as of {made}, followed live")
+    say.note(
+        f"results as of {_moment(stamp[1] / 1e9)}, followed live" if stamp else "no results yet"
+    )
     if keeper().problem:
         say.warning(f"not brought up to date: {keeper().problem}")
+
+
+def _moment(seconds: float) -> str:
+    """The time of day; the date too, if it is another day's."""
+    then = time.localtime(seconds)
+    today = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", then)
 
 
 def main() -> None:
@@ -40,7 +48,11 @@ def main() -> None:
         st.caption(f"longtail-suite {__version__}", help=plain(source.root()))
         freshness()
     st.title(page.title)
+    controls.forget()
     common.run(page.run)
+    with st.sidebar:
+        st.caption("Link to this view")
+        st.code(controls.link(), language=None)
 
 
 main()

@@ -5,15 +5,15 @@ The texts are those of `suite.tables.Grid`, which every other format shows too.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import escape
 
 from dashboard.charts import GROUP_COLOURS
 from dashboard.tables import run_link
 from suite import tables
-from suite.escape import clipped, plain
-from suite.task import Task
+from suite.escape import MAX_TEXT, clipped, plain
 
 FLAGS = {
     "data-variant": "trained on a copy of the data that differs from the protocol's manifest",
@@ -23,6 +23,15 @@ FLAGS = {
     "transductive": "adapts to the unlabelled test inputs",
 }
 """What the fairness flags mean, one line each."""
+
+STATES = {
+    "stale": "made by other code than today's: not ranked",
+    "running": "a replicate is being trained",
+    "partial": "some replicates are missing, were interrupted or have no evaluation",
+    "failed": "no replicate is finished, and some failed",
+    "planned": "nothing is there yet",
+}
+"""What the state of a row means, one line each."""
 
 MOST_RUNS = 5
 """Runs of a row that are linked."""
@@ -40,68 +49,61 @@ class Scale(NamedTuple):
         return 50.0 if span <= 0 else 100 * min(1.0, max(0.0, (value - self.low) / span))
 
 
-def html(rows: Sequence[Mapping[str, Any]], made: tables.Grid, task: Task) -> str:
-    """The block's table; `made` is the grid of these rows."""
+def html(rows: Sequence[Mapping[str, Any]], made: tables.Grid) -> str:
+    """The block's table; `made` is the grid of these rows. Every text in it is escaped."""
     scales = {at: _scale(rows, key) for at, key in enumerate(made.keys) if key is not None}
-    head = Markup("").join(_heading(made, at) for at in range(len(made.head)))
-    body = Markup("").join(_line(row, made, number, scales) for number, row in enumerate(rows))
-    caption = clipped(made.caption[0])
-    return str(
-        Markup('<div class="board-frame"><table class="board"><caption>{}</caption>').format(
-            caption
-        )
-        + Markup("<thead><tr>{}<th>runs</th></tr></thead><tbody>{}</tbody></table></div>").format(
-            head, body
-        )
+    head = "".join(_heading(made, at) for at in range(len(made.head)))
+    body = "".join(_line(row, made, number, scales) for number, row in enumerate(rows))
+    return (
+        f'<div class="board-frame"><table class="board"><caption>{_safe(made.caption[0])}</caption>'
+        f"<thead><tr>{head}<th>runs</th></tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _heading(made: tables.Grid, at: int) -> Markup:
-    title = clipped(made.head[at])
-    name, bracket, subset = title.partition("[")
-    text = escape(name) + (Markup("<br>") + escape(bracket + subset) if bracket else Markup(""))
-    kind = "text" if title in ("method", "flags") else "number"
-    ranking = Markup(' aria-sort="other"') if at == made.ranking else Markup("")
-    return Markup('<th scope="col" class="{}"{}>{}</th>').format(kind, ranking, text)
+@lru_cache(10_000)
+def _safe(text: str, width: int = MAX_TEXT) -> str:
+    # cells of a board hold few different texts
+    return str(escape(clipped(plain(text), width)))
+
+
+def _heading(made: tables.Grid, at: int) -> str:
+    name, bracket, subset = clipped(made.head[at]).partition("[")
+    text = _safe(name) + (f"<br>{_safe(bracket + subset)}" if bracket else "")
+    kind = "text" if made.head[at] in ("method", "flags") else "number"
+    ranking = ' aria-sort="other"' if at == made.ranking else ""
+    return f'<th scope="col" class="{kind}"{ranking}>{text}</th>'
 
 
 def _line(
     row: Mapping[str, Any], made: tables.Grid, number: int, scales: Mapping[int, Scale | None]
-) -> Markup:
+) -> str:
     cells = []
     for at, text in enumerate(made.body[number]):
         title, key = made.head[at], made.keys[at]
-        if title == "method":
-            cells.append(_method(row, made, number))
-        elif title == "flags":
-            cells.append(_flags(row["flags"]))
-        elif title == "rank" and at == 0:
-            cells.append(
-                Markup('<td class="number">{}</td>').format(
-                    text or Markup('<i title="{}">–</i>').format(_unranked(row))
-                )
-            )
-        elif key is None:
-            cells.append(Markup('<td class="number">{}</td>').format(clipped(text)))
-        else:
+        if at == 0:
+            rank = _safe(text) or f'<i title="{_safe(_unranked(row))}">–</i>'
+            cells.append(f'<td class="number">{rank}</td>')
+        elif at == 1:
+            cells.append(_method(row, made.names[number]))
+        elif key is not None:
             best = " best" if made.best[number] and at == made.ranking else ""
             bar = _bar(row["metrics"].get(key), scales[at], _group(key))
-            cells.append(Markup('<td class="number{}">{}{}</td>').format(best, text, bar))
+            cells.append(f'<td class="number{best}">{_safe(text)}{bar}</td>')
+        elif title == "flags":
+            cells.append(_flags(row["flags"]))
+        else:
+            cells.append(f'<td class="number">{_safe(text)}</td>')
     cells.append(_runs(row["runs"]))
-    kind = Markup(' class="unranked"') if row["rank"] is None else Markup("")
-    return Markup("<tr{}>{}</tr>").format(kind, Markup("").join(cells))
+    kind = ' class="unranked"' if row["rank"] is None else ""
+    return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
-def _method(row: Mapping[str, Any], made: tables.Grid, number: int) -> Markup:
+def _method(row: Mapping[str, Any], name: str) -> str:
     state = ""
     if row["state"] != "done":
-        words = tables.state(row)
-        state = Markup(' <span class="state {}" title="{}">{}</span>').format(
-            row["state"], _explained(row), clipped(words)
-        )
-    return Markup('<th scope="row" class="text">{}{}</th>').format(
-        clipped(made.names[number]), state
-    )
+        title, words = _safe(_explained(row)), _safe(tables.state(row))
+        state = f' <span class="state {_safe(row["state"])}" title="{title}">{words}</span>'
+    return f'<th scope="row" class="text">{_safe(name)}{state}</th>'
 
 
 def _unranked(row: Mapping[str, Any]) -> str:
@@ -112,35 +114,24 @@ def _unranked(row: Mapping[str, Any]) -> str:
 
 def _explained(row: Mapping[str, Any]) -> str:
     """A state in a few words."""
-    meanings = {
-        "stale": "made by other code than today's: not ranked",
-        "running": "a replicate is being trained",
-        "partial": "some replicates are missing, were interrupted or have no evaluation",
-        "failed": "no replicate is finished, and some failed",
-        "planned": "nothing is there yet",
-    }
-    return meanings.get(row["state"], "")
+    return STATES.get(row["state"], "")
 
 
-def _flags(flags: Sequence[str]) -> Markup:
+def _flags(flags: Sequence[str]) -> str:
     parts = [
-        Markup('<span class="flag" title="{}">{}</span>').format(
-            FLAGS.get(flag, ""), clipped(plain(flag), 40)
-        )
+        f'<span class="flag" title="{_safe(FLAGS.get(flag, ""))}">{_safe(flag, 40)}</span>'
         for flag in flags
     ]
-    return Markup('<td class="text">{}</td>').format(Markup(" ").join(parts))
+    return f'<td class="text">{" ".join(parts)}</td>'
 
 
-def _runs(runs: Sequence[str]) -> Markup:
+def _runs(runs: Sequence[str]) -> str:
     links = [
-        Markup('<a href="{}" target="_self" title="run {}">{}</a>').format(
-            run_link(run), run, number
-        )
+        f'<a href="{_safe(run_link(run))}" target="_self" title="run {_safe(run)}">{number}</a>'
         for number, run in enumerate(runs[:MOST_RUNS], 1)
     ]
     more = f" +{len(runs) - MOST_RUNS}" if len(runs) > MOST_RUNS else ""
-    return Markup('<td class="text">{}{}</td>').format(Markup(" ").join(links), more)
+    return f'<td class="text">{" ".join(links)}{more}</td>'
 
 
 def _scale(rows: Sequence[Mapping[str, Any]], key: str) -> Scale | None:
@@ -152,19 +143,18 @@ def _scale(rows: Sequence[Mapping[str, Any]], key: str) -> Scale | None:
     return Scale(min(ends), max(ends)) if ends else None
 
 
-def _bar(cell: Mapping[str, float | None] | None, scale: Scale | None, group: str) -> Markup:
+def _bar(cell: Mapping[str, float | None] | None, scale: Scale | None, group: str) -> str:
     """The interval as a line and the mean as a point, on the column's own scale."""
     if cell is None or cell["mean"] is None or scale is None:
-        return Markup("")
-    line = Markup("")
+        return ""
+    line = ""
     if cell["low"] is not None and cell["high"] is not None:
         left, right = scale.place(cell["low"]), scale.place(cell["high"])
-        line = Markup('<i style="left:{:.1f}%;width:{:.1f}%"></i>').format(left, right - left)
-    colour = GROUP_COLOURS.get(group, "")
-    style = Markup(' style="color:{}"').format(colour) if colour else Markup("")
-    return Markup(
-        '<div class="interval" aria-hidden="true"{}>{}<b style="left:{:.1f}%"></b></div>'
-    ).format(style, line, scale.place(cell["mean"]))
+        line = f'<i style="left:{left:.1f}%;width:{right - left:.1f}%"></i>'
+    colour = GROUP_COLOURS.get(group)
+    style = f' style="color:{colour}"' if colour else ""
+    mean = scale.place(cell["mean"])
+    return f'<div class="interval" aria-hidden="true"{style}>{line}<b style="left:{mean:.1f}%"></b></div>'
 
 
 def _group(key: str) -> str:

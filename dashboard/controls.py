@@ -1,10 +1,12 @@
 """Widgets whose values are in the URL, so that a link opens the same view.
 
-A widget's key is the name of its parameter; pages that ask the same use the same key, so that a choice stays
+A widget's key is the name of its parameter, and its options stand in the URL as they are; pages that ask the same use the same key, so that a choice stays
 when the page changes. What a URL asks for and is not there is named in one line, and left out.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -14,6 +16,7 @@ from suite.escape import clipped, plain
 from suite.task import Task
 
 ALL = "all"
+ASKED, OWN = "asked", "own"
 
 
 def pick(
@@ -22,7 +25,6 @@ def pick(
     key: str,
     *,
     default: str | None = None,
-    format: Callable[[str], str] = plain,
     help: str | None = None,
 ) -> str:
     """One of the options, which are not empty."""
@@ -33,11 +35,10 @@ def pick(
         options,
         index=index,
         key=key,
-        format_func=_short(format),
         help=help,
         bind="query-params",
     )
-    return options[index] if chosen is None else chosen
+    return _noted(key, options[index] if chosen is None else chosen)
 
 
 def pick_many(
@@ -47,21 +48,20 @@ def pick_many(
     *,
     default: Sequence[str] = (),
     most: int | None = None,
-    format: Callable[[str], str] = plain,
     help: str | None = None,
 ) -> list[str]:
     """Some of the options, at most `most`."""
     _check(label, key, options)
-    return st.multiselect(
+    chosen = st.multiselect(
         label,
         options,
         default=[one for one in default if one in options],
         key=key,
         max_selections=most,
-        format_func=_short(format),
         help=help,
         bind="query-params",
     )
+    return _noted(key, chosen)
 
 
 def slide(
@@ -77,22 +77,58 @@ def slide(
 ) -> float:
     """A number between `low` and `high`."""
     _check_number(label, key, low, high)
-    return st.slider(
+    chosen = st.slider(
         label, low, high, default, step, format, key=key, help=help, bind="query-params"
     )
+    return _noted(key, chosen)
+
+
+def slide_among(
+    label: str, options: Sequence[str], key: str, *, default: str, help: str | None = None
+) -> str:
+    """One of the options, which have an order."""
+    _check(label, key, options)
+    return st.select_slider(label, options, value=default, key=key, help=help, bind="query-params")
 
 
 def switch(label: str, key: str, *, default: bool = False, help: str | None = None) -> bool:
     """On or off."""
     _check(label, key, ("true", "false"))
-    return st.toggle(label, default, key=key, help=help, bind="query-params")
+    chosen = st.toggle(label, default, key=key, help=help, bind="query-params")
+    return _noted(key, chosen)
 
 
 def text(label: str, key: str, *, placeholder: str = "", help: str | None = None) -> str:
     """A text, "" for none."""
-    return st.text_input(
-        label, key=key, placeholder=placeholder, help=help, bind="query-params"
-    ).strip()
+    chosen = st.text_input(label, key=key, placeholder=placeholder, help=help, bind="query-params")
+    return _noted(key, chosen.strip())
+
+
+T = TypeVar("T", str, bool, float, list[str])
+
+
+def _noted(key: str, value: T) -> T:
+    st.session_state.setdefault(ASKED, {})[key] = value
+    own = st.session_state.setdefault(OWN, {}).setdefault(key, set())
+    own.update(map(str, value) if isinstance(value, list) else [str(value)])
+    return value
+
+
+def forget() -> None:
+    """Begin a page: what was chosen on another one is no part of its link."""
+    st.session_state[ASKED] = {}
+
+
+def link() -> str:
+    """The address of the view that is shown, with everything that was chosen or taken by default.
+
+    Streamlit's own address leaves out what is the default, and which protocol is may change with new runs.
+    """
+    chosen: dict[str, Any] = st.session_state.get(ASKED, {})
+    values = {key: value for key, value in chosen.items() if value not in ("", [])}
+    spelled = {k: str(v).lower() if isinstance(v, bool) else v for k, v in values.items()}
+    address = (st.context.url or "").partition("?")[0]
+    return f"{address}?{urlencode(spelled, doseq=True)}" if spelled else address
 
 
 def pick_task(names: Collection[str] | None = None) -> Task:
@@ -112,29 +148,32 @@ def _with_runs(names: Sequence[str]) -> str | None:
     return next((name for name in names if source.coverage(name)), None)
 
 
-def _short(format: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda option: clipped(format(option))
-
-
 def _check(label: str, key: str, options: Sequence[str]) -> None:
     """Say which of the URL's values for `key` are no option; the widget ignores them."""
     # `st.query_params` has them until the widget has looked
-    for asked in st.query_params.get_all(key):
+    for asked in _from_outside(key):
         if asked and asked not in options:
-            say.warning(_line(f"{key}={asked} in the URL: no such {label.lower()}", asked, options))
+            short = len(asked) < 200
+            near = did_you_mean(asked, options) if short else ""
+            say.warning(f"{_asked(key, asked)}: no such {label.lower()}{near}")
 
 
 def _check_number(label: str, key: str, low: float, high: float) -> None:
-    for asked in st.query_params.get_all(key):
+    for asked in _from_outside(key):
         try:
             fits = low <= float(asked) <= high
         except ValueError:
             fits = False
         if not fits:
             words = f"{label.lower()} is a number between {low:g} and {high:g}"
-            say.warning(_line(f"{key}={asked} in the URL: {words}", "", ()))
+            say.warning(f"{_asked(key, asked)}: {words}")
 
 
-def _line(problem: str, asked: str, options: Sequence[str]) -> str:
-    near = did_you_mean(asked, options) if asked and len(asked) < 200 else ""
-    return clipped(plain(problem), 160) + near
+def _from_outside(key: str) -> list[str]:
+    """What the URL asks for, but for what was chosen in this session: that of another page or task."""
+    own = st.session_state.get(OWN, {}).get(key, ())
+    return [asked for asked in st.query_params.get_all(key) if asked not in own]
+
+
+def _asked(key: str, value: str) -> str:
+    return f"{key}={clipped(plain(value), 60)} in the URL"

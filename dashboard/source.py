@@ -61,8 +61,13 @@ def catalog() -> Catalog:
 
 def stamp() -> Stamp | None:
     """Which snapshot the store is now; None where there is none."""
+    return stamp_of(root())
+
+
+def stamp_of(folder: Path) -> Stamp | None:
+    """The same for the results folder given."""
     try:
-        found = os.stat(store_path(root()))
+        found = os.stat(store_path(folder))
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns

@@ -1,7 +1,7 @@
 """A table with its CSV, Markdown and LaTeX buttons."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pandas as pd
@@ -24,19 +24,22 @@ _FORMATS = {
 }
 
 
-def show(sheet: Sheet, key: str, *, height: int | None = None) -> None:
+def show(
+    sheet: Sheet, key: str, *, height: int | None = None, bars: Collection[int] = ()
+) -> None:
     """The table, sortable and searchable, its notes and its buttons.
 
     Args:
         key: name of the table on its page, and of the files.
         height: pixels, at most; default as high as it needs up to ten rows.
+        bars: columns of kind `percent` whose values are shown as bars too.
     """
     if sheet.title:
         st.markdown(f"**{say.words(sheet.title)}**")
     st.dataframe(
         _frame(sheet),
         hide_index=True,
-        column_config=_config(sheet),
+        column_config=_config(sheet, bars),
         height=height or "auto",
         key=f"{key}-table",
         alt=plain(sheet.title),
@@ -83,10 +86,16 @@ def _frame(sheet: Sheet) -> pd.DataFrame:
     # titles may be equal, or anything: columns go by number
     return pd.DataFrame(
         {
-            str(place): [_cell(value, column.kind) for value in sheet.column(place)]
+            str(place): _values(sheet.column(place), column.kind)
             for place, column in enumerate(sheet.columns)
         }
     )
+
+
+def _values(column: list[Value], kind: str) -> Any:
+    if kind == "time":
+        return pd.to_datetime(pd.Series(column, dtype="float64"), unit="s", errors="coerce")
+    return [_cell(value, kind) for value in column]
 
 
 def _cell(value: Value, kind: str) -> Any:
@@ -96,16 +105,18 @@ def _cell(value: Value, kind: str) -> Any:
         return run_link(str(value))
     if isinstance(value, str):
         return clipped(plain(value), MOST_TEXT)
-    if kind == "time":
-        return pd.to_datetime(value, unit="s", errors="coerce")
     return 100 * value if kind in ("percent", "points") else value
 
 
-def _config(sheet: Sheet) -> dict[str, Any]:
+def _config(sheet: Sheet, bars: Collection[int]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for place, column in enumerate(sheet.columns):
         title, about = clipped(plain(column.title)), column.help or None
-        if column.kind == "run":
+        if place in bars:
+            made[str(place)] = st.column_config.ProgressColumn(
+                title, help=about, format="%.0f %%", min_value=0, max_value=100
+            )
+        elif column.kind == "run":
             made[str(place)] = st.column_config.LinkColumn(
                 title, help=about, display_text=r"run=([0-9a-f]*)"
             )

@@ -5,12 +5,15 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.views import common, leaderboard, overview
+from dashboard.views import common, jobs, leaderboard, overview
 
 VIEWS: dict[str, dict[str, ModuleType]] = {
     "Boards": {
         "overview": overview,
         "leaderboard": leaderboard,
+    },
+    "Runs": {
+        "jobs": jobs,
     },
 }
 """Section -> name in the URL -> page. The first is where an address without a name leads."""

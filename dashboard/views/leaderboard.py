@@ -64,7 +64,10 @@ def page() -> None:
         protocol = common.pick_protocol(task, chosen)
     by, rows = _rows(task, protocol)
     planned = [row["method"] for row in rows if row["state"] == "planned"]
+    there = len(rows) - len(planned)
     rows = _filtered(rows)
+    if len(rows) < there:
+        say.note(f"{len(rows)} of {there} rows are shown: see the filters")
     blocks = list(boards.blocks(rows))
     if not blocks:
         say.nothing("no row is left by these filters")
@@ -110,21 +113,24 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
     with st.expander("Filters and order"):
         first, second, third = st.columns(3)
         with first:
-            name = controls.text("Method contains", "method", placeholder="such as sam")
+            name = controls.text("Method contains", "contains", placeholder="such as sam")
             states = sorted({row["state"] for row in rows})
             state = controls.pick_many(
                 "State", states, "state", help="None chosen: all but what is only planned."
             )
         with second:
             flags = sorted({flag for row in rows for flag in row["flags"]})
-            without = controls.pick_many(
-                "Leave out rows with the flag", flags, "without", format=_flag
+            meanings = "; ".join(
+                f"{flag}: {board.FLAGS[flag]}" for flag in flags if flag in board.FLAGS
             )
-            only = controls.pick_many("Only rows with the flag", flags, "with", format=_flag)
+            without = controls.pick_many(
+                "Leave out rows with the flag", flags, "without", help=meanings or None
+            )
+            only = controls.pick_many("Only rows with the flag", flags, "with")
         with third:
-            cost = controls.pick("Cost", [ANY, *COSTS], "cost", format=_cost_name)
+            cost = controls.pick("Cost", [ANY, *COSTS], "cost")
             most = _most(rows, cost)
-            order = controls.pick("Order by", [SCORE, *COSTS], "order", format=_cost_name)
+            order = controls.pick("Order by", [SCORE, *COSTS], "order")
         st.caption("Filters change what is shown; ranks are over the whole board.")
     left = [
         row
@@ -149,15 +155,6 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
         return block, value is None, value or 0.0, place[id(row)]
 
     return sorted(left, key=key)
-
-
-def _flag(flag: str) -> str:
-    meaning = board.FLAGS.get(flag)
-    return f"{flag}: {meaning}" if meaning else flag
-
-
-def _cost_name(key: str) -> str:
-    return COSTS[key][0] if key in COSTS else key
 
 
 def _most(rows: Sequence[Row], cost: str) -> float | None:
@@ -192,7 +189,7 @@ def _block(block: Sequence[boards.Row], task: Task, by: str, key: str) -> None:
         start = (int(number) - 1) * MOST_ROWS
     shown = block[start : start + MOST_ROWS]
     made = boards.grid(shown, task, by)
-    st.html(board.html(shown, made, task))
+    st.html(board.html(shown, made))
     for line in (*made.caption[1:], *boards.legend(made)):
         say.note(line)
     tables.downloads(
