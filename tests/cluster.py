@@ -8,15 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suite import survey
 from suite.catalog import Catalog
 from suite.dispatch import slurm
 from suite.record import attempts
-from suite.survey import survey
 
 SCRIPT = Path(__file__).parent / "slurm" / "cluster.sh"
 RUN = ("run", "--task", "fake")
@@ -123,11 +124,16 @@ def until(holds: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
     return found
 
 
+installed = cache(Catalog.load)
+accepting = cache(survey._accepting)
+
+
 class Lab:
     """One results root on the cluster, and the command line on it."""
 
     def __init__(self, cluster: Cluster, folder: Path, extra: Mapping[str, str]) -> None:
         self.cluster, self.folder = cluster, folder
+        slurm.cluster.cache_clear()
         self.root = folder / "results"
         sites = folder / "sites.toml"
         sites.write_text(SITE)
@@ -167,8 +173,9 @@ class Lab:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("PATH", "SLURM_CONF"):
                 patch.setenv(name, self.environment[name])
-            slurm.cluster.cache_clear()
-            states, _ = survey(self.root, Catalog.load())
+            # tests look five times a second; what is cached does not change while they do
+            patch.setattr(survey, "_accepting", accepting)
+            states, _ = survey.survey(self.root, installed())
         return {state.spec.run_id: state.as_dict() for state in states}
 
     def states(self) -> list[str]:

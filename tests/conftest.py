@@ -1,5 +1,8 @@
 """Fixtures: the fake task on the path, and `python -m suite` as a user starts it."""
 
+import compileall
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -10,11 +13,22 @@ from typing import Any
 import pytest
 from cluster import Cluster, Lab, board, started
 
+from suite import cli, settings
+from suite.dispatch import slurm
+
 FAKE = Path(__file__).parent / "fake"
 ROOT = Path(__file__).parent.parent
 
 # two tests at a time on two cores: more threads than cores slow each other twentyfold
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure() -> None:
+    """Compile once what hundreds of processes import, a quarter of a short one's time: where
+    PYTHONDONTWRITEBYTECODE is set, none of them keeps what it has compiled."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        for folder in ("suite", "tasks", "baselines", "dashboard", "tests/fake"):
+            compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +63,41 @@ def suite(tmp_path: Path) -> Suite:
         )
 
     return call
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """As `suite`, in this process, which has imported everything: for what starts no worker, where a
+    process of its own shows nothing more. Every verb has tests that give it one."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        out, errors = io.StringIO(), io.StringIO()
+        code: Any = 0
+        for kept in (settings.config, slurm.cluster):
+            kept.cache_clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["suite", *arguments])
+            # of what `predict` sets, nothing stays
+            patch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+                try:
+                    cli.main()
+                except SystemExit as end:
+                    code = end.code or 0
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def plain_dumps() -> Iterator[None]:
+    """Printing a config prettily takes mmengine's own `Runner` longer than trainings of tests."""
+    from mmengine.config import Config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Config, "pretty_text", property(str))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +135,15 @@ def undisturbed(suite: Suite, _boards: dict[tuple[str, ...], Any]) -> Callable[.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest start first: the tests on SLURM, and those of the main job."""
-    long = ("test_slurm.py", "test_slurm_faults.py", "test_longtail_seg.py", "test_longtail_cls.py")
-    items.sort(key=lambda item: item.path.name not in long)
+    """Files that take longest start first, so that none is left when the other test processes are
+    through: those that wait for SLURM, then the main jobs and the browser's."""
+    long = (
+        "test_slurm_faults", "test_slurm", "test_longtail_seg", "test_longtail_cls", "test_cli",
+        "test_dispatch", "test_dashboard",
+    )  # fmt: skip
+
+    def place(item: pytest.Item) -> int:
+        name = "test_dashboard" if item.path.stem.startswith("test_dashboard") else item.path.stem
+        return long.index(name) if name in long else len(long)
+
+    items.sort(key=place)

@@ -516,7 +516,7 @@ def test_a_fraction_is_shown_in_percent_with_the_printed_digits(tmp_path):
 # -- the command, and our own files
 
 
-def test_the_command(suite, tmp_path, fake):
+def test_the_command(suite, inside, tmp_path, fake):
     claim = {**ENTRY, "method": "steady", "task": "fake", "metric": "score", "protocol": "quick"}
     folder = write(tmp_path / "claims", claim)
     call = ("claims", "--claims", str(folder))
@@ -524,10 +524,10 @@ def test_the_command(suite, tmp_path, fake):
     assert done.returncode == 0, done.stderr
     assert "41.5" in done.stdout and "1 claim: 1 not run" in done.stdout
     assert suite("run", "--task", "fake", "--method", "steady", "--seeds", "0-2").returncode == 0
-    (row,) = json.loads(suite(*call, "--format", "json").stdout)
+    (row,) = json.loads(inside(*call, "--format", "json").stdout)
     assert row["status"] in ("confirmed", "within noise", "above", "below") and row["n"] == 3
     assert row["difference"] == pytest.approx(row["ours"] - 0.415)
-    empty = suite(*call, "--status", "not run")
+    empty = inside(*call, "--status", "not run")
     assert empty.returncode == 0 and "0 claims" in empty.stdout
     for wrong, message in (
         (("--method", "stedy"), "did you mean steady?"),
@@ -537,7 +537,7 @@ def test_the_command(suite, tmp_path, fake):
         (("--format", "yaml"), "use one of"),
         (("--claims", "nowhere"), "no such folder"),
     ):
-        done = suite(*call, *wrong)
+        done = inside(*call, *wrong)
         assert done.returncode == 2 and message in done.stderr, (wrong, done.stderr)
         assert done.stderr.count("\n") == 1
 

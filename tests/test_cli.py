@@ -50,12 +50,12 @@ def test_three_seeds_are_ranked(suite):
         assert cell["low"] < cell["mean"] < cell["high"]
 
 
-@pytest.mark.parametrize("format", ["csv", "markdown", "latex"])
-def test_exports(suite, format):
+def test_exports(suite, inside):
     assert suite(*RUN, "--method", "calm").returncode == 0
-    printed = suite("leaderboard", "--task", "fake", "--format", format)
-    assert printed.returncode == 0
-    assert "calm" in printed.stdout
+    for format in ("csv", "markdown", "latex"):
+        printed = inside("leaderboard", "--task", "fake", "--format", format)
+        assert printed.returncode == 0
+        assert "calm" in printed.stdout
 
 
 @pytest.mark.parametrize(
@@ -100,19 +100,24 @@ def test_exports(suite, format):
         ),
     ],
 )
-def test_wrong_input_is_one_clear_line(suite, arguments, parts):
-    refused(suite(*arguments), *parts)
+def test_wrong_input_is_one_clear_line(inside, arguments, parts):
+    refused(inside(*arguments), *parts)
 
 
-def test_a_wrong_option_says_so(suite):
-    result = suite(*RUN, "--methods", "steady")
+def test_nothing_else_is_on_stderr_of_a_process_of_its_own(suite):
+    refused(suite(*RUN, "--method", "stedy"), "unknown method 'stedy'; did you mean steady?")
+    refused(suite("run", "--task", "longtail-seg", "--protocol", "camvid"), "needs a data root")
+
+
+def test_a_wrong_option_says_so(inside):
+    result = inside(*RUN, "--methods", "steady")
     assert result.returncode == 2
     assert "--methods" in result.stderr
 
 
-def test_a_results_root_that_is_a_file(suite, tmp_path):
+def test_a_results_root_that_is_a_file(inside, tmp_path):
     (tmp_path / "file").write_text("")
-    refused(suite(*RUN, "--root", "file"), "is a file, not a folder")
+    refused(inside(*RUN, "--root", "file"), "is a file, not a folder")
 
 
 def test_an_unknown_key_in_the_config_file(suite, tmp_path, monkeypatch):
@@ -168,18 +173,18 @@ def test_plugin_is_ranked_and_goes_stale_when_edited(suite, tmp_path):
         (PLUGIN.replace("9.0", "open('x')"), ["CARD is not a valid literal card"]),
     ],
 )
-def test_bad_plugins(suite, tmp_path, content, parts):
+def test_bad_plugins(inside, tmp_path, content, parts):
     (tmp_path / "mine.py").write_text(content)
-    refused(suite(*RUN, "--plugin", "mine.py"), *parts)
+    refused(inside(*RUN, "--plugin", "mine.py"), *parts)
 
 
-def test_plan_starts_and_writes_nothing(suite, tmp_path):
+def test_plan_starts_and_writes_nothing(suite, inside, tmp_path):
     planned = suite("plan", "--task", "fake", "--seeds", "0,1", "--format", "json")
     plan = json.loads(planned.stdout)
     assert plan["counts"] == {"new": 6}
     assert plan["estimated_seconds"] == pytest.approx(6 / plan["workers"])
     assert not (tmp_path / "results").exists()
-    shown = suite("plan", "--task", "longtail-seg", "--protocol", "camvid:half")
+    shown = inside("plan", "--task", "longtail-seg", "--protocol", "camvid:half")
     assert shown.returncode == 0
     assert "data: " in shown.stdout  # missing data is reported, not an error
 
@@ -266,19 +271,19 @@ def test_two_commands_on_one_root(suite, tmp_path):
     assert len(list(tmp_path.glob("results/runs/*/*/record.json"))) == 3
 
 
-def test_ingest_rebuild_gives_the_same_board(suite, tmp_path):
+def test_ingest_rebuild_gives_the_same_board(suite, inside, tmp_path):
     assert suite(*RUN).returncode == 0
     before = suite("leaderboard", "--task", "fake", "--format", "json").stdout
     assert suite("ingest", "--rebuild").returncode == 0
-    assert suite("leaderboard", "--task", "fake", "--format", "json").stdout == before
+    assert inside("leaderboard", "--task", "fake", "--format", "json").stdout == before
     for file in (tmp_path / "results").glob("store*"):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    assert suite("leaderboard", "--task", "fake", "--format", "json").stdout == before
+    assert inside("leaderboard", "--task", "fake", "--format", "json").stdout == before
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "leaderboard", "show", "tasks", "baselines"])
-def test_help_has_examples(suite, verb):
-    printed = suite(verb, "--help").stdout
+def test_help_has_examples(inside, verb):
+    printed = inside(verb, "--help").stdout
     assert "Examples" in printed
     assert f"python -m suite {verb}" in printed
 
@@ -313,9 +318,9 @@ def test_the_command_to_go_on_leaves_out_fresh(monkeypatch):
     assert _own_command() == "python -m suite run --task fake --fresh"
 
 
-def test_status_cancel_retry_and_logs_of_runs_here(suite, tmp_path):
-    assert "no runs yet" in suite("status").stdout
-    planned = json.loads(suite("status", "--task", "fake", "--format", "json").stdout)
+def test_status_cancel_retry_and_logs_of_runs_here(suite, inside, tmp_path):
+    assert "no runs yet" in inside("status").stdout
+    planned = json.loads(inside("status", "--task", "fake", "--format", "json").stdout)
     assert [run["state"] for run in planned["runs"]] == ["planned"] * 3
     slow = ("--set", "steady.sleep=0.2", "--workers", "3")
     broken = ("--set", "calm.what=oom", "--set", "calm.at=2")
@@ -325,14 +330,16 @@ def test_status_cancel_retry_and_logs_of_runs_here(suite, tmp_path):
     )
 
     def states():
-        found = json.loads(suite("status", "--format", "json").stdout)["runs"]
+        found = json.loads(inside("status", "--format", "json").stdout)["runs"]
         return {run["method"]: run for run in found}
 
     deadline = time.monotonic() + 60
     while states().get("steady", {}).get("state") != "running":
         assert time.monotonic() < deadline
+        time.sleep(0.1)
     while states()["calm"]["state"] != "failed" or states()["brisk"]["state"] != "done":
         assert time.monotonic() < deadline
+        time.sleep(0.1)
     steady = states()["steady"]
     assert steady["total"] == 60
     shown = suite("status").stdout
@@ -344,8 +351,8 @@ def test_status_cancel_retry_and_logs_of_runs_here(suite, tmp_path):
     assert "1 run(s) were cancelled or stopped meanwhile" in errors
     assert states()["steady"]["state"] == "cancelled"
     assert "out of memory" in suite("logs", states()["calm"]["run"]).stdout
-    assert "nothing to try again" in suite("retry", "--kind", "nan").stdout
-    assert "calm" in suite("retry", "--dry-run").stdout
+    assert "nothing to try again" in inside("retry", "--kind", "nan").stdout
+    assert "calm" in inside("retry", "--dry-run").stdout
     again = suite("retry", steady["run"])
     assert again.returncode == 0
     assert states()["steady"]["state"] == "done"
@@ -368,8 +375,8 @@ def test_cancel_all_reaches_runs_that_wait_behind_others_here(suite, tmp_path):
     assert suite(*RUN, *slow, "--workers", "3").returncode == 0  # a later command goes on
 
 
-def test_sites_are_listed(suite, tmp_path, monkeypatch):
-    assert "no sites yet" in suite("sites").stdout
+def test_sites_are_listed(suite, inside, tmp_path, monkeypatch):
+    assert "no sites yet" in inside("sites").stdout
     path = tmp_path / "mine.toml"
     path.write_text('[lab]\npartition = "gpu"\n')
     monkeypatch.setenv("LONGTAIL_SITES", str(path))
@@ -379,7 +386,7 @@ def test_sites_are_listed(suite, tmp_path, monkeypatch):
     assert "#SBATCH --partition=gpu" in printed.stdout
     assert not (tmp_path / "results").exists()
     path.write_text('[lab]\npartion = "gpu"\n')
-    refused(suite("sites"), "mine.toml: [lab]: unknown key 'partion'; did you mean partition")
+    refused(inside("sites"), "mine.toml: [lab]: unknown key 'partion'; did you mean partition")
 
 
 def test_without_slurm_it_says_how_to_run_here(suite, monkeypatch, tmp_path):

@@ -337,7 +337,9 @@ def test_no_slurm_is_no_fault(place, tmp_path, monkeypatch):
 
 
 # -- the verb
-def test_the_verb_prints_lines_or_json_and_its_exit_code_is_the_verdict(suite, fake, tmp_path):
+def test_the_verb_prints_lines_or_json_and_its_exit_code_is_the_verdict(
+    suite, inside, fake, tmp_path
+):
     root = tmp_path / "res [red]ults"
     Records(root).run("ce", mIoU=0.5)
     done = suite("doctor", env={**os.environ, "LONGTAIL_ROOT": str(root)})
@@ -351,4 +353,4 @@ def test_the_verb_prints_lines_or_json_and_its_exit_code_is_the_verdict(suite, f
     assert {tuple(entry) for entry in found} == {("check", "state", "text", "todo")}
     (store,) = (entry for entry in found if entry["check"] == "store")
     assert store["state"] == "problem" and "ingest --rebuild --root" in store["todo"]
-    assert suite("doctor", "--format", "csv").returncode == 2
+    assert inside("doctor", "--format", "csv").returncode == 2

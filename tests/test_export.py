@@ -531,11 +531,11 @@ def test_an_empty_board_is_a_page_too(tmp_path):
 
 
 # -- command line
-def test_the_command(suite, fake, tmp_path):
+def test_the_command(suite, inside, fake, tmp_path):
     done = suite("run", "--task", "fake", "--seeds", "0")
     assert done.returncode == 0, done.stderr
     for path, more in (("t.tex", ()), ("t.parquet", ("--long",))):
-        done = suite("export", "--task", "fake", "-o", path, *more)
+        done = inside("export", "--task", "fake", "-o", path, *more)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / path).stat().st_size > 100
     done = suite("export", "--task", "fake", "--format", "html", "-o", "site")
@@ -548,7 +548,7 @@ def test_the_command(suite, fake, tmp_path):
         (("-o", "site", "--format", "html"), "no export wrote (mine)"),
         (("-o", "x.csv", "--protocol", "nothing"), "no such protocol"),
     ):
-        done = suite("export", "--task", "fake", *arguments)
+        done = inside("export", "--task", "fake", *arguments)
         assert done.returncode == 2
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1

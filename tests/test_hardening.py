@@ -203,25 +203,25 @@ def test_damaged_predictions_are_a_record_error(tmp_path):
         (("--root", "~nosuchuser/x"), "~nosuchuser/x"),
     ],
 )
-def test_odd_input_is_one_line(suite, arguments, part):
-    result = suite("run", "--task", "fake", "--method", "steady", *arguments)
+def test_odd_input_is_one_line(inside, arguments, part):
+    result = inside("run", "--task", "fake", "--method", "steady", *arguments)
     assert result.returncode == 2
     assert result.stderr.startswith("Error: ")
     assert part in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_plugin_that_exits_on_import(suite, tmp_path):
+def test_plugin_that_exits_on_import(inside, tmp_path):
     (tmp_path / "mine.py").write_text(
         "import sys\nCARD = {\n    'title': 't',\n    'tasks': [],\n"
         "    'names': {'x': {'summary': ''}},\n}\nsys.exit(0)\n"
     )
-    result = suite("run", "--task", "fake", "--plugin", "mine.py")
+    result = inside("run", "--task", "fake", "--plugin", "mine.py")
     assert result.returncode == 2
     assert "raises on import: SystemExit" in result.stderr
 
 
-def test_escapes_from_records_reach_no_terminal(suite, tmp_path):
+def test_escapes_from_records_reach_no_terminal(suite, inside, tmp_path):
     run = (
         "run",
         "--task",
@@ -241,7 +241,7 @@ def test_escapes_from_records_reach_no_terminal(suite, tmp_path):
     )
     path.write_text(json.dumps(status))
     for command in (run, ("leaderboard", "--task", "fake"), ("show", path.parts[-3])):
-        result = suite(*command)
+        result = inside(*command)
         assert "pwned" in result.stdout + result.stderr
         assert "\x1b" not in result.stdout + result.stderr
 

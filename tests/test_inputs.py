@@ -385,7 +385,7 @@ def test_rows_of_runs_with_inputs_pool_over_seeds(catalog, tmp_path):
     assert row["cost"]["wall_seconds"] == pytest.approx(total)
 
 
-def test_plans_tell_of_inputs_on_the_terminal(catalog, suite, plugins, tmp_path):
+def test_plans_tell_of_inputs_on_the_terminal(catalog, suite, inside, plugins, tmp_path):
     flags = [word for path in plugins for word in ("--plugin", str(path))]
     shown = suite("plan", "--task", "fake", "--method", "second", *flags)
     assert shown.returncode == 0
@@ -393,6 +393,6 @@ def test_plans_tell_of_inputs_on_the_terminal(catalog, suite, plugins, tmp_path)
     done = suite("run", "--task", "fake", "--method", "second", "--seeds", "0,1", *flags)
     assert done.returncode == 0, done.stderr
     assert "4 to do" in done.stderr
-    pruned = suite("prune", "--all", "--dry-run")
+    pruned = inside("prune", "--all", "--dry-run")
     assert pruned.returncode == 0
     assert pruned.stdout.count("goes") == 2

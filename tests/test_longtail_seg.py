@@ -15,6 +15,9 @@ import pytest
 from conftest import ROOT
 from test_camvid import DATA, real
 
+from suite.catalog import Catalog
+from suite.engine.run import predict
+from suite.predict import prediction_job
 from suite.record import Status, attempts, read
 
 SMOKE = ("run", "--task", "longtail-seg", "--protocol", "smoke")
@@ -76,9 +79,9 @@ def test_running_a_finished_suite_does_nothing(smoke, suite):
     assert {path: path.stat().st_mtime_ns for path in root.glob("runs/*/*/*")} == before
 
 
-def test_a_run_keeps_its_provenance_and_samples(smoke, suite):
+def test_a_run_keeps_its_provenance_and_samples(smoke, inside):
     (run,) = by_method(smoke[1])["aucseg"]["runs"]
-    shown = suite("show", run[:8], "--root", str(smoke[0]), "--format", "json")
+    shown = inside("show", run[:8], "--root", str(smoke[0]), "--format", "json")
     facts = json.loads(shown.stdout)
     record = facts["record"]
     assert record["environment"]["packages"]["torch"]
@@ -92,7 +95,7 @@ def test_a_run_keeps_its_provenance_and_samples(smoke, suite):
     assert [f for f in facts["files"] if f.endswith(".png")] == [
         f"samples/{i}.png" for i in range(3)
     ]
-    assert suite("show", run, "--root", str(smoke[0])).returncode == 0
+    assert inside("show", run, "--root", str(smoke[0])).returncode == 0
 
 
 def test_stored_confusion_gives_the_published_score(smoke):
@@ -116,13 +119,13 @@ def test_evaluate_again_gives_the_same_rows(smoke, suite):
     assert json.loads(path.read_bytes())["metrics"] == before
 
 
-def test_predict_adds_a_set_and_its_scores(smoke, suite):
+def test_predict_adds_a_set_and_its_scores(smoke, suite, inside):
     (run,) = by_method(smoke[1])["la"]["runs"]
     root = str(smoke[0])
-    before = suite("show", run, "--root", root, "--format", "json")
+    before = inside("show", run, "--root", root, "--format", "json")
     done = suite("predict", run, "--set", "train", "--root", root)
     assert done.returncode == 0, done.stderr
-    after = suite("show", run, "--root", root, "--format", "json")
+    after = inside("show", run, "--root", root, "--format", "json")
 
     def rows(shown):
         metrics = json.loads(shown.stdout)["evaluations"][0]["metrics"]
@@ -131,32 +134,24 @@ def test_predict_adds_a_set_and_its_scores(smoke, suite):
     new = {key for key in rows(after) if key not in rows(before)}
     assert ("mIoU", "group=tail,split=train", None) in new
     assert {key: rows(after)[key] for key in rows(before)} == rows(before)
-    unknown = suite("predict", run, "--set", "trian", "--root", root)
+    unknown = inside("predict", run, "--set", "trian", "--root", root)
     assert unknown.returncode == 2
     assert "did you mean train" in unknown.stderr
 
 
-def test_kept_weights_predict_what_was_stored(smoke, suite, tmp_path):
+def test_kept_weights_predict_what_was_stored(smoke, inside):
     (run,) = by_method(smoke[1])["tmb"]["runs"]
     (attempt,) = attempts(smoke[0], run)
     stored = attempt.predictions()["test"]["confusion"]
-    script = (
-        "import sys, numpy as np; from pathlib import Path\n"
-        "from suite.catalog import Catalog; from suite.engine.run import predict\n"
-        "from suite.predict import prediction_job; from suite.record import Attempt\n"
-        "job = prediction_job(Attempt(Path(sys.argv[1]), sys.argv[2], 1), Catalog.load(), None)\n"
-        "np.save('again.npy', predict(job, 'test')['confusion'])"
-    )
-    command = [sys.executable, "-c", script, str(smoke[0]), run]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    assert np.array_equal(np.load(tmp_path / "again.npy"), stored)
-    refused = suite("predict", run, "--set", "test", "--root", str(smoke[0]))
+    job = prediction_job(attempt, Catalog.load(), None)
+    assert np.array_equal(predict(job, "test")["confusion"], stored)
+    refused = inside("predict", run, "--set", "test", "--root", str(smoke[0]))
     assert refused.returncode == 2
     assert "stored by every run itself" in refused.stderr
 
 
-def test_config_runs_under_mmengine_itself(tmp_path, suite):
-    made = suite(
+def test_config_runs_under_mmengine_itself(tmp_path, inside):
+    made = inside(
         "config", "--task", "longtail-seg", "--protocol", "smoke", "--method", "aucseg",
         "-o", "c.py",
     )  # fmt: skip
@@ -179,7 +174,11 @@ MINE = '''
 CARD = {
     "title": "Loud cross entropy",
     "tasks": ["longtail-seg"],
-    "names": {"loud": {"summary": "cross entropy times a factor"}},
+    "names": {
+        "loud": {"summary": "cross entropy times a factor"},
+        # beyond float32
+        "deafening": {"summary": "cross entropy times too much", "params": {"factor": 1e39}},
+    },
     "params": {"factor": {"default": 2.0, "low": 0.0, "help": "loss weight"}},
 }
 
@@ -190,22 +189,30 @@ def configure(cfg, facts, factor):
 '''
 
 
-def test_a_method_of_ones_own_is_one_file(tmp_path, suite):
-    (tmp_path / "mine.py").write_text(MINE)
-    done = suite(*SMOKE, "--method", "loud", "--method", "ce", "--plugin", "mine.py")
-    assert done.returncode == 0, done.stderr
-    rows = by_method(board(tmp_path, "--plugin", "mine.py"))
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """Methods of one's own beside another, run once by one worker: (folder, what the run printed)."""
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "mine.py").write_text(MINE)
+    chosen = [word for name in ("ce", "deafening", "loud") for word in ("--method", name)]
+    command = [sys.executable, "-m", "suite", *SMOKE, *chosen, "--plugin", "mine.py"]
+    return folder, subprocess.run(
+        [*command, "--workers", "1"], cwd=folder, capture_output=True, text=True, timeout=400
+    )
+
+
+def test_a_method_of_ones_own_is_one_file(mine):
+    rows = by_method(board(mine[0], "--plugin", "mine.py"))
     assert rows["loud"]["state"] == rows["ce"]["state"] == "done"
     assert rows["loud"]["params"] == {"factor": 2.0}
     # without the plug-in its row is still there
-    assert by_method(board(tmp_path))["loud"]["metrics"] == rows["loud"]["metrics"]
+    assert by_method(board(mine[0]))["loud"]["metrics"] == rows["loud"]["metrics"]
 
 
 def test_the_method_in_the_readme_works(tmp_path):
     import torch
     from mmseg.registry import MODELS
 
-    from suite.catalog import Catalog
     from suite.engine.run import resolve_config
     from suite.settings import find_data
 
@@ -221,16 +228,15 @@ def test_the_method_in_the_readme_works(tmp_path):
     assert torch.equal(loss(scores, label), expected)
 
 
-def test_a_diverging_run_is_a_row_with_its_step(tmp_path, suite):
-    bad = "loud.factor=1e39"  # beyond float32
-    (tmp_path / "mine.py").write_text(MINE)
-    done = suite(*SMOKE, "--method", "loud", "--method", "ce", "--plugin", "mine.py", "--set", bad)
-    assert done.returncode == 1
-    assert re.search(r"failed\(nan\).*not finite at iteration \d+", done.stderr)
-    rows = by_method(board(tmp_path))
-    assert rows["ce"]["state"] == "done"
-    assert rows["loud"]["state"] == "failed"
-    (failure,) = rows["loud"]["failures"]
+def test_a_diverging_run_is_a_row_with_its_step(mine):
+    folder, done = mine
+    assert done.returncode == 1, done.stderr
+    assert re.search(r"deafening.* failed\(nan\).*not finite at iteration \d+", done.stderr)
+    rows = by_method(board(folder))
+    # the worker goes on with the next
+    assert rows["ce"]["state"] == rows["loud"]["state"] == "done"
+    assert rows["deafening"]["state"] == "failed"
+    (failure,) = rows["deafening"]["failures"]
     assert failure["kind"] == "nan"
     assert failure["step"] >= 1
 
@@ -295,7 +301,7 @@ def _forget_one(root: Path) -> None:
 
 
 @real
-def test_a_damaged_label_is_a_failed_run_that_names_the_file(tmp_path, suite):
+def test_a_damaged_label_is_a_failed_run_that_names_the_file(tmp_path, suite, inside):
     """And once the file is mended, the same command goes on."""
     data = tmp_path / "data/camvid"
     for folder in (DATA / "camvid").iterdir():
@@ -311,7 +317,7 @@ def test_a_damaged_label_is_a_failed_run_that_names_the_file(tmp_path, suite):
     assert done.returncode == 1
     assert "failed(bad-data)" in done.stderr
     assert victim.name in done.stderr
-    planned = suite("plan", *run[1:], "--format", "json")
+    planned = inside("plan", *run[1:], "--format", "json")
     assert json.loads(planned.stdout)["counts"] == {"retry": 1}
     checked = suite("data", "check", "camvid", "--data-root", str(data.parent))
     assert checked.returncode == 2

@@ -186,7 +186,7 @@ def test_names_that_are_not_there(records):
         needed(records, b="ce")
 
 
-def test_run_trains_exactly_what_is_missing(fake, suite, tmp_path):
+def test_run_trains_exactly_what_is_missing(fake, suite, inside, tmp_path):
     call = ("--task", "fake", "--method", "steady", "--method", "brisk")
     assert suite("run", *call, "--seeds", "0,1").returncode == 0
     done = suite("power", "steady", "brisk", "--task", "fake", "--format", "json")
@@ -194,7 +194,7 @@ def test_run_trains_exactly_what_is_missing(fake, suite, tmp_path):
     found = json.loads(done.stdout)
     assert found["seeds"] == list(range(2, found["estimate"]["total"] or 2)) != []
     assert found["command"].endswith(f"--seeds {spelled(found['seeds'])}")
-    planned = suite("power", "steady", "brisk", "--task", "fake", "--run", "--dry-run")
+    planned = inside("power", "steady", "brisk", "--task", "fake", "--run", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert f"{2 * len(found['seeds'])} new" in planned.stdout
     run = suite("power", "steady", "brisk", "--task", "fake", "--run")
@@ -202,7 +202,7 @@ def test_run_trains_exactly_what_is_missing(fake, suite, tmp_path):
     assert len(list((tmp_path / "results" / "runs").iterdir())) == 2 * (2 + len(found["seeds"]))
 
 
-def test_options_of_run_without_it(fake, suite):
-    done = suite("power", "steady", "brisk", "--task", "fake", "--dry-run")
+def test_options_of_run_without_it(fake, inside):
+    done = inside("power", "steady", "brisk", "--task", "fake", "--dry-run")
     assert done.returncode == 2
     assert "--dry-run is for --run" in done.stderr

@@ -301,7 +301,7 @@ def test_a_kill_at_any_instant_leaves_attempts_whole_or_gone(tmp_path, monkeypat
 
 
 # -- the verb
-def test_the_verb_shows_removes_and_brings_the_store_up_to_date(suite, fake, tmp_path):
+def test_the_verb_shows_removes_and_brings_the_store_up_to_date(suite, inside, fake, tmp_path):
     root = tmp_path / "results"
     board = Records(root)
     for k in (1, 2):
@@ -335,16 +335,16 @@ def test_the_verb_shows_removes_and_brings_the_store_up_to_date(suite, fake, tmp
     assert not attempts(root, steady.name)[0].checkpoint_dir.exists()
     unheard = attempts(root, board.spec("unheard-of").run_id)
     assert [a.weights.exists() for a in unheard] == [False, True]
-    assert suite("plan", "--task", "fake", "--method", "steady").stdout.count("done") >= 1
+    assert inside("plan", "--task", "fake", "--method", "steady").stdout.count("done") >= 1
 
 
-def test_the_verb_refuses_flags_that_contradict_each_other(suite):
-    done = suite("prune", "--superseded", "--all")
+def test_the_verb_refuses_flags_that_contradict_each_other(inside):
+    done = inside("prune", "--superseded", "--all")
     assert done.returncode == 2
     assert "--all is for weights; add --weights" in done.stderr
 
 
-def test_the_verb_does_nothing_where_there_is_nothing(suite, tmp_path):
-    done = suite("prune")
+def test_the_verb_does_nothing_where_there_is_nothing(inside, tmp_path):
+    done = inside("prune")
     assert (done.returncode, done.stdout) == (0, "0.0 MiB freed\n")
     assert not (tmp_path / "results").exists()

@@ -459,11 +459,11 @@ def test_nothing_heavy_is_imported(root, catalog, prior):
     assert done.returncode == 0, done.stderr
 
 
-def test_predict_makes_a_stored_set_again_only_where_it_is_lost(suite, root, catalog, task):
+def test_predict_makes_a_stored_set_again_only_where_it_is_lost(suite, inside, root, catalog, task):
     run = finished(root, catalog, score=0.25)
     ask = ("predict", run.run_id, "--set", "test")
     run.weights.write_text("0.75")
-    refused(suite(*ask), "set 'test' is stored by every run itself and is not made again")
+    refused(inside(*ask), "set 'test' is stored by every run itself and is not made again")
     assert run.predictions()["test"]["score"][0] == 0.25
     path = run.path / "predictions.npz"
     path.write_bytes(b"PK")
@@ -473,9 +473,9 @@ def test_predict_makes_a_stored_set_again_only_where_it_is_lost(suite, root, cat
     assert run.predictions()["test"]["score"][0] == 0.75
     values = [row["value"] for row in json.loads(evaluate.read_bytes())["metrics"]]
     assert values == [0.75, 0.375]
-    refused(suite(*ask), "stored by every run itself")
+    refused(inside(*ask), "stored by every run itself")
     path.unlink()
     run.weights.unlink()
-    refused(suite(*ask), "no kept weights")
+    refused(inside(*ask), "no kept weights")
     assert not path.exists()
-    refused(suite("predict", run.run_id, "--set", "tset"), "no further prediction set 'tset'")
+    refused(inside("predict", run.run_id, "--set", "tset"), "no further prediction set 'tset'")

@@ -369,7 +369,7 @@ def test_killed_at_any_instant_an_import_leaves_nothing_half(stranger, tmp_path)
     assert (-signal.SIGKILL, 0) in outcomes and (0, 1) in outcomes
 
 
-def test_command_line(suite, stranger):
+def test_command_line(suite, inside, stranger):
     own, folder = str(stranger.root), str(stranger.folder)
     done = suite("review", folder, "--root", own)
     assert done.returncode == 0 and "add --accept" in done.stdout, done.stderr
@@ -378,13 +378,13 @@ def test_command_line(suite, stranger):
     done = suite("review", folder, "--root", own, "--accept", "--format", "json")
     found = json.loads(done.stdout)
     assert (done.returncode, found["imported"]) == (0, [f"{stranger.run.run_id}/1"])
-    board = suite("leaderboard", "--task", "longtail-cls", "--root", own)
+    board = inside("leaderboard", "--task", "longtail-cls", "--root", own)
     assert "external" in board.stdout
     edit(stranger.run.path / "record.json", lambda c: c.update(dataset="\x1b[2J[red]"))
-    done = suite("review", folder, "--root", own, "--accept")
+    done = inside("review", folder, "--root", own, "--accept")
     assert done.returncode == 1 and "nothing imported" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
-    done = suite("review", "nowhere", "--root", own)
+    done = inside("review", "nowhere", "--root", own)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
@@ -515,18 +515,18 @@ def test_merge_brings_failures_as_rows(tmp_path):
     assert states(merge(theirs, ours)) == [(1, "here", 1)]
 
 
-def test_merge_command_line(suite, tmp_path):
+def test_merge_command_line(suite, inside, tmp_path):
     ours, theirs = tmp_path / "a", tmp_path / "b"
     finished(theirs, 1)
-    done = suite("merge", str(theirs), "--root", str(ours), "--dry-run")
+    done = inside("merge", str(theirs), "--root", str(ours), "--dry-run")
     assert done.returncode == 0 and "1 attempt(s) would be brought" in done.stdout, done.stderr
     assert not ours.exists()
     done = suite("merge", str(theirs), "--root", str(ours))
     assert done.returncode == 0 and "1 attempt(s) brought, 0 here" in done.stdout
-    done = suite("merge", str(theirs), "--root", str(ours), "--format", "json")
+    done = inside("merge", str(theirs), "--root", str(ours), "--format", "json")
     assert [one["state"] for one in json.loads(done.stdout)] == ["here"]
     for wrong in ("nowhere", str(ours)):
-        done = suite("merge", wrong, "--root", str(ours))
+        done = inside("merge", wrong, "--root", str(ours))
         assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 

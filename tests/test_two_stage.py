@@ -6,7 +6,6 @@ from collections import Counter
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,6 +23,8 @@ from suite.worker import execute
 from tasks.longtail_cls import protocols
 from tasks.longtail_cls.recipes import _select_on_test, small_images
 from tasks.longtail_cls.sources import Source
+
+pytestmark = pytest.mark.usefixtures("plain_dumps")
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")
@@ -110,14 +111,6 @@ def logits(model):
     data = model.data_preprocessor({"inputs": IMAGES, "label": torch.zeros(5)})
     with torch.no_grad():
         return model(data["inputs"], data["label"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plain_dumps():
-    """Printing a config prettily takes mmengine longer than these trainings."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, "pretty_text", property(str))
-        yield
 
 
 @pytest.fixture(scope="module")

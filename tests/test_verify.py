@@ -157,7 +157,7 @@ def test_missing_predictions_and_an_unreadable_record(run):
     assert not verify(run, catalog()).holds
 
 
-def test_command_line(suite, tmp_path):
+def test_command_line(suite, inside, tmp_path):
     root = tmp_path / "results"
     run, other = finished(root, 3), finished(root, 4)
     done = suite("verify")
@@ -165,14 +165,14 @@ def test_command_line(suite, tmp_path):
     edit(evaluations(other)[0], lambda c: c["metrics"][0].update(value=0.123))
     done = suite("verify")
     assert done.returncode == 1 and "stored 0.123, recomputed" in done.stdout
-    assert suite("verify", run.run_id[:6]).returncode == 0
-    done = suite("verify", str(other.path), "--format", "json")
+    assert inside("verify", run.run_id[:6]).returncode == 0
+    done = inside("verify", str(other.path), "--format", "json")
     (found,) = json.loads(done.stdout)
     assert (done.returncode, found["holds"], found["run"]) == (1, False, other.run_id)
-    done = suite("verify", str(root / "runs" / run.run_id), "--root", "elsewhere")
+    done = inside("verify", str(root / "runs" / run.run_id), "--root", "elsewhere")
     assert done.returncode == 0
     for wrong in (["nothing"], ["--root", "elsewhere"], [str(tmp_path)]):
-        done = suite("verify", *wrong)
+        done = inside("verify", *wrong)
         assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
