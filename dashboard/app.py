@@ -11,6 +11,9 @@ from dashboard.views import common, navigation
 from suite import __version__
 from suite.escape import plain
 
+# a file of ours: Streamlit would fetch an icon by name from a font server
+ICON = (Path(__file__).with_name("icon.svg")).read_text(encoding="utf-8")
+
 LOOK_SECONDS = 5
 """How often a session looks whether there is a newer snapshot."""
 
@@ -39,9 +42,7 @@ def _moment(seconds: float) -> str:
 
 
 def main() -> None:
-    st.set_page_config(
-        page_title="longtail-suite", page_icon=":material/leaderboard:", layout="wide"
-    )
+    st.set_page_config(page_title="longtail-suite", page_icon=ICON, layout="wide")
     st.html(Path(__file__).with_name("style.css"))
     page = navigation()
     with st.sidebar:

@@ -88,7 +88,10 @@ def slide_among(
 ) -> str:
     """One of the options, which have an order."""
     _check(label, key, options)
-    return st.select_slider(label, options, value=default, key=key, help=help, bind="query-params")
+    chosen = st.select_slider(
+        label, options, value=default, key=key, help=help, bind="query-params"
+    )
+    return _noted(key, chosen)
 
 
 def switch(label: str, key: str, *, default: bool = False, help: str | None = None) -> bool:
@@ -129,6 +132,14 @@ def link() -> str:
     spelled = {k: str(v).lower() if isinstance(v, bool) else v for k, v in values.items()}
     address = (st.context.url or "").partition("?")[0]
     return f"{address}?{urlencode(spelled, doseq=True)}" if spelled else address
+
+
+def tabs(labels: Sequence[str], key: str) -> str:
+    """A row of tabs, the first open at first; the label of the open one, whose content is to follow."""
+    _check("Tab", key, labels)
+    made = st.tabs(labels, key=key, on_change="rerun", bind="query-params")
+    chosen = next((label for label, tab in zip(labels, made, strict=True) if tab.open), labels[0])
+    return _noted(key, chosen)
 
 
 def pick_task(names: Collection[str] | None = None) -> Task:

@@ -4,6 +4,8 @@ In a process of its own, which reads the methods' code anew each time: what a ru
 be older than what is on disk, and a long ingest would hold up the pages.
 """
 
+import atexit
+import contextlib
 import subprocess
 import sys
 import threading
@@ -41,6 +43,15 @@ class Keeper:
         self._next = 0.0
         self._seen: list[int] = []
         self.problem = ""
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End the look that is going on: the store stays as it is, see `suite.store`."""
+        process = self._running
+        if process is not None and process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
 
     def look(self) -> None:
         """Reap the look that has ended, and begin another if it is time for one. Returns at once."""
@@ -54,23 +65,33 @@ class Keeper:
                     return  # no runs: `ingest` would make the folder
                 if marks != self._seen or now - self._begun > UNASKED_SECONDS:
                     self._begun, self._seen = now, marks
-                    self._running = subprocess.Popen(
-                        self._command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.PIPE,
-                        text=True,
-                        errors="replace",
-                    )
+                    self._start()
+
+    def _start(self) -> None:
+        try:
+            self._running = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            self.problem = f"ingest cannot be started ({error.strerror})"
+            self._next = time.monotonic() + UNASKED_SECONDS
 
     def _reap(self, process: "subprocess.Popen[str]") -> None:
         if process.poll() is None:
             return
         _, told = process.communicate()
-        lines = told.strip().splitlines()
-        self.problem = (lines or ["ingest failed"])[-1] if process.returncode == 2 else ""
-        if process.returncode not in (0, 1, 2):
-            self.problem = f"ingest ended with code {process.returncode}: {' '.join(lines[-1:])}"
+        last = (told.strip().splitlines() or ["it said nothing"])[-1].removeprefix("Error: ")
+        if process.returncode == 2:
+            self.problem = last
+        elif process.returncode:
+            self.problem = f"ingest ended with code {process.returncode}: {last}"
+        else:
+            self.problem = ""
         self._running = None
         self._next = time.monotonic() + max(SECONDS, SHARE * (time.monotonic() - self._begun))
 

@@ -1,5 +1,6 @@
 """Start Streamlit on our pages, so that nothing but the browser's own requests is ever sent."""
 
+import errno
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from suite.errors import UserError
+from suite.escape import clipped
 
 APP = Path(__file__).with_name("app.py")
 
@@ -15,18 +17,19 @@ APP = Path(__file__).with_name("app.py")
 # light on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#4DA6D9", "#8A6D00", "#7F7F7F")
 
+LAST_PORT = 65535
+USUAL_PORTS = range(8501, 8550)
+
 
 def serve(root: Path, plugins: Sequence[Path], address: str, port: int) -> None:
     """Serve until Ctrl-C. Raises UserError: the port is taken or the address is not this machine's."""
-    check_free(address, port)
-    from streamlit import net_util
+    host = check_free(address, port)
+    _own_settings()
     from streamlit.web import cli
 
-    # Streamlit asks a server outside for this machine's public address when it is opened under a name
-    # that it does not know
-    net_util.get_external_ip = lambda: None
+    colours = json.dumps(PALETTE)
     options = {
-        "server.address": address,
+        "server.address": host,
         "server.port": port,
         "server.headless": "true",
         "server.fileWatcherType": "none",
@@ -38,7 +41,11 @@ def serve(root: Path, plugins: Sequence[Path], address: str, port: int) -> None:
         "logger.hideWelcomeMessage": "true",
         "logger.level": "warning",
         "runner.magicEnabled": "false",
-        "theme.chartCategoricalColors": json.dumps(PALETTE),
+        # of each alone: a theme for both would be light for those who like it dark
+        "theme.light.primaryColor": PALETTE[0],
+        "theme.dark.primaryColor": PALETTE[5],
+        "theme.light.chartCategoricalColors": colours,
+        "theme.dark.chartCategoricalColors": colours,
     }
     print(f"dashboard of {root}: {url(address, port)}  (Ctrl-C ends it)", flush=True)
     arguments = ["run", os.fspath(APP), *(f"--{key}={value}" for key, value in options.items())]
@@ -49,38 +56,67 @@ def serve(root: Path, plugins: Sequence[Path], address: str, port: int) -> None:
     cli.main()
 
 
+def _own_settings() -> None:
+    """No setting that somebody made for another app is ours: neither those of the home folder or of the
+    folder that this was typed in, nor those of the environment."""
+    for name in [name for name in os.environ if name.startswith("STREAMLIT_")]:
+        del os.environ[name]
+    from streamlit import config, net_util
+
+    config.get_config_files = lambda file_name: []
+    # Streamlit asks a server outside for this machine's public address when it is opened under a name
+    # that it does not know
+    net_util.get_external_ip = lambda: None
+
+
 def url(address: str, port: int) -> str:
     """Where a browser finds it."""
     name = socket.gethostname() if address in ("0.0.0.0", "::") else address
     return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
-def check_free(address: str, port: int) -> None:
-    """Raise UserError where nothing can listen, with a port that is free."""
+def check_free(address: str, port: int) -> str:
+    """The address in numbers. Raises UserError where nothing can listen, with a port that is free."""
+    if not 1 <= port <= LAST_PORT:
+        raise UserError(f"--port {port}: a port is between 1 and {LAST_PORT}")
     try:
-        _listen(address, port)
+        host = str(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError, ValueError) as error:
+        raise UserError(f"--address {clipped(address)}: {_words(error)}") from None
+    try:
+        _listen(host, port)
     except OSError as error:
-        words = (error.strerror or str(error)).lower()
-        free = next((p for p in range(port + 1, port + 50) if _is_free(address, p)), None)
-        if free is None:
-            raise UserError(f"--address {address}: cannot listen there ({words})") from None
-        raise UserError(f"--port {port}: {words}; type --port {free}") from None
-    except OverflowError:
-        raise UserError(f"--port {port}: a port is between 1 and 65535") from None
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise UserError(
+                f"--address {address}: {_words(error)}; without it, only this machine is served"
+            ) from None
+        near = range(port + 1, min(port + 50, LAST_PORT + 1))
+        free = next((other for other in (*near, *USUAL_PORTS) if _is_free(host, other)), None)
+        hint = f"; type --port {free}" if free else ""
+        raise UserError(f"--port {port}: {_words(error)}{hint}") from None
+    return host
 
 
-def _is_free(address: str, port: int) -> bool:
+def _words(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) else None
+    return (text or str(error)).lower()
+
+
+def _is_free(host: str, port: int) -> bool:
     try:
-        _listen(address, port)
-    except (OSError, OverflowError):
+        _listen(host, port)
+    except OSError:
         return False
     return True
 
 
-def _listen(address: str, port: int) -> None:
-    family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        # as the server does: a port that was served a moment ago is free
+def _listen(host: str, port: int) -> None:
+    """Listen for a moment, as the server will."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # a port that was served a moment ago is free
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(place)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.bind((host, port))
         probe.listen()

@@ -24,9 +24,7 @@ _FORMATS = {
 }
 
 
-def show(
-    sheet: Sheet, key: str, *, height: int | None = None, bars: Collection[int] = ()
-) -> None:
+def show(sheet: Sheet, key: str, *, height: int | None = None, bars: Collection[int] = ()) -> None:
     """The table, sortable and searchable, its notes and its buttons.
 
     Args:
@@ -42,6 +40,7 @@ def show(
         column_config=_config(sheet, bars),
         height=height or "auto",
         key=f"{key}-table",
+        placeholder="–",
         alt=plain(sheet.title),
     )
     for line in sheet.notes:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -20,6 +21,9 @@ from suite.inputs import digest_of
 from suite.plan import Item, look
 from suite.record import RUN_ID, Status, attempts, find_spec, finished_digest
 from suite.spec import RunSpec
+
+if TYPE_CHECKING:
+    import duckdb
 
 State = Literal["planned", "queued", "running", "stopped", "cancelled", "failed", "stale", "done"]
 STATES: dict[State, str] = {
@@ -55,6 +59,13 @@ class RunState:
     note: str = ""
 
     @property
+    def where(self) -> str:
+        """The job and node, or the machine, that has it; "" where nobody does."""
+        if self.place is not None:
+            return f"job {self.place.job}" + (f" on {self.place.node}" if self.place.node else "")
+        return f"on {self.status.host}" if self.status is not None and self.status.host else ""
+
+    @property
     def eta_seconds(self) -> float | None:
         """Seconds until the last iteration at the pace so far; None where that is not known."""
         status = self.status
@@ -86,18 +97,58 @@ class RunState:
         }
 
 
+@dataclass(frozen=True)
+class Settled:
+    """Runs of which the store knows that there is nothing to look at: their newest attempt is finished.
+
+    `state` holds the state of each, `done` or `stale`, by run id; `counts` how many there are by
+    (protocol hash, protocol, method, state).
+    """
+
+    state: Mapping[str, State] = field(default_factory=dict)
+    counts: Mapping[tuple[str, str, str, State], int] = field(default_factory=dict)
+
+
+def settled(connection: duckdb.DuckDBPyConnection, methods: Collection[str]) -> Settled:
+    """What the store knows to be settled. `methods`: names of those known today; of others, only what
+    the store counts as done is (whose code is today's, their runs must say themselves)."""
+    from suite.store import statements
+
+    rows = connection.execute(statements("settled"), {"methods": list(methods)}).fetchall()
+    return Settled(
+        {run_id: state for run_id, *_, state in rows}, Counter(tuple(rest) for _, *rest in rows)
+    )
+
+
 def survey(
-    root: Path, catalog: Catalog, wanted: Iterable[RunSpec] = (), *, settle: bool = True
+    root: Path,
+    catalog: Catalog,
+    wanted: Iterable[RunSpec] = (),
+    *,
+    settle: bool = True,
+    leave_out: Collection[str] = frozenset(),
+    now: Standing | None = None,
 ) -> tuple[list[RunState], Standing]:
     """Every run that has a folder, was submitted or is `wanted`, and where the jobs stand.
 
-    `settle`: write down what ended jobs have left.
+    Args:
+        settle: write down what ended jobs have left.
+        leave_out: ids of runs whose files need no look (`Settled.state`): they are not in the result,
+            unless a live job holds them. What is left costs a few files a run.
+        now: where the jobs stood a moment ago; default: the cluster is asked.
     """
-    now = standing(root, settle=settle) if jobs_folder(root).exists() else Standing()
+    if now is not None:
+        now = _moved_on(root, now)
+    else:
+        now = standing(root, settle=settle) if jobs_folder(root).exists() else Standing()
     specs = {spec.run_id: spec for spec in wanted}
     specs.update({run: hold.assignment.spec for run, hold in now.holds.items()})
+
+    def left_out(run_id: str) -> bool:
+        return run_id in leave_out and run_id not in now.places
+
     for run_id in _folders(root):
-        if run_id not in specs:
+        if run_id not in specs and not left_out(run_id):
             spec = find_spec(root, run_id)
             if spec is not None:
                 specs[run_id] = spec
@@ -110,8 +161,22 @@ def survey(
             return _own_digest(root, spec.run_id)
 
     return [
-        _state(root, spec, digest(spec), accepting, now) for _, spec in sorted(specs.items())
+        _state(root, spec, digest(spec), accepting, now)
+        for run_id, spec in sorted(specs.items())
+        if not left_out(run_id)
     ], now
+
+
+def _moved_on(root: Path, now: Standing) -> Standing:
+    """Without the places of runs that are finished since."""
+
+    def finished(run_id: str) -> bool:
+        hold = now.holds.get(run_id)
+        number = hold.assignment.attempt if hold else 0
+        return os.path.exists(f"{root}/runs/{run_id}/{number}/record.json")
+
+    places = {run: place for run, place in now.places.items() if not finished(run)}
+    return replace(now, places=places)
 
 
 def pick(states: Sequence[RunState], prefixes: Iterable[str]) -> list[RunState]:

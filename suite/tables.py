@@ -99,7 +99,7 @@ def grid(
         if any((row["method"], row["protocol"], column) in claims for row in rows)
     }
     flagged = any(row["flags"] for row in rows)
-    names = _names(rows)
+    names = row_names(rows)
     head, keys = ["rank", "method", "n"], [None, None, None]  # type: list[str], list[str | None]
     for column in shown:
         head.append(column)
@@ -376,7 +376,7 @@ def _cost(cost: Mapping[str, float | None], least: float | None = None) -> str:
     return text
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
+def row_names(rows: Sequence[Row]) -> list[str]:
     """Method names; with the parameters in which rows of one method differ."""
     groups: dict[str, list[Row]] = {}
     for row in rows:

@@ -104,6 +104,10 @@ class Task:
         infers: whether `evaluate` calls `trained.infer`; methods that bring one are refused elsewhere.
         units: (predictions, settings, trained) -> test units, for the metrics that can be weighted by unit.
             Pure. None: the task offers no bootstrap over test units.
+        confusion: (predictions, settings, trained) -> (C, C) int64, units of the set `test` by (true,
+            predicted) class, of the scores whose rows carry no subset. Pure. Raises RecordError as
+            `evaluate` does. None: the task has no classes to confuse.
+        counted: what training counts per class and confusions count: `images` or `pixels`.
     """
 
     name: str
@@ -120,6 +124,8 @@ class Task:
     reference: str = ""
     infers: bool = False
     units: Callable[[Predictions, Mapping[str, Any], Trained], Units] | None = None
+    confusion: Callable[[Predictions, Mapping[str, Any], Trained], np.ndarray] | None = None
+    counted: str = "images"
 
     def evaluation(self, protocol: Protocol) -> dict[str, Any]:
         """What the evaluation hash covers."""

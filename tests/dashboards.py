@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,13 @@ views.common.run({view}.page)
 
 
 def open_page(
-    root: Path, name: str, *, catalog: Any = None, timeout: float = 30, **query: str | list[str]
+    root: Path,
+    name: str,
+    *,
+    catalog: Any = None,
+    plugins: Sequence[Path] = (),
+    timeout: float = 30,
+    **query: str | list[str],
 ) -> AppTest:
     """The page of that name in the URL, run once with the URL's parameters.
 
@@ -49,7 +55,7 @@ def open_page(
 
     st.cache_resource.clear()
     source._given.cache_clear()
-    sys.argv = ["app.py", "--root", str(root)]
+    sys.argv = ["app.py", "--root", str(root), *(f"--plugin={path}" for path in plugins)]
     if catalog is not None:
         source.catalog = lambda: catalog
     found = next(pages[name] for pages in views.VIEWS.values() if name in pages)
@@ -145,7 +151,11 @@ class Visit:
 
     def __init__(self, browser: Any, url: str, **options: Any) -> None:
         self.url = url
-        self.context = browser.new_context(viewport={"width": 1400, "height": 1000}, **options)
+        # one context, so one cache of Streamlit's scripts, for all who ask for nothing special
+        wide = {"viewport": {"width": 1400, "height": 1000}, **options}
+        known = [] if options else browser.contexts
+        self.context = known[0] if known else browser.new_context(**wide)
+        self.own = bool(options)
         self.page = self.context.new_page()
         self.outside: list[str] = []
         self.errors: list[str] = []
@@ -181,7 +191,9 @@ class Visit:
         return Path(caught.value.path()).read_text(encoding="utf-8")
 
     def close(self) -> None:
-        self.context.close()
+        self.page.close()
+        if self.own:
+            self.context.close()
 
 
 os.environ.setdefault("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")

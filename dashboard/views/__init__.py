@@ -5,15 +5,34 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.views import common, jobs, leaderboard, overview
+from dashboard.views import (
+    agnostic,
+    claims,
+    classes,
+    common,
+    compare,
+    jobs,
+    leaderboard,
+    overview,
+    run,
+    tradeoff,
+)
 
 VIEWS: dict[str, dict[str, ModuleType]] = {
     "Boards": {
         "overview": overview,
         "leaderboard": leaderboard,
+        "compare": compare,
+        "trade-off": tradeoff,
+        "classes": classes,
+        "test-agnostic": agnostic,
     },
     "Runs": {
         "jobs": jobs,
+        "run": run,
+    },
+    "Literature": {
+        "claims": claims,
     },
 }
 """Section -> name in the URL -> page. The first is where an address without a name leads."""

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import controls, say, source
 from suite.coverage import Coverage
+from suite.dispatch.batch import jobs_folder
 from suite.errors import UserError
 from suite.task import Task
 
@@ -17,7 +18,7 @@ PAGES: dict[str, Any] = {}
 
 def run(page: Callable[[], None]) -> None:
     """The page, or in one line what is in its way."""
-    if source.stamp() is None:
+    if source.stamp() is None and not jobs_folder(source.root()).is_dir():
         say.nothing(
             f"No results below {source.root()} yet. This trains every method of a task on data that the "
             "suite makes itself, in minutes:",

@@ -164,6 +164,7 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
     from rich.text import Text
 
     from suite.cli.output import clean, table
+    from suite.jobs import kinds as failed_kinds
     from suite.sheet import duration
     from suite.survey import STATES
 
@@ -195,35 +196,25 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
         parts.append("")
         parts.append(table(("run", "method", "seed", *heads), rows, f"{name}{more}"))
 
-    def place(run: RunState) -> str:
-        if run.place is not None:
-            node = f" on {run.place.node}" if run.place.node else ""
-            return f"job {run.place.job}{node}"
-        return f"on {run.status.host}" if run.status else ""
-
     def running(run: RunState) -> Sequence[object]:
         status = run.status
         assert status is not None
         steps = f"{status.step} of {status.total}" if status.total else str(status.step)
         eta = run.eta_seconds
-        return steps, duration(eta) if eta is not None else "-", place(run)
+        return steps, duration(eta) if eta is not None else "-", run.where
 
     def failed(run: RunState) -> Sequence[object]:
         failure = run.status.failure if run.status else None
         return (failure.kind, failure.message) if failure else ("", "")
 
     listing("running", ("step", "left", "where"), running)
-    listing("queued", ("where", "why it waits"), lambda run: (place(run), run.note))
+    listing("queued", ("where", "why it waits"), lambda run: (run.where, run.note))
     listing("stopped", ("step",), lambda run: (run.status.step if run.status else 0,))
     listing("cancelled", ("",), lambda run: (run.note,))
     listing("failed", ("kind", "what happened"), failed)
     parts.append("")
     states = Counter(run.state for run in found)
-    kinds = Counter(
-        run.status.failure.kind
-        for run in found
-        if run.state == "failed" and run.status is not None and run.status.failure is not None
-    )
+    kinds = failed_kinds(found)
     for name, meaning in STATES.items():
         if not states[name]:
             continue

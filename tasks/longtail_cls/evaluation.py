@@ -125,6 +125,42 @@ def evaluate(
     return rows
 
 
+def confusion(predictions: Predictions, settings: Mapping[str, Any], trained: Trained) -> Array:
+    """Test images by (true, predicted) class, (C, C) int64, of the scores whose rows carry no
+    `scores=unadapted`. Raises RecordError as `evaluate` does, and where no set `test` is stored."""
+    import numpy as np
+
+    classes = len(settings["classes"])
+    label, predicted = predict(predictions, classes, trained)
+    counts = np.bincount(label * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def predict(predictions: Predictions, classes: int, trained: Trained) -> tuple[Array, Array]:
+    """(label, predicted class), (N,) each, int64, of the set `test`: by the method's own inference where
+    it brings one, else by the largest stored score, of equal ones the lower class.
+
+    Raises RecordError where the set is not stored, or in no stored form.
+    """
+    import numpy as np
+
+    if "test" not in predictions:
+        raise RecordError("stored predictions hold no set 'test'")
+    arrays = predictions["test"]
+    label, capped = checked(arrays, classes)
+    if trained.infer is not None:
+        views = restore_views(predictions, label, classes) if trained.adapts else None
+        prior = np.bincount(label, minlength=classes) / len(label)
+        return label, adapted(trained, restore(arrays, classes), prior, views).argmax(axis=1)
+    predicted = np.empty(len(label), np.int64)
+    for rows in blocks(len(label), classes):
+        # rows of a stored set are a stored set; dense, a capped one may not fit into memory
+        part = restore({key: array[rows] for key, array in arrays.items()}, classes)
+        scores = plain(part.astype(np.float64) if capped else part)
+        predicted[rows] = scores.argmax(axis=1)
+    return label, predicted
+
+
 def recalls(label: Array, predicted: Array, classes: int) -> Array:
     """Recall of each class, (C,) float64 in [0, 1], NaN for a class without samples.
 

@@ -6,10 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import RecordError
 from suite.task import Predictions, Trained, Units
-from tasks.longtail_cls.evaluation import adapted, resolve_groups, restore_views
-from tasks.longtail_cls.stored import blocks, checked, plain, restore
+from tasks.longtail_cls.evaluation import predict, resolve_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +25,9 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     """
     import numpy as np
 
-    if "test" not in predictions:
-        raise RecordError("stored predictions hold no set 'test'")
     classes = len(settings["classes"])
+    label, predicted = predict(predictions, classes, trained)
     members = resolve_groups(settings, trained.class_counts)
-    label, predicted = _predicted(predictions, classes, trained)
     # all that the scores need of an image: its class, and whether it is right
     cell = 2 * label + (predicted == label)
     present = np.bincount(label, minlength=classes) > 0
@@ -73,23 +69,3 @@ def _row_minima(values: Array) -> Array:
 
     lowest = np.where(np.isnan(values), np.inf, values).min(axis=1, initial=np.inf)
     return np.where(np.isinf(lowest), np.nan, lowest)
-
-
-def _predicted(predictions: Predictions, classes: int, trained: Trained) -> tuple[Array, Array]:
-    """(label, predicted class), (N,) each, of the scores whose rows carry no `scores=unadapted`."""
-    import numpy as np
-
-    arrays = predictions["test"]
-    label, capped = checked(arrays, classes)
-    if trained.infer is not None:
-        logits = restore(arrays, classes)
-        prior = np.bincount(label, minlength=classes) / len(label)
-        views = restore_views(predictions, label, classes) if trained.adapts else None
-        return label, adapted(trained, logits, prior, views).argmax(axis=1)
-    predicted = np.empty(len(label), np.int64)
-    for rows in blocks(len(label), classes):
-        # rows of a stored set are a stored set; dense, a capped one may not fit into memory
-        part = restore({key: array[rows] for key, array in arrays.items()}, classes)
-        scores = plain(part.astype(np.float64) if capped else part)
-        predicted[rows] = scores.argmax(axis=1)
-    return label, predicted

@@ -1,7 +1,7 @@
 """Task `longtail-seg`: semantic segmentation where few classes own most of the pixels."""
 
 from suite.task import Metric, Task
-from tasks.longtail_seg.evaluation import VERSION, evaluate, settings
+from tasks.longtail_seg.evaluation import VERSION, confusion, evaluate, settings
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.resampling import units
 
@@ -46,4 +46,6 @@ TASK = Task(
     settings=settings,
     evaluate=evaluate,
     units=units,
+    confusion=confusion,
+    counted="pixels",
 )

@@ -43,6 +43,16 @@ def evaluate(
     return rows
 
 
+def confusion(
+    predictions: Predictions, settings: Mapping[str, Any], trained: Trained
+) -> np.ndarray:
+    """Labelled test pixels by (true, predicted) class, (C, C) int64, summed over the images.
+
+    Raises RecordError where no set `test` is stored, or of another form.
+    """
+    return _confusion(predictions.get("test", {}), len(settings["classes"]))
+
+
 def _confusion(arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
     import numpy as np
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import DataError, UserError, did_you_mean
+from suite.expected import class_order as class_order
+from suite.expected import falling
 from tasks.longtail_cls.profiles import select
 
 if TYPE_CHECKING:
@@ -28,13 +30,6 @@ _LARGEST_PARAMETER = 1e100  # the sum of much larger ones overflows
 _KINDS = ("forward", "uniform", "backward")
 
 
-def class_order(class_counts: Sequence[int]) -> Array:
-    """Class ids by falling training count, ties by id: int64 (C,)."""
-    import numpy as np
-
-    return np.argsort(-np.asarray(class_counts, dtype=np.int64), kind="stable")
-
-
 def shifted_counts(
     sizes: Sequence[int], order: Array, ratio: float, backward: bool = False
 ) -> tuple[int, ...]:
@@ -47,9 +42,11 @@ def shifted_counts(
     if not (math.isfinite(ratio) and ratio >= 1):
         raise UserError(f"the ratio of a shifted test set is {ratio:g}; it is at least 1")
     counts = [0] * len(sizes)
-    steps = max(len(sizes) - 1, 1)
-    for rank, c in enumerate(reversed(order.tolist()) if backward else order.tolist()):
-        counts[c] = int(sizes[c] * (1 / ratio) ** (rank / steps))
+    weights = falling(len(sizes), ratio)
+    for c, weight in zip(
+        reversed(order.tolist()) if backward else order.tolist(), weights, strict=True
+    ):
+        counts[c] = int(sizes[c] * weight)
     return tuple(counts)
 
 

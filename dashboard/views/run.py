@@ -1,0 +1,506 @@
+"""Run: everything kept of one run, and the list of runs to choose it from."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import msgspec
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, confusions, controls, say, source, tables
+from dashboard.views import common
+from suite import classes as by_class
+from suite.catalog import Catalog
+from suite.errors import RecordError, UserError
+from suite.escape import clipped, plain
+from suite.record import Attempt
+from suite.runs import STATES, ListedRun, newest_runs
+from suite.sheet import Column, Sheet, Value, duration, moment, shown
+from suite.showing import log_tail, run_facts, sample_image, sample_names, thinned
+from suite.task import Task
+
+TITLE = "Run"
+ICON = ":material/science:"
+
+Facts = dict[str, Any]
+
+MOST_RUNS = 200
+MOST_CELLS = 60
+"""Classes of which the confusion is drawn."""
+MOST_CURVES = 40
+MOST_SAMPLES = 12
+MOST_LINES = 500
+"""Rows of a table of what a record says: it may be a stranger's."""
+
+
+def page() -> None:
+    run = controls.text("Run", "run", placeholder="its id, or the first few digits of it")
+    if run:
+        _show(run_facts(source.root(), run))
+    else:
+        _list()
+
+
+# -- the list
+
+
+def _list() -> None:
+    first, second, third, fourth = st.columns(4)
+    with first:
+        task = controls.pick_task()
+    lines = [line for line in source.coverage(task.name) if line.current]
+    if not lines:
+        common.no_runs(task)
+        return
+    with second:
+        names = list(dict.fromkeys(line.protocol for line in lines))
+        protocol = controls.pick("Protocol", [controls.ALL, *names], "protocol")
+    with third:
+        method = controls.text("Method contains", "method", placeholder="such as sam")
+    with fourth:
+        states = controls.pick_many("State", STATES, "state", help="None chosen: all.")
+    found, count = _newest(
+        source.current(),
+        task.name,
+        None if protocol == controls.ALL else protocol,
+        method,
+        tuple(states),
+    )
+    if not found:
+        say.nothing("no run is left by these filters")
+        return
+    columns = (
+        Column("run", "run"),
+        Column("method"),
+        Column("seed", "integer"),
+        Column("protocol"),
+        Column("state"),
+        Column("attempt", "integer"),
+        Column("last heard of", "time"),
+        Column("parameters"),
+    )
+    rows = [
+        (
+            one.run,
+            one.method,
+            one.seed,
+            one.protocol,
+            one.state,
+            one.attempt,
+            one.seen,
+            _parameters(one),
+        )
+        for one in found
+    ]
+    more = (f"the newest {len(found)} of {count:,}",) if count > len(found) else ()
+    tables.show(Sheet(f"Runs of {task.name}, the newest first", columns, rows, more), "runs")
+
+
+@source.kept
+def _newest(
+    stamp: source.Stamp, task: str, protocol: str | None, method: str, states: tuple[str, ...]
+) -> tuple[list[ListedRun], int]:
+    with source.connection() as store:
+        return newest_runs(
+            store,
+            source.task(task),
+            protocol=protocol,
+            method=method,
+            states=states,
+            most=MOST_RUNS,
+        )
+
+
+def _parameters(run: ListedRun) -> str:
+    try:
+        params = msgspec.json.decode(run.params)
+    except (msgspec.DecodeError, RecursionError):
+        return run.params
+    return ", ".join(f"{key}={_text(value)}" for key, value in params.items())
+
+
+# -- one run
+
+
+def _show(facts: Facts) -> None:
+    spec, listing = facts["spec"], facts["attempts"]
+    done = [entry for entry in listing if entry["state"] == "done"]
+    shown_of = done[-1] if done else listing[-1]
+    attempt = Attempt(source.root(), facts["run"], shown_of["attempt"])
+    tasks = _tasks(source.catalog(), spec["protocol_hash"])
+    _header(facts, shown_of, tasks)
+    _attempts(listing)
+    record = facts["record"]
+    if record is not None:
+        _curves(record["curves"])
+        for evaluation in facts["evaluations"]:
+            _scores(evaluation, source.catalog())
+        if not facts["evaluations"] and tasks:
+            say.nothing(
+                "not scored yet",
+                shlex.join(
+                    ["python", "-m", "suite", "evaluate", facts["run"], "--task", tasks[0].name]
+                ),
+            )
+        _confusion(attempt, tasks)
+    _samples(attempt)
+    _config(facts, tasks)
+    if record is not None:
+        _cost(record)
+        _provenance(facts, record)
+    _log(Attempt(source.root(), facts["run"], listing[-1]["attempt"]))
+
+
+def _tasks(catalog: Catalog, protocol_hash: str) -> list[Task]:
+    """The tasks that accept the run's protocol."""
+    return [
+        task
+        for task in catalog.tasks().values()
+        if any(protocol.hash == protocol_hash for protocol in task.protocols)
+    ]
+
+
+def _header(facts: Facts, entry: Mapping[str, Any], tasks: Sequence[Task]) -> None:
+    spec = facts["spec"]
+    name = f"{clipped(plain(spec['method']))}, seed {_text(spec['seed'])}"
+    st.subheader(say.words(name))
+    words = [
+        f"run {facts['run']}",
+        f"under {clipped(plain(spec['protocol']))}",
+        f"attempt {entry['attempt']}: {_state(entry)}",
+    ]
+    record = facts["record"]
+    if record is not None:
+        words.append(f"finished {moment(record['finished'])} UTC")
+        words += [f"flag {clipped(plain(flag), 40)}" for flag in record["flags"][:10]]
+    say.note(" · ".join(words))
+    if entry["alive"] and entry["total"]:
+        share = min(1.0, max(0.0, entry["step"] / entry["total"]))
+        st.progress(share, f"iteration {entry['step']:,} of {entry['total']:,}")
+    with st.container(horizontal=True):
+        for task in tasks:
+            protocol = next(p for p in task.protocols if p.hash == spec["protocol_hash"])
+            common.link(
+                "leaderboard",
+                f"its row in {task.name}, {protocol.name}",
+                task=task.name,
+                protocol=protocol.name,
+                method=spec["method"],
+            )
+    if not tasks:
+        say.note("Its protocol is none of today's: no board has it.")
+    for warning in (record or {}).get("warnings", [])[:20]:
+        say.warning(clipped(plain(warning), 300))
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    state = str(entry["state"])
+    return "stopped" if state == "running" and not entry["alive"] else state
+
+
+def _attempts(listing: Sequence[Mapping[str, Any]]) -> None:
+    columns = (
+        Column("attempt", "integer"),
+        Column("state"),
+        Column("iteration"),
+        Column("restarts"),
+        Column("failure"),
+        Column("what happened"),
+        Column("last heard of (UTC)"),
+        Column("host"),
+        Column("code"),
+    )
+    rows: list[list[Value]] = []
+    for entry in listing[-MOST_LINES:]:
+        failure = entry["failure"] or {}
+        at = entry["heartbeat"]
+        rows.append(
+            [
+                entry["attempt"],
+                _state(entry),
+                f"{_text(entry['step'])} of {_text(entry['total'])}" if entry["total"] else None,
+                _text(entry["restarts"]),
+                failure.get("kind"),
+                failure.get("message") or entry["problem"],
+                None if at is None else moment(at),
+                entry["host"],
+                entry["digest"],
+            ]
+        )
+    failed = any(entry["failure"] or entry["problem"] for entry in listing)
+    if failed or len(listing) > 1 or listing[-1]["state"] != "done":
+        tables.show(Sheet("Attempts", columns, rows), "attempts")
+    if failed and listing[-1]["state"] == "failed":
+        say.nothing("go on with it, or begin anew:", "python -m suite retry")
+
+
+def _curves(curves: Mapping[str, Sequence[tuple[int, float | None]]]) -> None:
+    if not curves:
+        return
+    st.subheader("Curves")
+    names = list(curves)[:MOST_CURVES]
+    labels = confusions.labels(names)
+    chosen = controls.pick_many("Curves", labels, "curve", default=labels[:4], most=8)
+    for place in range(0, len(chosen), 2):
+        for label, cell in zip(chosen[place : place + 2], st.columns(2), strict=False):
+            with cell:
+                _curve(label, curves[names[labels.index(label)]])
+
+
+def _curve(label: str, curve: Sequence[tuple[int, float | None]]) -> None:
+    data = pd.DataFrame(
+        [
+            {"iteration": float(step), "value": value}
+            for step, value in thinned(curve)
+            if abs(step) < 1e15
+        ],
+        columns=["iteration", "value"],
+    )
+    missing = int(data["value"].isna().sum())
+    chart = (
+        alt.Chart(data)
+        .mark_line(point=len(data) < 30)
+        .encode(
+            x=alt.X("iteration:Q", title="iteration"),
+            y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
+            tooltip=[alt.Tooltip("iteration:Q", format=","), alt.Tooltip("value:Q", format=".4g")],
+        )
+        .properties(height=220)
+    )
+    charts.show(chart, f"curve-{label}", f"{label} over iterations")
+    if missing:
+        say.note(f"{missing} value(s) were not finite.")
+
+
+# -- scores
+
+
+def _scores(evaluation: Mapping[str, Any], catalog: Catalog) -> None:
+    task = catalog.tasks().get(evaluation["task"])
+    units = {metric.name: metric.unit for metric in task.metrics} if task else {}
+    final = [row for row in evaluation["metrics"] if row["step"] is None]
+    overall = [
+        (_key(row), row["value"], units.get(row["metric"], ""))
+        for row in final
+        if row["class"] is None
+    ][:MOST_LINES]
+    key = clipped(plain(f"{evaluation['task']}-{evaluation['evaluation_hash']}"), 60)
+    title = f"Scores: {evaluation['task']}, evaluation {evaluation['evaluation_hash']}"
+    shares = [(name, value) for name, value, unit in overall if unit == "fraction"]
+    others = [line for line in overall if line[2] != "fraction"]
+    columns = (Column("metric"), Column("score", "percent"))
+    left, right = st.columns([3, 2]) if shares and others else (st.container(), st.container())
+    with left:
+        if shares:
+            height = min(38 + 35 * len(shares), 380)
+            tables.show(Sheet(title, columns, shares), f"scores-{key}", height=height)
+    with right:
+        if others:
+            units_of = (Column("metric"), Column("value", "number"), Column("unit"))
+            tables.show(Sheet(f"{title}, other units", units_of, others), f"other-scores-{key}")
+    by_name: dict[str, dict[str, float | None]] = {}
+    keys: dict[str, str] = {}
+    for row in final:
+        if row["class"] is not None:
+            by_name.setdefault(row["class"], {})[_key(row)] = row["value"]
+            keys.setdefault(_key(row), units.get(row["metric"], ""))
+    if by_name:
+        names = list(keys)[:20]
+        kinds: list[Any] = ["percent" if keys[name] == "fraction" else "number" for name in names]
+        sheet = Sheet(
+            f"{title}, by class",
+            (
+                Column("class"),
+                *(Column(name, kind) for name, kind in zip(names, kinds, strict=True)),
+            ),
+            [[name, *(values.get(key) for key in names)] for name, values in by_name.items()],
+        )
+        with st.expander(say.words(f"By class: {evaluation['task']}")):
+            tables.show(sheet, f"class-scores-{key}")
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    return f"{row['metric']}[{row['subset']}]" if row["subset"] else str(row["metric"])
+
+
+def _confusion(attempt: Attempt, tasks: Sequence[Task]) -> None:
+    task = next((one for one in tasks if one.confusion is not None), None)
+    if task is None:
+        return
+    st.subheader("Confusion")
+    if not confusions.wanted([(attempt.run_id, attempt.number)]):
+        return
+    try:
+        with st.spinner("reading stored predictions"):
+            found = confusions.confusion(task, attempt.run_id, attempt.number)
+            record = attempt.record()
+    except (OSError, UserError) as error:
+        confusions.problem(error if isinstance(error, UserError) else UserError(str(error)))
+        return
+    protocol = next(p for p in task.protocols if p.hash == record.spec.protocol_hash)
+    names = protocol.dataset.classes
+    order = by_class.by_frequency(len(names), by_class.counts_of(record, protocol.dataset))
+    if len(names) <= MOST_CELLS:
+        shares = 100 * by_class.row_shares(found)[order][:, order]
+        charts.show(
+            confusions.heat_map(shares, [names[c] for c in order], signed=False),
+            "confusion",
+            "share of each true class's test units that is called each class, in percent",
+        )
+        say.note(f"Share of each true class's test {task.counted}, in %; the most frequent first.")
+    columns = (
+        Column("true class"),
+        Column("called"),
+        Column(f"test {task.counted}", "integer"),
+        Column("share", "percent", f"of the true class's test {task.counted}"),
+    )
+    rows = [
+        (names[i], names[j], count, share)
+        for i, j, count, share in by_class.largest_confusions(found)
+    ]
+    sheet = Sheet("The 20 largest confusions", columns, rows)
+    if len(names) > MOST_CELLS:
+        tables.show(sheet, "confusions")
+    else:
+        with st.expander("The 20 largest confusions"):
+            tables.show(sheet, "confusions")
+
+
+def _samples(attempt: Attempt) -> None:
+    names = sample_names(attempt)
+    if not names:
+        return
+    st.subheader("Test samples")
+    say.note("Each from left to right: image, label, prediction.")
+    for name in names[:MOST_SAMPLES]:
+        try:
+            pixels = sample_image(attempt, name)
+        except RecordError as error:
+            say.warning(str(error))
+        else:
+            st.image(pixels, caption=say.words(clipped(plain(name), 60)), width="stretch")
+    if len(names) > MOST_SAMPLES:
+        say.note(f"{len(names) - MOST_SAMPLES} more in {attempt.path / 'samples'}")
+
+
+# -- facts
+
+
+def _config(facts: Facts, tasks: Sequence[Task]) -> None:
+    spec = facts["spec"]
+    protocol = source.catalog().protocols.get(spec["protocol_hash"])
+    lines: list[tuple[str, Any]] = [("method", spec["method"]), ("seed", spec["seed"])]
+    lines += [(f"parameter {key}", value) for key, value in spec["params"].items()]
+    lines += [(f"input run {role}", run) for role, run in spec["inputs"].items()]
+    lines += [("protocol", spec["protocol"]), ("protocol hash", spec["protocol_hash"])]
+    if protocol is not None:
+        lines += [(f"protocol {key}", value) for key, value in protocol.identity.items()]
+    with st.expander("Config"):
+        _facts_table("Config", lines, "config")
+        if protocol is not None and tasks:
+            say.note("The whole of it, as a file for mmengine's own tools:")
+            st.code(_config_command(spec, tasks[0]), language=None, wrap_lines=True)
+
+
+def _config_command(spec: Mapping[str, Any], task: Task) -> str:
+    protocol = next(p for p in task.protocols if p.hash == spec["protocol_hash"])
+    words = ["python", "-m", "suite", "config", "--task", task.name, "--method", spec["method"]]
+    words += ["--protocol", protocol.name, "--seed", str(spec["seed"])]
+    default = _defaults(spec["method"], protocol.name, task)
+    for key, value in spec["params"].items():
+        if default is None or default.get(key, None) != value or key not in default:
+            words += ["--set", f"{spec['method']}.{key}={_text(value)}"]
+    return clipped(plain(shlex.join(words)), 2000)
+
+
+def _defaults(method: str, protocol: str, task: Task) -> Mapping[str, Any] | None:
+    catalog = source.catalog()
+    try:
+        return catalog.spec(method, catalog.protocol(task, protocol)).params
+    except UserError:
+        return None
+
+
+def _cost(record: Mapping[str, Any]) -> None:
+    cost = record["cost"]
+    lines = [
+        (
+            key.replace("_", " "),
+            duration(value)
+            if key.endswith("_seconds")
+            else f"{value / 2**20:,.0f} MiB"
+            if key == "peak_memory_bytes"
+            else f"{value:,}"
+            if isinstance(value, int)
+            else f"{value:.4g}",
+        )
+        for key, value in cost.items()
+    ]
+    with st.expander("Cost"):
+        _facts_table("Cost", lines, "cost")
+
+
+def _provenance(facts: Facts, record: Mapping[str, Any]) -> None:
+    lines: list[tuple[str, Any]] = [("code digest", record["digest"])]
+    if record["external"]:
+        lines.append(("record as it was given (SHA-256)", record["external"]))
+    lines += [("flag", flag) for flag in record["flags"]]
+    lines += [("warning", warning) for warning in record["warnings"]]
+    lines += [("data set", record["dataset"])]
+    lines += [(f"data {name}", digest) for name, digest in record["data"].items()]
+    for role, one in record["inputs"].items():
+        lines.append(
+            (
+                f"input {role}",
+                f"run {one['run_id']}, attempt {one['attempt']}, of {one['method']}, code "
+                f"{one['digest']}",
+            )
+        )
+    for key, value in record["environment"].items():
+        if isinstance(value, dict):
+            lines += [(f"{key} {name}", inner) for name, inner in value.items()]
+        else:
+            lines.append((key, value))
+    lines += [(f"code {path}", digest) for path, digest in record["files"].items()]
+    lines += [("file", name) for name in facts["files"]]
+    with st.expander("Provenance"):
+        _facts_table("Provenance", lines, "provenance")
+
+
+def _facts_table(title: str, lines: Sequence[tuple[str, Any]], key: str) -> None:
+    """Names and values as texts: a record may hold anything."""
+    left_out = len(lines) - MOST_LINES
+    notes = (f"{left_out} more are left out",) if left_out > 0 else ()
+    rows = [(str(name), _text(value)) for name, value in lines[:MOST_LINES]]
+    tables.show(Sheet(title, (Column("what"), Column("value")), rows, notes), key)
+
+
+def _text(value: Any) -> str:
+    """Any JSON value on one line."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool | int | float):
+        return shown(value, "text") if value is None or isinstance(value, bool) else _number(value)
+    try:
+        return msgspec.json.encode(value).decode()
+    except (RecursionError, ValueError, OverflowError):
+        return "…"
+
+
+def _number(value: float) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return "…"
+
+
+def _log(attempt: Attempt) -> None:
+    lines = log_tail(attempt)
+    if not lines:
+        return
+    with st.expander(f"Log, the last {len(lines)} line(s)"):
+        text = "\n".join(clipped(plain(line.expandtabs()), 2000) for line in lines)
+        st.code(text, language=None, height=400)
+        say.note(str(attempt.path / "log.txt"))

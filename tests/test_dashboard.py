@@ -1,0 +1,261 @@
+"""The dashboard in a real Chromium: every page, links, downloads, hostile names, a writer at work."""
+
+import csv
+import io
+import threading
+import time
+
+import pytest
+import strangers
+from dashboards import (
+    Visit,
+    browser,  # noqa: F401
+    needs_browser,
+    served,
+)
+from records import HOSTILE
+
+from dashboard.views import VIEWS
+from suite.record import Attempt, Cost, Evaluation, Failure, MetricRow, Record, Status
+from suite.spec import RunSpec
+from suite.store import ingest
+
+pytestmark = needs_browser
+
+NASTY = [
+    *filter(None, HOSTILE),
+    "<script>alert('name')</script>",
+    "<img src=http://192.0.2.1/x onerror=alert(1)>",
+    "[link](javascript:alert(1)) :material/home: **bold** $x$",
+    "€" * 10_000,
+]
+PAGES = {url: view.TITLE for views in VIEWS.values() for url, view in views.items()}
+
+
+def hostile(root, number, name):
+    """A finished run and a failed one whose every text is `name`."""
+    under = strangers.protocol()
+    task = strangers.catalog().task("longtail-cls")
+    for failed in (False, True):
+        spec = RunSpec(
+            protocol=name,
+            protocol_hash=under.hash,
+            method=f"{name}{'!' * failed}",
+            params={name: name},
+            seed=number,
+            inputs={},
+        )
+        attempt = Attempt(root, spec.run_id, 1)
+        attempt.create(spec)
+        status = Status(
+            state="failed" if failed else "done", digest="d", started=1.0, heartbeat=2.0
+        )
+        if failed:
+            failure = Failure(kind="code", message=name, step=3)
+            attempt.write_status(
+                Status(
+                    state="failed",
+                    digest="d",
+                    started=1.0,
+                    heartbeat=2.0,
+                    failure=failure,
+                    host=name,
+                )
+            )
+            continue
+        attempt.write_status(status)
+        attempt.write_record(
+            Record(
+                run_id=spec.run_id,
+                attempt=1,
+                spec=spec,
+                digest="d",
+                files={name: name},
+                warnings=[name],
+                dataset=name,
+                flags=[name],
+                class_counts=[number + 1] * 10,
+                classes=[f"{name}{k}" for k in range(10)],
+                cost=Cost(parameters=1),
+                curves={name: [(1, 1.0), (2, None)]},
+                environment={name: name, "git": name, "packages": [name]},
+                data={name: name},
+                finished=float(number),
+            )
+        )
+        rows = [
+            MetricRow(metric=metric, value=0.1) for metric in ("balanced_accuracy", "top1", name)
+        ]
+        rows += [MetricRow(metric="recall", class_=f"{name}{k}", value=0.1) for k in range(10)]
+        rows += [
+            MetricRow(metric="top1", subset=f"group={group}", value=0.1)
+            for group in ("head", "tail", name)
+        ]
+        attempt.write_evaluation(
+            Evaluation(
+                run_id=spec.run_id,
+                attempt=1,
+                task=task.name,
+                evaluation_hash=task.evaluation_hash(under),
+                metrics=rows,
+                made=1.0,
+            )
+        )
+
+
+def bring(root):
+    ingest(root, strangers.catalog().tasks(), strangers.catalog().code)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Runs with predictions of three methods, and a stranger's."""
+    root = tmp_path_factory.mktemp("dashboard") / "results"
+    for method in ("ce", "la", "focal"):
+        for seed in range(3):
+            strangers.finished(root, seed + 10 * len(method), method)
+    for number, name in enumerate(NASTY):
+        hostile(root, number, name)
+    bring(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def url(results):
+    with served(results) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser, url):  # noqa: F811
+    """A visitor who must meet no error and cause no request to anywhere else."""
+    made = Visit(browser, url)
+    yield made
+    made.close()
+    assert made.errors == []
+    assert made.outside == []
+
+
+def board(visit):
+    """Texts of the board's rows."""
+    lines = visit.page.locator("table.board tbody tr").all()
+    return [
+        [cell.split("\n")[0] for cell in line.locator("th, td").all_inner_texts()] for line in lines
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_loads_with_hostile_names_and_asks_nobody_else(visit, name):
+    visit.open(f"{name}?task=longtail-cls")
+    assert visit.page.locator("h1").inner_text() == PAGES[name]
+    assert visit.page.title()
+    visit.page.wait_for_timeout(300)
+    assert (
+        visit.page.locator(
+            '[data-testid="stMain"] script, [data-testid="stMain"] img[src*="192.0.2"]'
+        ).count()
+        == 0
+    )
+
+
+def test_filters_a_link_and_downloads(visit, browser, url):  # noqa: F811
+    visit.open("leaderboard?task=longtail-cls&protocol=quick")
+    before = board(visit)
+    assert {"ce", "la", "focal"} < {line[1] for line in before}
+    visit.page.get_by_text("Filters and order").click()
+    field = visit.page.get_by_label("Method contains")
+    field.fill("a")
+    field.press("Enter")
+    visit.page.wait_for_function(
+        "![...document.querySelectorAll('table.board tbody th')].some(t => t.innerText === 'ce')"
+    )
+    visit.page.get_by_role("combobox", name="Rank by").fill("top1[group=tail]")
+    visit.page.get_by_role("option", name="top1[group=tail]", exact=True).click()
+    visit.page.wait_for_function(
+        "document.querySelector('table.board th[aria-sort]').innerText.includes('tail')"
+    )
+    visit.settled()
+    shown = board(visit)
+    assert 0 < len(shown) < len(before)
+    # the page's address, and the link that it gives, open the same view
+    link = visit.page.locator('[data-testid="stSidebar"] [data-testid="stCode"] code').inner_text()
+    assert "protocol=quick" in link
+    for address in (visit.page.url, link):
+        other = Visit(browser, url)
+        other.open(address.removeprefix(url).lstrip("/"))
+        assert board(other) == shown
+        other.close()
+    lines = list(csv.DictReader(io.StringIO(visit.download("CSV"))))
+    ours = {line[1]: line for line in shown}
+    for line in lines:
+        if line["method"] in ("la", "focal"):
+            tail = f"{100 * float(line['top1[group=tail]']):.1f}"
+            assert ours[line["method"]][3].startswith(tail)
+    assert len(lines) == len(shown)
+    assert "| la |" in visit.download("Markdown")
+    assert r" & la & " in visit.download("LaTeX")
+
+
+def test_nonsense_in_a_url_is_named_and_the_page_is_shown(visit):
+    visit.open("leaderboard?task=longtail-cls&protocol=quikc&state=%F0%9F%9C%81&by=%3Cscript%3E")
+    told = visit.page.get_by_role("alert").all_inner_texts()
+    assert any(
+        "protocol=quikc in the URL: no such protocol; did you mean quick?" in t for t in told
+    )
+    assert any("by=<script> in the URL" in text for text in told)
+    assert board(visit)
+
+
+def test_light_and_dark(browser, url):  # noqa: F811
+    grounds = {}
+    for scheme in ("light", "dark"):
+        visit = Visit(browser, url, color_scheme=scheme)
+        visit.open("leaderboard?task=longtail-cls&protocol=quick")
+        ground, text = (
+            visit.page.evaluate(
+                "([what, of]) => getComputedStyle(document.querySelector(of))[what]", [what, of]
+            )
+            for what, of in (("backgroundColor", ".stApp"), ("color", "table.board td"))
+        )
+        grounds[scheme] = ground, text
+        visit.close()
+    assert grounds["light"][0] != grounds["dark"][0]
+    assert grounds["light"][1] != grounds["dark"][1]
+
+
+def test_a_writer_at_work_breaks_no_page_and_new_runs_appear(visit, results):
+    visit.open("leaderboard?task=longtail-cls&protocol=quick&contains=vs&state=partial&state=done")
+    stop, problems = threading.Event(), []
+
+    def write():
+        seed = 100
+        try:
+            while not stop.is_set():
+                strangers.finished(results, seed, "vs")
+                bring(results)
+                seed += 1
+        except Exception as error:
+            problems.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen, until = set(), time.time() + 60
+        while time.time() < until and len(seen) < 2:
+            for name in ("leaderboard?task=longtail-cls&protocol=quick&contains=vs", "overview"):
+                visit.open(name)
+                seen |= {line[2] for line in board(visit) if line[1].startswith("vs")}
+        # and without being asked
+        visit.open("leaderboard?task=longtail-cls&protocol=quick&contains=vs")
+        before = board(visit)
+        visit.page.wait_for_function(
+            "text => document.querySelector('table.board tbody td:nth-child(3)').innerText !== text",
+            arg=before[0][2],
+            timeout=60_000,
+        )
+        visit.settled()
+    finally:
+        stop.set()
+        writer.join()
+    assert not problems
+    assert len(seen) >= 2
