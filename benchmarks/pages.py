@@ -5,7 +5,8 @@
 The runs are those of benchmarks/store.py: boards of 100 rows with three seeds each. Times are wall seconds
 from the navigation (or the click) until the browser shows the content; the median and the largest of the
 repeats, with the server up. Before them stands the first visit of all, with an empty browser cache and an
-empty server cache. Memory is the server's resident set. Needs playwright and a Chromium. `--folder` is kept
+empty server cache. Ten sessions are ten tabs of one browser, whose own work is part of
+their time. Memory is the server's resident set. Needs playwright and a Chromium. `--folder` is kept
 and used again where it holds a store already.
 """
 
@@ -117,15 +118,15 @@ def measure(url: str, pid: int, repeat: int, sessions: int) -> None:
         told("filter: another protocol", protocols(page, repeat))
         told("rank by another metric", ranked(page, repeat))
         print(f"{'server, after these':44} {memory(pid):.0f} MB")
-        pages = [browser.new_context().new_page() for _ in range(sessions)]
-        begun = time.perf_counter()
+        pages = [page.context.new_page() for _ in range(sessions)]
+        begun, busy = time.perf_counter(), processor(pid)
         for number, one in enumerate(pages):
             one.goto(f"{board}&protocol=toy:{20 + number}", wait_until="commit")
         for one in pages:
             one.wait_for_selector(TABLE)
-        print(
-            f"{f'{sessions} sessions at once, until all are shown':44} {time.perf_counter() - begun:.2f} s"
-        )
+        seconds, busy = time.perf_counter() - begun, processor(pid) - busy
+        what = f"{sessions} sessions at once, until all are shown"
+        print(f"{what:44} {seconds:.2f} s, of which the server worked {busy:.2f} s")
         told(f"filter, with {sessions} sessions open", filters(pages[0], repeat))
         print(f"{f'server, with {sessions + 1} sessions':44} {memory(pid):.0f} MB")
         browser.close()
@@ -197,6 +198,12 @@ def ranked(page: Any, repeat: int) -> list[float]:
     )
     options = ["mIoU[k=1]", "mIoU[k=0]"]
     return [chosen(page, "Rank by", options[number % 2], until) for number in range(repeat)]
+
+
+def processor(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> float:

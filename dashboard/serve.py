@@ -27,6 +27,9 @@ def serve(root: Path, plugins: Sequence[Path], address: str, port: int) -> None:
     _own_settings()
     from streamlit.web import cli
 
+    # now, so that the first visitor does not wait for it
+    import dashboard.views  # noqa: F401
+
     colours = json.dumps(PALETTE)
     options = {
         "server.address": host,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ MOST_CLASSES = 2000
 """Of more classes no confusion is made: a matrix of iNaturalist's 8142 takes half a gigabyte."""
 MAX_PREDICTIONS = 1 << 31
 """Bytes of stored predictions, unpacked, that are read to make one."""
+MOST_RECORDS = 20
+"""Records that are read for the training counts."""
 _MOST_COUNT = 1 << 53
 
 
@@ -184,18 +186,25 @@ def confusion_of(attempt: Attempt, task: Task, catalog: Catalog) -> Array:
     return found
 
 
-def class_counts(root: Path, dataset: DataSet, sides: Iterable[Side]) -> tuple[int, ...] | None:
-    """Training count of each class, as the first record says it that speaks of these classes; None where
-    none does."""
-    for side in sides:
-        for run in side.runs:
-            try:
-                record = Attempt(root, run.run_id, run.attempt).record()
-            except (OSError, RecordError):
-                continue
-            if found := counts_of(record, dataset):
+def class_counts(
+    root: Path, dataset: DataSet, runs: Iterable[tuple[str, int]]
+) -> tuple[int, ...] | None:
+    """Training count of each class of the data set, as the record of one of the runs (id, attempt) says it.
+
+    Our own records come before those of others; records of other classes say nothing. None where none of
+    the first `MOST_RECORDS` does.
+    """
+    theirs = None
+    for run_id, number in islice(runs, MOST_RECORDS):
+        try:
+            record = Attempt(root, run_id, number).record()
+        except (OSError, RecordError):
+            continue
+        if found := counts_of(record, dataset):
+            if not record.external:
                 return found
-    return None
+            theirs = theirs or found
+    return theirs
 
 
 def counts_of(record: Record, dataset: DataSet) -> tuple[int, ...] | None:

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from suite import tables
-from suite.errors import RecordError, UserError
+from suite.classes import class_counts
+from suite.errors import UserError
 from suite.escape import clipped, plain
 from suite.expected import DEPENDENT, Recalls, Row, class_order
 from suite.protocol import Protocol
-from suite.record import Attempt
 from suite.store import no_collection, statements
 from suite.task import Task
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 METRIC, UNADAPTED = "recall", "scores=unadapted"
-_RECORDS = 20
-"""Records that are tried for the training counts."""
 
 
 class _Line(NamedTuple):
@@ -63,7 +61,8 @@ def read(
         adapted: whether methods whose scores depend on the test set are scored by their own inference, on the
             uniform set; otherwise by the scores that they store, which depend on no test set.
 
-    Training counts are those of one run's record. Raises UserError where no record has them.
+    Classes are those of the data set; a run that was scored on others has no recall. Raises UserError where
+    no record has the training counts.
     """
     with no_collection():
         found = _lines(connection, task, protocol, "")
@@ -77,7 +76,13 @@ def read(
                 for line in _lines(connection, task, protocol, UNADAPTED)
                 if line.classes and _depends(line)
             }
-    classes, counts = _counts(root, known)
+    classes = protocol.dataset.classes
+    counts = class_counts(root, protocol.dataset, ((line.run, line.attempt) for line in known))
+    if counts is None:
+        raise UserError(
+            f"no record of these runs holds the training counts of the {len(classes)} classes of "
+            f"{protocol.dataset.name}; look at one with `python -m suite show {known[0].run}`"
+        )
     values = _values([stored.get((line.run, line.attempt), line) for line in found], classes)
     present = np.asarray(np.isfinite(values).any(axis=0))
     return Recalls(classes, counts, class_order(counts), _rows(found, stored), values, present)
@@ -112,23 +117,6 @@ def told_apart(names: Sequence[str]) -> list[str]:
         taken.add(text)
         made.append(text)
     return made
-
-
-def _counts(root: Path, lines: Sequence[_Line]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """(class names, training counts) of the first record that has those of the scored classes."""
-    for line in lines[:_RECORDS]:
-        try:
-            record = Attempt(root, line.run, line.attempt).record()
-        except (RecordError, OSError):
-            continue
-        names = tuple(record.classes)
-        alike = sorted(names) == sorted(line.classes or ()) and len(set(names)) == len(names)
-        if alike and len(names) == len(record.class_counts):
-            return names, tuple(record.class_counts)
-    raise UserError(
-        f"no record of these runs holds the training counts of the {len(lines[0].classes or ())} classes "
-        f"that were scored; look at one with `python -m suite show {lines[0].run}`"
-    )
 
 
 def _values(lines: Sequence[_Line], classes: Sequence[str]) -> Array:

@@ -91,20 +91,19 @@ def test_two_runs_of_one_seed_are_no_pair(tmp_path):
 def test_training_counts_are_of_the_first_record_that_fits(board):
     with connect(board.root) as store:
         sides = [r.side for r in by_class.class_scores(store, TASK, UNDER, "IoU")]
-    first, *others = sorted(
-        board.root.glob("runs/*/1/record.json"),
-        key=lambda path: (
-            [r.run_id for s in sides for r in s.runs].index(path.parts[-3])
-            if path.parts[-3] in {r.run_id for s in sides for r in s.runs}
-            else 99
-        ),
-    )
-    assert by_class.class_counts(board.root, UNDER.dataset, sides) is None
+    runs = [(run.run_id, run.attempt) for side in sides for run in side.runs]
+    first, *others = (board.root / "runs" / run / str(n) / "record.json" for run, n in runs)
+    assert by_class.class_counts(board.root, UNDER.dataset, runs) is None
     edit(first, class_counts=[5, 2], classes=["road", "sky"])
     edit(others[0], class_counts=[5, 2**70, 1])
     edit(others[1], class_counts=[5, 2, 1], classes=["sky", "road", "sign"])
     edit(others[2], class_counts=[9, 3, 1], classes=list(NAMES))
-    assert by_class.class_counts(board.root, UNDER.dataset, sides) == (9, 3, 1)
+    assert by_class.class_counts(board.root, UNDER.dataset, runs) == (9, 3, 1)
+    # somebody else's only where there is none of ours
+    edit(others[2], external="ab" * 32)
+    assert by_class.class_counts(board.root, UNDER.dataset, runs) == (9, 3, 1)
+    edit(others[3], class_counts=[8, 2, 1], classes=list(NAMES))
+    assert by_class.class_counts(board.root, UNDER.dataset, runs) == (8, 2, 1)
 
 
 def test_the_newest_runs_with_their_states(tmp_path):

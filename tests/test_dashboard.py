@@ -206,6 +206,27 @@ def test_nonsense_in_a_url_is_named_and_the_page_is_shown(visit):
     assert board(visit)
 
 
+def test_the_slider_changes_the_ranking(visit):
+    visit.open("test-agnostic?protocol=quick")
+
+    def shown():
+        lines = csv.DictReader(io.StringIO(visit.download("CSV", nth=-1)))
+        return {line["method"]: line for line in lines}
+
+    before = shown()
+    assert visit.page.get_by_text("Expected top-1 at uniform").count()
+    thumb = visit.page.get_by_role("slider").first
+    thumb.focus()
+    for _ in range(3):
+        thumb.press("ArrowLeft")
+    visit.page.get_by_text("Expected top-1 at forward-2", exact=True).wait_for()
+    visit.settled()
+    assert "shift=forward-2" in visit.page.url
+    after = shown()
+    assert after.keys() == before.keys()
+    assert any(after[name]["expected top-1"] != before[name]["expected top-1"] for name in before)
+
+
 def test_light_and_dark(browser, url):  # noqa: F811
     grounds = {}
     for scheme in ("light", "dark"):

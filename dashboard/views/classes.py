@@ -101,7 +101,8 @@ def _counts(stamp: source.Stamp, task: str, protocol: str) -> tuple[int, ...] | 
     under = _protocol(of, protocol)
     keys = _keys(stamp, task, protocol)
     sides = [one.side for one in _scores(stamp, task, protocol, keys[0])] if keys else []
-    return by_class.class_counts(source.root(), under.dataset, sides)
+    runs = ((run.run_id, run.attempt) for side in sides for run in side.runs)
+    return by_class.class_counts(source.root(), under.dataset, runs)
 
 
 def _protocol(task: Task, name: str) -> Protocol:
