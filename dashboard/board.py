@@ -56,7 +56,7 @@ def html(rows: Sequence[Mapping[str, Any]], made: tables.Grid) -> str:
     body = "".join(_line(row, made, number, scales) for number, row in enumerate(rows))
     return (
         f'<div class="board-frame"><table class="board"><caption>{_safe(made.caption[0])}</caption>'
-        f"<thead><tr>{head}<th>runs</th></tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr>{head}<th scope="col" class="text">runs</th></tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -68,7 +68,10 @@ def _safe(text: str, width: int = MAX_TEXT) -> str:
 
 def _heading(made: tables.Grid, at: int) -> str:
     name, bracket, subset = clipped(made.head[at]).partition("[")
-    text = _safe(name) + (f"<br>{_safe(bracket + subset)}" if bracket else "")
+    # a long name may be broken after an underscore
+    text = _safe(name).replace("_", "_<wbr>") + (
+        f"<br>{_safe(bracket + subset)}" if bracket else ""
+    )
     kind = "text" if made.head[at] in ("method", "flags") else "number"
     ranking = ' aria-sort="other"' if at == made.ranking else ""
     return f'<th scope="col" class="{kind}"{ranking}>{text}</th>'
@@ -92,7 +95,8 @@ def _line(
         elif title == "flags":
             cells.append(_flags(row["flags"]))
         else:
-            cells.append(f'<td class="number">{_safe(text)}</td>')
+            kind = "number wide" if title == "cost" else "number"
+            cells.append(f'<td class="{kind}">{_safe(text)}</td>')
     cells.append(_runs(row["runs"]))
     kind = ' class="unranked"' if row["rank"] is None else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"
