@@ -56,7 +56,8 @@ def html(rows: Sequence[Mapping[str, Any]], made: tables.Grid) -> str:
     body = "".join(_line(row, made, number, scales) for number, row in enumerate(rows))
     return (
         f'<div class="board-frame"><table class="board"><caption>{_safe(made.caption[0])}</caption>'
-        f"<thead><tr>{head}<th scope="col" class="text">runs</th></tr></thead><tbody>{body}</tbody></table></div>"
+        f'<thead><tr>{head}<th scope="col" class="text">runs</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
