@@ -126,7 +126,7 @@ def test_a_run_held_by_another_process_is_busy(catalog, tmp_path):
     arguments = (str(tmp_path), assignment.spec.run_id, held, release)
     process = context.Process(target=_hold, args=arguments)
     process.start()
-    assert held.wait(30)
+    assert held.wait(120)
     assert execute(assignment, catalog).state == "busy"
     release.set()
     process.join()
