@@ -530,7 +530,7 @@ def test_the_command(suite, inside, tmp_path, fake):
     empty = inside(*call, "--status", "not run")
     assert empty.returncode == 0 and "0 claims" in empty.stdout
     for wrong, message in (
-        (("--method", "stedy"), "did you mean steady?"),
+        (("--method", "steddy"), "did you mean steady?"),
         (("--task", "nope"), "no claim is about it"),
         (("--protocol", "nope"), "no claim is near it"),
         (("--status", "confirmd"), "did you mean confirmed?"),

@@ -62,7 +62,7 @@ def test_exports(suite, inside):
     ("arguments", "parts"),
     [
         (("run", "--task", "fak"), ["unknown task 'fak'; did you mean fake?"]),
-        ((*RUN, "--method", "stedy"), ["unknown method 'stedy'; did you mean steady?"]),
+        ((*RUN, "--method", "steddy"), ["unknown method 'steddy'; did you mean steady?"]),
         ((*RUN, "--protocol", "quik"), ["no protocol 'quik'; did you mean quick?"]),
         ((*RUN, "--set", "steady.strat=1"), ["unknown parameter 'strat'; did you mean start"]),
         ((*RUN, "--set", "steady.sleep=fast"), ["is not of type float"]),
@@ -82,7 +82,7 @@ def test_exports(suite, inside):
         (("status", "--state", "runing"), ["--state 'runing'", "did you mean running"]),
         (("status", "--task", "fak"), ["unknown task 'fak'"]),
         (("status", "--seeds", "7"), ["give --task too"]),
-        (("status", "--method", "stedy"), ["did you mean steady?"]),
+        (("status", "--method", "steddy"), ["did you mean steady?"]),
         ((*RUN, "--gpus-per-node", "0"), ["--gpus-per-node is for a cluster job"]),
         (("retry", "--workers", "0"), ["--workers 0"]),
         (("cancel",), ["cancel what?"]),
@@ -92,7 +92,7 @@ def test_exports(suite, inside):
         (("leaderboard", "--task", "fake", "--by", "scroe"), ["scroe", "score"]),
         (("leaderboard", "--task", "fake", "--format", "word"), ["--format 'word'"]),
         (("show", "abc"), ["no run 'abc'"]),
-        (("baselines", "stedy"), ["did you mean steady?"]),
+        (("baselines", "steddy"), ["did you mean steady?"]),
         (("data", "check", "camvit"), ["unknown data set 'camvit'; did you mean camvid?"]),
         (
             ("run", "--task", "longtail-seg", "--protocol", "camvid"),
@@ -105,7 +105,7 @@ def test_wrong_input_is_one_clear_line(inside, arguments, parts):
 
 
 def test_nothing_else_is_on_stderr_of_a_process_of_its_own(suite):
-    refused(suite(*RUN, "--method", "stedy"), "unknown method 'stedy'; did you mean steady?")
+    refused(suite(*RUN, "--method", "steddy"), "unknown method 'steddy'; did you mean steady?")
     refused(suite("run", "--task", "longtail-seg", "--protocol", "camvid"), "needs a data root")
 
 

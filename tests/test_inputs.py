@@ -245,7 +245,7 @@ def test_a_method_built_on_another_has_its_parameters_and_its_code(catalog, tmp_
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("over.under=stedy", "--set over.under=stedy: no such method; did you mean steady"),
+        ("over.under=steddy", "--set over.under=steddy: no such method; did you mean steady"),
         ("over.under=over", "'over' is itself built on another method or run"),
         ("over.under=second", "'second' is itself built on another method or run"),
         ("over.under=ce", "'ce' is for longtail-seg, longtail-cls"),

@@ -21,10 +21,7 @@ from suite.predict import prediction_job
 from suite.record import Status, attempts, read
 
 SMOKE = ("run", "--task", "longtail-seg", "--protocol", "smoke")
-METHODS = (
-    "aucseg", "aucseg-exp", "aucseg-hinge", "aucseg-nobank", "ce", "dice", "focal", "la", "tmb",
-    "wce-en", "wce-inv",
-)  # fmt: skip
+METHODS = ("aucseg", "aucseg-exp", "aucseg-hinge", "aucseg-nobank", "cdt-seg", "ce", "copy-paste", "dice", "focal", "la", "ldam-drw-seg", "ldam-seg", "lovasz", "ohem", "rcs", "rfs", "seesaw-seg", "seql-seg", "tmb", "tversky", "vs-seg", "wce-en", "wce-inv")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_settings_change_the_identity(catalog, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ["stedy"]}, "unknown method 'stedy'; did you mean steady"),
+        ({"methods": ["steddy"]}, "unknown method 'steddy'; did you mean steady"),
         ({"settings": ["steady.strat=1"]}, "unknown parameter 'strat'; did you mean start"),
         ({"settings": ["steady.start=many"]}, "is not of type float"),
         ({"settings": ["steady.sleep=-1"]}, "below 0"),

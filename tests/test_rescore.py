@@ -273,7 +273,7 @@ def test_methods_are_shown_with_their_rank_on_the_whole_board(call, root, catalo
     one = call("--prior", str(prior), "--method", "steady", "--format", "json")
     (row,) = rows_of(one).values()
     assert (row["method"], row["rank"]) == ("steady", 2)
-    refused(call("--prior", str(prior), "--method", "stedy"), "unknown method", "mean steady?")
+    refused(call("--prior", str(prior), "--method", "steddy"), "unknown method", "mean steady?")
     nothing = call("--prior", str(prior), "--method", "calm", "--format", "json")
     assert rows_of(nothing) == {}
     assert nothing.stderr == "no finished run of 'calm'\n"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from suite.cli.options import DataRoot, parse_format
+
+_EVERY_SECONDS = 15.0
 
 app = typer.Typer(help="Data sets: which are wanted, which are here, which are sound.")
 
@@ -74,11 +79,13 @@ def check(
 ) -> None:
     """Check the user's copies: every file opened, sizes and label ids held against the data set.
 
-    Exit code 2 if a copy is missing or damaged.
+    Exit code 2 if a copy is damaged, or one that was named is missing. A large data set takes minutes, with a thread for each
+    core and its progress on stderr; what is counted on the way is kept for the first training.
 
     \b
     Examples:
       python -m suite data check camvid --data-root ~/data
+      python -m suite data check ade20k --quick
     """
     from suite import settings
     from suite.catalog import Catalog
@@ -90,6 +97,7 @@ def check(
         if name not in known:
             raise UserError(f"unknown data set {name!r}{did_you_mean(name, known)}")
     bad = False
+    clear = _show_progress()
     for name in names or known:
         dataset = known[name]
         if root is None and not dataset.embedded:
@@ -99,9 +107,16 @@ def check(
             continue
         try:
             path = dataset.find(settings.cache_dir() if dataset.embedded or root is None else root)
+        except DataError as error:
+            print(f"{name}: {error}")
+            # whoever has one data set lacks others: no fault where nothing of the name was asked for
+            bad = bad or bool(names) or bool(root and (root / name).exists())
+            continue
+        try:
             problems = dataset.check(path, not quick)
         except DataError as error:
             problems = [str(error)]
+        clear()
         for problem in problems:
             print(f"{name}: {problem}")
         if not problems:
@@ -109,3 +124,32 @@ def check(
         bad = bad or bool(problems)
     if bad:
         sys.exit(2)
+
+
+def _show_progress() -> Callable[[], None]:
+    """What data sets log of their progress goes to stderr: on a terminal on one line that is written
+    over, and cleared by what is returned, else as a line every quarter of a minute."""
+    terminal = sys.stderr.isatty()
+
+    def clear() -> None:
+        if terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    class Progress(logging.Handler):
+        told = time.monotonic()
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if terminal and record.levelno <= logging.INFO:
+                clear()
+                sys.stderr.write(record.getMessage()[:100])
+                sys.stderr.flush()
+            elif time.monotonic() - self.told > _EVERY_SECONDS or record.levelno > logging.INFO:
+                self.told = time.monotonic()
+                print(record.getMessage(), file=sys.stderr)
+
+    log = logging.getLogger("longtail_suite.data")
+    log.handlers = [Progress()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    return clear

@@ -1,4 +1,5 @@
-"""mmseg data sets of the task: digit scenes and CamVid, held in memory as uint8.
+"""mmseg data sets of the task: digit scenes and CamVid, held in memory as uint8, and the large public
+data sets in their official layouts, read a picture at a time.
 
 The data sets put `img` (uint8, (H, W, 3), BGR as mmcv's readers do) and `gt_seg_map` (uint8,
 (H, W), 255 = ignored) into a sample themselves, so pipelines start with augmentation: no
@@ -15,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from suite import settings
 from suite.errors import DataError
-from tasks.longtail_seg import camvid, digits
+from tasks.longtail_seg import ade20k, camvid, cityscapes, coco_stuff, digits, official
 
 with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints about optional packages
     from mmseg.datasets import BaseSegDataset
@@ -29,6 +31,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class _PairDataset(BaseSegDataset):  # type: ignore[misc]
     """Base: a subclass lists its sample ids and gives (image RGB, label) per index."""
 
+    # a list of short dicts: pickling it saves nothing
+    SERIALIZED = False
+
     def __init__(
         self, pipeline: Sequence[dict[str, Any] | Callable[..., Any]] = (), test_mode: bool = False
     ) -> None:
@@ -36,7 +41,7 @@ class _PairDataset(BaseSegDataset):  # type: ignore[misc]
             pipeline=list(pipeline),
             test_mode=test_mode,
             ignore_index=IGNORE,
-            serialize_data=False,  # a list of short dicts: pickling it saves nothing
+            serialize_data=self.SERIALIZED,
         )
 
     def pair(self, index: int) -> tuple[Array, Array]:
@@ -53,6 +58,15 @@ class _PairDataset(BaseSegDataset):  # type: ignore[misc]
             pixels += count
             images += count > 0
         return pixels, images
+
+    def class_presence(self) -> Array:
+        """bool (len(self), num_classes): which samples show a class. Read anew at every call."""
+        classes = len(self.metainfo["classes"])
+        counts = [
+            np.bincount(self.pair(index)[1].ravel(), minlength=256)[:classes]
+            for index in range(len(self))
+        ]
+        return np.stack(counts) > 0
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         info: dict[str, Any] = super().get_data_info(idx)
@@ -162,3 +176,80 @@ class CamVidDataset(_PairDataset):
             image = ((blocks.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
             label = label[:height:2, :width:2]
         return image, np.where(label == camvid.VOID, np.uint8(IGNORE), label)
+
+
+class _OfficialDataset(_PairDataset):
+    """Base of a large data set: a subclass names its `official.Spec` and the METAINFO that follows.
+
+    Args:
+        data_root: the folder itself, or the one above (`official.find`).
+        split: `train` or `val`.
+
+    Raises DataError naming the file: at construction for what is missing, at access for what is
+    damaged, of another size than its label, or with ids outside the class list.
+    """
+
+    SPEC: official.Spec
+    # of 118,287 dicts each loader worker would come to hold a copy
+    SERIALIZED = True
+
+    def __init__(self, data_root: str | Path, split: str, **kwargs: Any) -> None:
+        self._root = official.find(self.SPEC, Path(data_root))
+        self._split = split
+        self._pairs = official.pairs(self.SPEC, self._root, split)
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        samples = self._samples([pair.key for pair in self._pairs], "")
+        for sample, pair in zip(samples, self._pairs, strict=True):
+            sample.update(img_path=str(pair.image), seg_map_path=str(pair.label))
+        return samples
+
+    def pair(self, index: int) -> tuple[Array, Array]:
+        return official.read_pair(self._pairs[index])
+
+    def statistics(self) -> official.Statistics:
+        """Of the labels: minutes where they are not in the cache folder yet."""
+        return official.statistics(self.SPEC, self._root, self._split, settings.cache_dir())
+
+    def label_statistics(self) -> tuple[Array, Array]:
+        known = self.statistics()
+        return known.pixels, known.presence.sum(axis=0, dtype=np.int64)
+
+    def class_presence(self) -> Array:
+        return self.statistics().presence
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        info = super().get_data_info(idx)
+        if self.test_mode:
+            # scores are resized to the label, never the label to the network's input
+            info["seg_fields"] = []
+        return info
+
+
+def _metainfo(spec: official.Spec) -> dict[str, Any]:
+    return {"classes": spec.classes, "palette": [list(colour) for colour in spec.palette]}
+
+
+@DATASETS.register_module()
+class OfficialADE20K(_OfficialDataset):
+    """ADE20K, see `tasks.longtail_seg.ade20k` and `_OfficialDataset`."""
+
+    SPEC = ade20k.SPEC
+    METAINFO = _metainfo(ade20k.SPEC)
+
+
+@DATASETS.register_module()
+class OfficialCityscapes(_OfficialDataset):
+    """Cityscapes, see `tasks.longtail_seg.cityscapes` and `_OfficialDataset`."""
+
+    SPEC = cityscapes.SPEC
+    METAINFO = _metainfo(cityscapes.SPEC)
+
+
+@DATASETS.register_module()
+class OfficialCOCOStuff(_OfficialDataset):
+    """COCO-Stuff 164k, see `tasks.longtail_seg.coco_stuff` and `_OfficialDataset`."""
+
+    SPEC = coco_stuff.SPEC
+    METAINFO = _metainfo(coco_stuff.SPEC)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from suite.errors import RecordError
 from suite.protocol import Protocol
 from suite.record import MetricRow, subset
 from suite.task import Predictions, Trained
+from tasks.longtail_seg import coco_stuff, official
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,13 +18,40 @@ VERSION = 1
 
 
 def settings(protocol: Protocol) -> dict[str, Any]:
-    """Classes and their groups: what the scores depend on besides the predictions."""
+    """Classes and their groups: what the scores depend on besides the predictions.
+
+    Where the training pixels of a data set are known only from a copy, `groups` holds the tail and
+    `head` the number of head classes: see `resolve_groups`.
+    """
     data = protocol.dataset
-    return {
+    made: dict[str, Any] = {
         "classes": list(data.classes),
         "groups": {name: list(members) for name, members in data.groups.items()},
         "group_rule": data.group_rule,
     }
+    if data.name == coco_stuff.SPEC.name:
+        made["head"] = coco_stuff.SPEC.head
+    return made
+
+
+def resolve_groups(
+    settings: Mapping[str, Any], class_counts: Sequence[int]
+) -> dict[str, list[int]]:
+    """Group name -> class ids: the settings' own; with `head`, the classes outside the tail split by
+    training pixels.
+
+    Raises RecordError if the counts are needed and are not those of the settings' classes.
+    """
+    found = {name: list(members) for name, members in settings["groups"].items()}
+    if "head" not in settings:
+        return found
+    try:
+        made = official.groups_by_pixels(
+            len(settings["classes"]), found["tail"], settings["head"], class_counts
+        )
+    except ValueError as error:
+        raise RecordError(f"the record's training counts do not give the groups: {error}") from None
+    return {name: list(members) for name, members in made.items()}
 
 
 def evaluate(
@@ -31,10 +59,11 @@ def evaluate(
 ) -> list[MetricRow]:
     """Rows of every stored prediction set; those of sets other than `test` carry `split=NAME`.
 
-    Expects per set `confusion` (N, C, C), pixels per image by (true, predicted) class, and the
-    arrays `auc_*` of a `PixelAUC`. A class without test pixels is undefined (null) and left out of
-    means. Raises RecordError for arrays of another form.
+    Expects per set `confusion` (N, C, C), pixels per image by (true, predicted) class, or its sparse
+    form (`margins`), and the arrays `auc_*` of a `PixelAUC`. A class without test pixels is undefined
+    (null) and left out of means. Raises RecordError for arrays of another form.
     """
+    settings = {**settings, "groups": resolve_groups(settings, trained.class_counts)}
     rows: list[MetricRow] = []
     for name, arrays in predictions.items():
         split = {} if name == "test" else {"split": name}
@@ -53,9 +82,70 @@ def confusion(
     return _confusion(predictions.get("test", {}), len(settings["classes"]))
 
 
+SPARSE = ("confusion_cells", "confusion_pixels", "confusion_images")
+"""Names of the arrays of a sparse confusion, see `sparse_confusion`."""
+
+
+def sparse_confusion(
+    arrays: Mapping[str, np.ndarray], classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """(image, cell, pixels) of every cell of an image's confusion that holds a pixel, int64 (M,) each,
+    and so the whole (N, C, C); None where the arrays hold no sparse confusion.
+
+    A picture shows a few classes: of 150 x 150 cells about a hundred are not empty. Stored are
+    `confusion_cells` (M,), true * C + predicted; `confusion_pixels` (M,), above 0; and
+    `confusion_images` (N,), how many cells are each image's, image by image. Raises RecordError for
+    arrays of another form.
+    """
+    import numpy as np
+
+    if SPARSE[0] not in arrays:
+        return None
+    found = []
+    for name in SPARSE:
+        array = arrays.get(name)
+        if array is None or array.ndim != 1 or array.dtype.kind not in "iu":
+            raise RecordError(f"stored predictions hold no integers (M,) as {name}")
+        found.append(array.astype(np.int64))
+    cells, pixels, images = found
+    # none can be negative, and sums of 2^44 pixels do not overflow
+    sound = len(cells) == len(pixels) and all((a >= 0).all() and (a < 2**44).all() for a in found)
+    if not sound or int(images.sum()) != len(cells) or (cells >= classes**2).any():
+        raise RecordError("stored sparse confusion is not one of the test images' classes")
+    return np.repeat(np.arange(len(images)), images), cells, pixels
+
+
+def margins(
+    arrays: Mapping[str, np.ndarray], classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """(true, predicted, right) pixels per image and class, int64 (N, C) each, of a sparse confusion;
+    None where the arrays hold none. Raises RecordError for arrays of another form."""
+    import numpy as np
+
+    sparse = sparse_confusion(arrays, classes)
+    if sparse is None:
+        return None
+    image, cell, pixels = sparse
+    count = len(arrays["confusion_images"])
+    true, predicted = np.divmod(cell, classes)
+    right = true == predicted
+
+    def summed(of: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        made = np.zeros((count, classes), np.int64)
+        np.add.at(made, (image[chosen], of[chosen]), pixels[chosen])
+        return made
+
+    return summed(true), summed(predicted), summed(true, right)
+
+
 def _confusion(arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
     import numpy as np
 
+    sparse = sparse_confusion(arrays, classes)
+    if sparse is not None:
+        flat = np.zeros(classes**2, np.int64)
+        np.add.at(flat, sparse[1], sparse[2])
+        return flat.reshape(classes, classes)
     confusion = arrays.get("confusion")
     if confusion is None or confusion.ndim != 3 or confusion.shape[1:] != (classes, classes):
         raise RecordError(

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from suite import engine
+from suite import engine, settings
 from suite.jsonio import short_hash
 from suite.protocol import Budget, DataSet, Facts, Protocol
-from tasks.longtail_seg import camvid, digits
-from tasks.longtail_seg.recipes import base_config
+from tasks.longtail_seg import ade20k, camvid, cityscapes, coco_stuff, digits, official
+from tasks.longtail_seg.networks import NETWORKS
+from tasks.longtail_seg.recipes import SCHEDULES, base_config
 
 STORED = {"test": "test images; confusion per image, pixel-AUC histograms, three rendered samples"}
+JOIN = "tasks.longtail_seg.ranks"
+# Every score of 2,000 pictures x 150 classes takes a core half an hour to count; what the network puts
+# out has an eighth of the resolution or a quarter, so that neighbouring pixels say nearly the same. An odd
+# stride meets all phases of that enlargement alike; 4 would always meet the same two, and be biased.
+AUC_STRIDE = 5
+# from this number of classes on: 500 pictures of 19 x 19 cells are nothing
+_SPARSE_CLASSES = 100
+THREADS = 4
+"""Of a run at the papers' scale: for its losses and scores on the CPU, and as many loader workers."""
 
 
 def _check_digits(cache: Path, deep: bool) -> list[str]:
@@ -41,6 +52,38 @@ CAMVID = DataSet(
     group_rule=camvid.GROUP_RULE,
     find=camvid.find,
     check=camvid.check,
+)
+
+
+def _official_dataset(spec: official.Spec, summary: str) -> DataSet:
+    def find(root: Path) -> Path:
+        return official.find(spec, root)
+
+    def check(path: Path, deep: bool) -> list[str]:
+        return official.check(spec, path, deep, settings.cache_dir())
+
+    return DataSet(
+        name=spec.name,
+        summary=summary,
+        layout=spec.layout,
+        classes=spec.classes,
+        groups=spec.groups,
+        group_rule=spec.group_rule,
+        find=find,
+        check=check,
+    )
+
+
+ADE20K = _official_dataset(
+    ade20k.SPEC, "ADE20K, 150 classes of scenes, 20,210 train / 2,000 test images"
+)
+CITYSCAPES = _official_dataset(
+    cityscapes.SPEC,
+    "Cityscapes, 19 classes of street scenes, 2,975 train / 500 test images of 2048x1024",
+)
+COCO_STUFF = _official_dataset(
+    coco_stuff.SPEC,
+    "COCO-Stuff 164k, 171 classes of things and stuff, 118,287 train / 5,000 test images",
 )
 
 
@@ -84,6 +127,7 @@ def _protocol(
         train=engine.train,
         predict=engine.predict,
         prediction_sets=STORED,
+        join=JOIN,
         extra_sets=extra_sets,
         threads=threads,
         seconds=seconds,
@@ -129,6 +173,77 @@ def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], F
         unit="pixels",
         observed=observed,
         variant=variant,
+    )
+
+
+def _official(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
+    """A protocol at the scale of AUCSeg's tables: its crop, schedule, optimiser and test mode."""
+    recipe = f"{spec.name}:{network}"
+    schedule = SCHEDULES[spec.name]
+    blank = base_config(recipe, {"data_root": ""})
+    if schedule.stride:
+        mode = f"windows of {schedule.crop} at a stride of {schedule.stride}"
+    else:
+        mode = f"resized to {schedule.scale[0]}x{schedule.scale[1]} at most, whole image"
+    crop = schedule.crop
+
+    def build(data: Path) -> tuple[dict[str, Any], Facts]:
+        return _build_official(recipe, spec, data)
+
+    return Protocol(
+        name=recipe,
+        dataset=dataset,
+        # without a copy nothing is known of the labels: what is counted in one is in `observed`
+        split=f"{spec.name}-official@{short_hash(spec.identity)}",
+        test=f"official val split, {mode}; pixel AUC on every {AUC_STRIDE}th row and column",
+        backbone=network,
+        budget=Budget(iterations=schedule.iterations, batch=schedule.batch),
+        augmentation=f"scale 0.5-2, crop {crop}, flip, photometric distortion",
+        recipe=short_hash(blank),
+        summary=f"{spec.title}, {network}, AUCSeg's schedule, for a GPU",
+        build=build,
+        train=engine.train,
+        predict=engine.predict,
+        prediction_sets=STORED,
+        join=JOIN,
+        threads=THREADS,
+    )
+
+
+def _build_official(recipe: str, spec: official.Spec, data: Path) -> tuple[dict[str, Any], Facts]:
+    from tasks.longtail_seg import datasets
+
+    cfg = base_config(recipe, {"data_root": str(data)})
+    kind = getattr(datasets, SCHEDULES[spec.name].dataset)
+    train, test = (kind(str(data), split) for split in ("train", "val"))
+    counted = {"train": train.statistics(), "val": test.statistics()}
+    pixels = [int(n) for n in counted["train"].pixels]
+    # resources, not identity: a sample is the same whatever worker makes it
+    workers = min(THREADS, len(os.sched_getaffinity(0)) - 1)
+    for loader in ("train_dataloader", "test_dataloader"):
+        cfg[loader]["num_workers"] = workers
+    cfg["test_evaluator"] = dict(
+        type="SegSketch",
+        classes=len(spec.classes),
+        palette=[list(colour) for colour in spec.palette],
+        shown=[len(test) * i // 3 for i in range(3)],
+        sparse=len(spec.classes) >= _SPARSE_CLASSES,
+        auc_stride=AUC_STRIDE,
+    )
+    cfg["test_cfg"] = dict(type="TestLoop")
+    cfg["prediction_dataloaders"] = {}
+    cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.sketch"]
+    return cfg, Facts(
+        classes=spec.classes,
+        class_counts=tuple(pixels),
+        image_counts=tuple(int(n) for n in counted["train"].presence.sum(axis=0)),
+        groups=spec.groups
+        if spec.by_pixels
+        else official.groups_by_pixels(len(spec.classes), spec.tail, spec.head, pixels),
+        iterations=cfg["train_cfg"]["max_iters"],
+        batch=cfg["train_dataloader"]["batch_size"],
+        unit="pixels",
+        observed={split: known.sha256 for split, known in counted.items()},
     )
 
 
@@ -195,4 +310,13 @@ PROTOCOLS = (
     _camvid("full", "fcn-r18", seconds=40 * 3600.0),
     _camvid("half", "segformer-b0", seconds=1200.0),
     _camvid("half", "fcn-r18", seconds=2400.0),
+    *(
+        _official(spec, dataset, network)
+        for spec, dataset in (
+            (ade20k.SPEC, ADE20K),
+            (cityscapes.SPEC, CITYSCAPES),
+            (coco_stuff.SPEC, COCO_STUFF),
+        )
+        for network in NETWORKS
+    ),
 )

@@ -7,13 +7,68 @@ All networks start from random weights. Nothing heavy is imported.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from suite.errors import UserError
 from tasks.longtail_seg import camvid, digits
+from tasks.longtail_seg.networks import NETWORKS
 
 Config = dict[str, Any]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Training and test of a data set at the papers' scale: AUCSeg's released configurations.
+
+    Attributes:
+        dataset: registered name of the mmseg data set.
+        classes: number of classes.
+        crop: side of the square training crop, in pixels.
+        scale: (long, short) side to which a picture is resized: times 0.5 to 2 in training, as it is at
+            test time, where labels keep their size.
+        iterations, batch: the budget; the papers' batch is of their one GPU.
+        stride: of a sliding test window of `crop`; None for whole pictures.
+    """
+
+    dataset: str
+    classes: int
+    crop: int
+    scale: tuple[int, int]
+    iterations: int
+    batch: int
+    stride: int | None = None
+
+
+SCHEDULES: Mapping[str, Schedule] = {
+    "ade20k": Schedule(
+        dataset="OfficialADE20K",
+        classes=150,
+        crop=512,
+        scale=(2048, 512),
+        iterations=160_000,
+        batch=4,
+    ),
+    "cityscapes": Schedule(
+        dataset="OfficialCityscapes",
+        classes=19,
+        crop=1024,
+        scale=(2048, 1024),
+        iterations=160_000,
+        batch=2,
+        stride=768,
+    ),
+    "coco-stuff164k": Schedule(
+        dataset="OfficialCOCOStuff",
+        classes=171,
+        crop=512,
+        scale=(2048, 512),
+        iterations=80_000,
+        batch=4,
+    ),
+}
 RECIPES: tuple[str, ...] = (
     "quick",
     "smoke",
@@ -21,6 +76,7 @@ RECIPES: tuple[str, ...] = (
     "camvid:full,fcn-r18",
     "camvid:half,segformer-b0",
     "camvid:half,fcn-r18",
+    *(f"{data}:{network}" for data in SCHEDULES for network in NETWORKS),
 )
 _NEVER = 10**9
 _META_KEYS = (
@@ -35,7 +91,7 @@ def base_config(recipe: str, data: dict[str, str]) -> Config:
     """The configuration of one of `RECIPES`, the loss being plain cross entropy.
 
     `data` holds `cache_dir` (where the digit scenes are kept) for `quick` and `smoke`, `data_root`
-    (CamVid's folder or the one above) for the rest. Evaluator and `test_cfg` are the harness's.
+    (the data set's folder or the one above) for the rest. Evaluator and `test_cfg` are the harness's.
 
     Raises UserError for an unknown recipe.
     """
@@ -43,7 +99,10 @@ def base_config(recipe: str, data: dict[str, str]) -> Config:
         raise UserError(f"longtail-seg has no recipe {recipe!r}; known: {' '.join(RECIPES)}")
     if recipe in ("quick", "smoke"):
         return _digits(recipe, data["cache_dir"])
-    resolution, network = recipe.removeprefix("camvid:").split(",")
+    base, _, variant = recipe.partition(":")
+    if base in SCHEDULES:
+        return _official(SCHEDULES[base], variant, data["data_root"])
+    resolution, network = variant.split(",")
     return _camvid(resolution, network, data["data_root"])
 
 
@@ -153,6 +212,86 @@ def _camvid(resolution: str, network: str, data_root: str) -> Config:
         optimizer=optimizer,
         schedule=_warm_poly(iterations, warm=iterations // 20),
     )
+
+
+def _official(schedule: Schedule, network: str, data_root: str) -> Config:
+    """A network of `NETWORKS` under the schedule, optimiser and augmentation of AUCSeg's release.
+
+    All networks share AdamW at 6e-5 with ten times that in the heads, the linear warm-up over 1500
+    iterations and the linear decay to 0 (SegNeXt's, SegFormer's and Swin's own recipe), so that rows of
+    two networks differ in the network. What a family needs besides is in its `Network`: no weight decay
+    on its position biases, or on norm layers that are not called `norm`. ResNets and HRNets are
+    usually trained with SGD; from ImageNet weights AdamW serves them too.
+
+    Samples are drawn without end by their position, so there is no RepeatDataset (whose use is to avoid
+    new loader workers at the end of a short epoch).
+    """
+    made = copy.deepcopy(NETWORKS[network])
+    source = {"type": schedule.dataset, "data_root": str(data_root)}
+    crop = (schedule.crop, schedule.crop)
+    augment = [
+        {
+            "type": "RandomResize",
+            "scale": schedule.scale,
+            "ratio_range": (0.5, 2.0),
+            "keep_ratio": True,
+        },
+        {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75},
+        {"type": "RandomFlip", "prob": 0.5},
+        {"type": "PhotoMetricDistortion"},
+        _PACK,
+    ]
+    # at test time the data set keeps its labels out of `seg_fields`: they are not resized
+    presented = [{"type": "Resize", "scale": schedule.scale, "keep_ratio": True}, _PACK]
+    model = _model(
+        made.backbone,
+        made.head,
+        classes=schedule.classes,
+        size=crop,
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+    )
+    model["decode_head"]["norm_cfg"] = made.head["norm_cfg"]
+    if made.auxiliary:
+        loss = {"type": "CrossEntropyLoss", "loss_weight": 0.4, "avg_non_ignore": True}
+        model["auxiliary_head"] = {
+            **made.auxiliary,
+            "num_classes": schedule.classes,
+            "align_corners": False,
+            "loss_decode": [loss],
+        }
+    if schedule.stride:
+        step = (schedule.stride, schedule.stride)
+        model["test_cfg"] = {"mode": "slide", "crop_size": crop, "stride": step}
+    config = _config(
+        model,
+        train={**source, "split": "train", "pipeline": augment},
+        evaluated={
+            "test": {**source, "split": "val", "pipeline": presented, "test_mode": True},
+        },
+        batch=schedule.batch,
+        eval_batch=1,  # pictures differ in size
+        iterations=schedule.iterations,
+        optimizer=_adamw(lr=6e-5, weight_decay=0.01) | {"betas": (0.9, 0.999)},
+        schedule=[
+            {"type": "LinearLR", "start_factor": 1e-6, "by_epoch": False, "begin": 0, "end": 1500},
+            {
+                "type": "PolyLR",
+                "power": 1.0,
+                "eta_min": 0.0,
+                "by_epoch": False,
+                "begin": 1500,
+                "end": schedule.iterations,
+            },
+        ],
+    )
+    undecayed = {name: {"decay_mult": 0.0} for name in ("pos_block", "norm", *made.undecayed)}
+    config["optim_wrapper"]["paramwise_cfg"] = {
+        "custom_keys": undecayed | {"head": {"lr_mult": 10.0}},
+        **({"norm_decay_mult": 0.0} if made.normless else {}),
+    }
+    config["custom_imports"]["imports"].append("tasks.longtail_seg.heads")
+    return config
 
 
 def _segformer_b0() -> tuple[Config, Config]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.errors import RecordError
 from suite.task import Predictions, Trained, Units
+from tasks.longtail_seg.evaluation import margins, resolve_groups
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +22,18 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     """
     import numpy as np
 
-    confusion = _confusion(predictions, len(settings["classes"]))
-    true = confusion.sum(axis=2, dtype=np.int64)
+    sparse = margins(predictions.get("test", {}), len(settings["classes"]))
+    if sparse is not None and len(sparse[0]):
+        true, predicted, right = sparse
+    else:
+        confusion = _confusion(predictions, len(settings["classes"]))
+        true = confusion.sum(axis=2, dtype=np.int64)
+        predicted = confusion.sum(axis=1, dtype=np.int64)
+        right = np.diagonal(confusion, axis1=1, axis2=2)
     # (N, 3 C): a resample's sums are one product, in float64 exact below 2^53 pixels
-    sums = np.concatenate(
-        [true, confusion.sum(axis=1, dtype=np.int64), np.diagonal(confusion, axis1=1, axis2=2)],
-        axis=1,
-    ).astype(np.float64)
-    everything = {"": list(range(true.shape[1])), **settings["groups"]}
+    sums = np.concatenate([true, predicted, right], axis=1).astype(np.float64)
+    groups = resolve_groups(settings, trained.class_counts)
+    everything = {"": list(range(true.shape[1])), **groups}
 
     def score(weights: np.ndarray) -> dict[str, np.ndarray]:
         total = np.asarray(weights, dtype=np.float64) @ sums
@@ -45,7 +50,7 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
         return found
 
     digest = hashlib.sha256(true.astype("<i8").tobytes()).hexdigest()
-    return Units(count=len(confusion), score=score, digest=digest)
+    return Units(count=len(true), score=score, digest=digest)
 
 
 def _confusion(predictions: Predictions, classes: int) -> np.ndarray:
