@@ -52,8 +52,7 @@ def main() -> None:
     controls.forget()
     common.run(page.run)
     with st.sidebar:
-        st.caption("Link to this view")
-        st.code(controls.link(), language=None)
+        st.markdown(f"[Link to this view]({controls.link()})")
 
 
 main()

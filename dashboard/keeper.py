@@ -34,7 +34,8 @@ class Keeper:
 
     def __init__(self, root: Path, plugins: list[Path]) -> None:
         self._root = root
-        self._command = [sys.executable, "-m", "suite", "ingest", "--root", str(root)]
+        self._command = [sys.executable, "-m", "suite", "ingest", "--if-changed"]
+        self._command += ["--root", str(root)]
         for plugin in plugins:
             self._command += ["--plugin", str(plugin)]
         self._lock = threading.Lock()

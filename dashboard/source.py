@@ -54,9 +54,13 @@ def plugins() -> list[Path]:
 
 
 @st.cache_resource(show_spinner=False)
-def catalog() -> Catalog:
-    """Tasks and methods, as they were when the server started."""
+def _installed() -> Catalog:
     return Catalog.load(plugins())
+
+
+def catalog() -> Catalog:
+    """Tasks and methods, as they were when the server started, and the protocols brought to the root."""
+    return _installed().at(root())
 
 
 def stamp() -> Stamp | None:
@@ -81,11 +85,18 @@ def current() -> Stamp:
     return found or (0, 0)
 
 
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _opened(stamp: Stamp) -> duckdb.DuckDBPyConnection:
+    """One for all sessions: to open a large store takes as long as to read a board."""
+    return connect(root())
+
+
 @contextmanager
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     """The store, read-only. Raises UserError: none yet, damaged, of another version."""
-    opened = connect(root())
+    opened = _opened(current()).cursor()
     try:
+        opened.execute("USE store")
         yield opened
     finally:
         opened.close()
@@ -140,4 +151,7 @@ def _board(stamp: Stamp, name: str, protocol: str, by: str) -> list[Row]:
     if known is not None:
         planned = leaderboard.rows_to_come(catalog(), of, known)
     # which code is today's, the store says: it is brought up to date by a process that reads it anew
-    return leaderboard.board(root(), of, protocol=protocol, by=by, today={}, planned=planned)
+    with connection() as store:
+        return leaderboard.board(
+            root(), of, protocol=protocol, by=by, today={}, planned=planned, store=store
+        )

@@ -42,6 +42,7 @@ def board(
     by: str | None,
     today: Mapping[str, str],
     planned: Sequence[Planned],
+    store: duckdb.DuckDBPyConnection | None = None,
 ) -> list[Row]:
     """Rows of the leaderboard, block after block.
 
@@ -54,6 +55,7 @@ def board(
         today: method -> digest of its code today, of methods that no other's code is part of; what the
             store says of them may be older.
         planned: rows that are wanted; those of which nothing is there yet are shown as planned.
+        store: the root's store, if it is open already; it is left open.
 
     Each row has `task`, `protocol`, `protocol_hash`, `evaluation_hash`, `dataset`, `method`,
     `params`, `digest`, `n` (runs with this evaluation), `rank` (None where unranked), `flags`,
@@ -71,21 +73,22 @@ def board(
 
     Raises UserError: no store, unknown protocol or metric key.
     """
-    connection = connect(root)
+    connection = store or connect(root)
     named = {one.hash: one for one in task.protocols}
     try:
         only = None if protocol is None else _protocol_rows(connection, task, protocol)
         with no_collection():
             metrics = _metrics(connection, task, only)
         key = _ranking_key(task, by, metrics)
-        rank_of = _ranks(connection, task, key)
+        rank_of = _ranks(connection, task, key, only)
         with no_collection():
             rows = [
                 _row(task, named.get(found["protocol_hash"]), found, metrics, rank_of, today)
                 for found in _found_rows(connection, task, only)
             ]
     finally:
-        connection.close()
+        if store is None:
+            connection.close()
     rows += _planned_rows(task, rows, planned)
     if protocol is not None:
         rows = _only(task, rows, protocol)
@@ -151,10 +154,11 @@ def _ranking_key(
 
 
 def _ranks(
-    connection: duckdb.DuckDBPyConnection, task: Task, key: str
+    connection: duckdb.DuckDBPyConnection, task: Task, key: str, only: Sequence[int] | None
 ) -> dict[tuple[int, str], int | None]:
     if (task.name, key) in default_keys({task.name: task}):
-        result = connection.execute(statements("board_ranks"), {"task": task.name, "key": key})
+        asked = {"task": task.name, "key": key, "rows": only}
+        result = connection.execute(statements("board_ranks"), asked)
         return {(row_id, evaluation): rank for row_id, evaluation, rank in result.fetchall()}
     higher = direction(task, key)
     found = ranks(connection, {(task.name, key): higher is not False})

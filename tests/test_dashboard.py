@@ -178,7 +178,7 @@ def test_filters_a_link_and_downloads(visit, browser, url):  # noqa: F811
     shown = board(visit)
     assert 0 < len(shown) < len(before)
     # the page's address, and the link that it gives, open the same view
-    link = visit.page.locator('[data-testid="stSidebar"] [data-testid="stCode"] code').inner_text()
+    link = visit.page.get_by_role("link", name="Link to this view").get_attribute("href")
     assert "protocol=quick" in link
     for address in (visit.page.url, link):
         other = Visit(browser, url)

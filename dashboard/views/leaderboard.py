@@ -19,7 +19,7 @@ TITLE = "Leaderboard"
 ICON = ":material/leaderboard:"
 
 Row = dict[str, Any]
-MOST_ROWS = 100
+MOST_ROWS = 50
 """Rows of a block on a page."""
 COSTS: dict[str, tuple[str, float, str]] = {
     "passes_per_step": ("passes a step", 1.0, "x"),

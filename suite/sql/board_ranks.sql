@@ -1,2 +1,4 @@
--- Shared ranks of one task by one metric key, over whole boards.
-SELECT row_id, evaluation_hash, rank FROM ranks WHERE task = $task AND key = $key;
+-- Shared ranks of one task by one metric key, over whole boards. rows: the row ids to show, null for all.
+SELECT row_id, evaluation_hash, rank
+FROM ranks
+WHERE task = $task AND key = $key AND ($rows IS NULL OR row_id IN (SELECT unnest($rows)));
