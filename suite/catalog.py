@@ -8,9 +8,11 @@ A single file joins with `--plugin FILE`.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from suite import variants
 from suite.card import Card, covers, identity, read_card, resolve
 from suite.errors import UserError, did_you_mean
 from suite.jsonio import canonical
@@ -47,6 +50,11 @@ class Catalog:
         """Top-level import names of everything known here but `--plugin` files."""
         self.distributions = frozenset(filter(None, distributions))
         """Names of the installed distributions that declare them."""
+        self.variants: Mapping[str, variants.Variant] = {}
+        """Protocols that users brought, by hash; they are among `protocols` too."""
+        self.problems: tuple[str, ...] = ()
+        """A line on each file below `<root>/protocols` that was left out."""
+        self._seen: tuple[Path, tuple[str, ...], Catalog] | None = None
         # resolved once, not per seed
         self._params: dict[tuple[str, str, bytes], dict[str, Any]] = {}
 
@@ -99,6 +107,39 @@ class Catalog:
             sources[added[0]].check_infer()
         return cls(tasks, sources, packages, distributions)
 
+    def at(self, root: Path) -> Catalog:
+        """This catalog with the protocols that users brought to a results root (`suite.variants`).
+
+        Cheap where nothing has come since it was last asked. A file that is no variant is left out, with a
+        line in `problems`.
+        """
+        names = variants.listing(root)
+        if not names:
+            return self
+        if self._seen is None or self._seen[:2] != (root, names):
+            made, problems = variants.found(root, names, self)
+            self._seen = root, names, self.having(made, problems)
+        return self._seen[2]
+
+    def having(
+        self,
+        made: Mapping[str, tuple[variants.Variant, Protocol]],
+        problems: Sequence[str] = (),
+    ) -> Catalog:
+        """This catalog and some variants. Each is accepted by all tasks that accept its base."""
+        other = copy.copy(self)
+        other.__dict__.pop("protocols", None)
+        other._seen = None
+        other.problems = tuple(problems)
+        other.variants = {**self.variants, **{hash_: one for hash_, (one, _) in made.items()}}
+        for variant, protocol in made.values():
+            base = next(p for p in self.task(variant.task).protocols if p.name == variant.base)
+            for name, task in other.tasks().items():
+                if any(p.hash == base.hash for p in task.protocols):
+                    more = replace(task, protocols=(*task.protocols, protocol))
+                    other._tasks = {**other._tasks, name: more}
+        return other
+
     # -- tasks and protocols
     def tasks(self) -> dict[str, Task]:
         return dict(self._tasks)
@@ -125,9 +166,32 @@ class Catalog:
         for full, protocol in accepted.items():
             if covers(name, full):
                 return protocol
+        base, _, words = name.partition(":")
+        brought = [
+            protocol
+            for full, protocol in accepted.items()
+            if protocol.hash in self.variants
+            and full.partition(":")[0] == base
+            and set(words.split(",")) <= variants.short_names(full)
+        ]
+        if len(brought) == 1:
+            return brought[0]
+        if brought:
+            names = ", ".join(protocol.name for protocol in brought)
+            raise UserError(f"--protocol {name}: which of {names}?")
         raise UserError(
             f"task {task.name!r} has no protocol {name!r}{did_you_mean(name, accepted)}"
         )
+
+    def protocol_of(self, spec: RunSpec) -> Protocol:
+        """The protocol of a run. Raises UserError: not known here."""
+        if spec.protocol_hash not in self.protocols:
+            why = f" ({self.problems[0]})" if self.problems else ""
+            raise UserError(
+                f"run {spec.run_id}: protocol {spec.protocol!r} ({spec.protocol_hash}) is not known "
+                f"here{why}"
+            )
+        return self.protocols[spec.protocol_hash]
 
     def datasets(self) -> dict[str, DataSet]:
         """Data set name -> data set, as the first protocol on it declares it."""

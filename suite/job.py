@@ -36,7 +36,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     `sets` names prediction sets to be stored beside the protocol's own, once the training is through;
     `checkpoint_seconds` is the least wall time between two resume checkpoints; `time_limit` is in
     seconds of wall time over all sittings, null for none; `wanted` is when the command that wants the
-    run was given (Unix seconds): a `cancel` after it counts.
+    run was given (Unix seconds): a `cancel` after it counts; `ranks` is how many processes share the run.
     """
 
     spec: RunSpec
@@ -50,6 +50,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     evaluate_only: bool = False
     sets: list[str] = []
     wanted: float = 0.0
+    ranks: int = 1
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +124,8 @@ class Job:
 
     `inputs` maps roles to the attempts that fill them; `required` names prediction sets that the method's
     scores need, whose making is part of the test and its cost, `sets` others to be stored beside the
-    protocol's own; `warnings` is what the method has said of its settings.
+    protocol's own; `warnings` is what the method has said of its settings; `ranks` is how many processes
+    share the run.
     """
 
     spec: RunSpec
@@ -141,6 +143,7 @@ class Job:
     required: Sequence[str] = ()
     sets: Sequence[str] = ()
     warnings: list[str] = field(default_factory=list)
+    ranks: int = 1
     _sitting: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
     _written: float = 0.0

@@ -62,6 +62,7 @@ def assignments(
     checkpoint_seconds: float = 60.0,
     time_limit: float | None = None,
     sets: Sequence[str] = (),
+    ranks: int = 1,
 ) -> list[Assignment]:
     """What the workers are to be told of those items that need work, in the same order."""
     wanted = time.time()
@@ -77,6 +78,7 @@ def assignments(
             evaluate_only=item.todo == "evaluate",
             sets=list(sets),
             wanted=wanted,
+            ranks=ranks,
         )
         for item in items
         if item.work

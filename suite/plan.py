@@ -332,7 +332,9 @@ def measured(
         return {}
 
 
-def describe(plan: Plan, root: Path, workers: int, data_root: Path | None) -> dict[str, Any]:
+def describe(
+    plan: Plan, root: Path, workers: int, data_root: Path | None, ranks: int = 1
+) -> dict[str, Any]:
     """The plan as plain data: one entry a run, counts, estimated seconds, and what is missing.
 
     `estimated_seconds` takes earlier runs of the method, else the protocol's own figure; null where
@@ -352,6 +354,7 @@ def describe(plan: Plan, root: Path, workers: int, data_root: Path | None) -> di
         "counts": {todo: plan.count(todo) for todo in EXPLAIN if plan.count(todo)},
         "estimated_seconds": estimate if left else 0.0,
         "workers": workers,
+        "ranks": ranks,
         "data_problem": _data_problem(plan.protocol, data_root) if left else None,
         "runs": [
             {

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.errors import UserError
 from suite.jsonio import short_hash
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ class Protocol:
         threads: CPU threads per run. A resource, so not in the hash, but workers always set it: sums over
             threads round differently.
         seconds: rough duration of one run on one core, for plans without earlier records.
+        ranks: processes that share a run's batch, each with a GPU of its own or `threads` cores. A
+            resource, so not in the hash: batches and loss are the same for any number.
+        join: module whose `join(model)` makes a rank's losses those of the whole batch; None where a run
+            takes one rank only.
     """
 
     name: str
@@ -136,6 +141,28 @@ class Protocol:
     views: tuple[str, ...] = ()
     threads: int = 1
     seconds: float | None = None
+    ranks: int = 1
+    join: str | None = None
+
+    def on(self, ranks: int | None) -> int:
+        """The number of ranks of a run, the protocol's own for None. Raises UserError where the batch
+        does not divide by it, or a run cannot be shared."""
+        if ranks is None:
+            return self.ranks
+        if ranks < 1:
+            raise UserError(f"--ranks {ranks}: at least 1")
+        if ranks > 1 and (self.join is None or self.budget is None):
+            raise UserError(
+                f"--ranks {ranks}: a run of {self.name!r} cannot be shared by several processes; leave it out"
+            )
+        batch = self.budget.batch if self.budget else 1
+        if batch % ranks:
+            fits = [str(n) for n in range(1, batch + 1) if batch % n == 0]
+            raise UserError(
+                f"--ranks {ranks}: the batch of {self.name!r}, {batch}, does not divide by it; "
+                f"use {', '.join(fits)}"
+            )
+        return ranks
 
     @property
     def identity(self) -> dict[str, Any]:

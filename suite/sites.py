@@ -40,6 +40,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         array_parallelism: jobs that may run at a time.
         max_array: largest array the site takes; default and bound is the cluster's own limit.
         pack: runs in a job, or `auto`.
+        ranks: processes that share a run, each with a GPU of the job; null for the protocol's.
         sbatch: further options of sbatch, name -> value, true for one without.
         setup: shell lines before the job starts (modules, environment variables).
         python: command that starts Python on the node; default the present interpreter.
@@ -59,6 +60,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     array_parallelism: int | None = None
     max_array: int | None = None
     pack: int | Literal["auto"] = "auto"
+    ranks: int | None = None
     sbatch: dict[str, str | int | bool] = {}
     setup: list[str] = []
     python: str | None = None
@@ -138,6 +140,7 @@ def check(values: Mapping[str, Any], where: str) -> Site:
         "array_parallelism": 1,
         "max_array": 1,
         "pack": 1,
+        "ranks": 1,
         "signal_seconds": 1,
         "backoff_seconds": 0,
     }

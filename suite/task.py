@@ -81,6 +81,36 @@ class Units:
     digest: str
 
 
+@dataclass(frozen=True)
+class Initial:
+    """Initial weights: a `.safetensors` or torch file, and the SHA-256 it must have."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bring:
+    """How a task makes protocols of what users bring (`suite.variants`).
+
+    Attributes:
+        read: (config file, base protocol, whether initial weights are given) -> settings as JSON data, and
+            lines on what was left out. Executes the file. Raises UserError.
+        check: (base, settings or None, initial weights or None) -> lines for the user. Tries out what is
+            about to be trained: builds the network, reads the weights. Raises UserError.
+        make: (base, settings or None, initial weights or None) -> protocol. Nothing heavy: neither data nor
+            weights are read. Its `recipe` is a digest of the settings alone; name, `init` and the digest
+            with the base's are put in by the caller. The settings may be a stranger's: raises UserError
+            for whatever `read` does not give.
+        taken: settings -> what they replace, in words (`network, schedule`).
+    """
+
+    read: Callable[[Path, Protocol, bool], tuple[dict[str, Any], tuple[str, ...]]]
+    check: Callable[[Protocol, Mapping[str, Any] | None, Initial | None], list[str]]
+    make: Callable[[Protocol, Mapping[str, Any] | None, Initial | None], Protocol]
+    taken: Callable[[Mapping[str, Any]], str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A question: accepted protocols, metrics, and how stored predictions are scored.
@@ -108,6 +138,7 @@ class Task:
             predicted) class, of the scores whose rows carry no subset. Pure. Raises RecordError as
             `evaluate` does. None: the task has no classes to confuse.
         counted: what training counts per class and confusions count: `images` or `pixels`.
+        bring: makes variants of its protocols from users' config files and initial weights. None: takes none.
     """
 
     name: str
@@ -126,6 +157,7 @@ class Task:
     units: Callable[[Predictions, Mapping[str, Any], Trained], Units] | None = None
     confusion: Callable[[Predictions, Mapping[str, Any], Trained], np.ndarray] | None = None
     counted: str = "images"
+    bring: Bring | None = None
 
     def evaluation(self, protocol: Protocol) -> dict[str, Any]:
         """What the evaluation hash covers."""

@@ -63,6 +63,8 @@ def execute(
     attempt = Attempt(root, spec.run_id, assignment.attempt)
     is_cancelled = _every(0.5, lambda: bool(cancelled(root, spec, assignment.wanted)))
     try:
+        # a protocol that a user brought lies below the root
+        catalog = catalog.at(root)
         with run_lock(root, spec.run_id) as mine:
             if not mine or worked_on_by_another(attempt.status()):
                 return Report(run_id=spec.run_id, state="busy")
@@ -105,7 +107,7 @@ def _execute(
     stopping: Callable[[], bool],
 ) -> Report:
     spec, root = assignment.spec, attempt.root
-    protocol = catalog.protocols[spec.protocol_hash]
+    protocol = catalog.protocol_of(spec)
     finished = finished_digest(attempt) == assignment.digest
     if finished:
         _tidy(attempt)
@@ -150,6 +152,7 @@ def _execute(
         stopping=stopping,
         required=required,
         sets=[name for name in assignment.sets if name not in required],
+        ranks=assignment.ranks,
     )
     # durable, unlike later heartbeats: it says whose code the checkpoint belongs to
     job.write("running", durable=True)
@@ -277,6 +280,10 @@ def leave_failure(assignment: Assignment, failure: Failure) -> None:
 
 def classify(error: BaseException) -> Failure:
     """The failure kind of an exception out of a run."""
+    failure = getattr(error, "failure", None)
+    if isinstance(failure, Failure):
+        # of another process of the run, which has classified it
+        return failure
     step = getattr(error, "step", None)
     return Failure(
         kind=_kind(error), message=_message(error), step=step if isinstance(step, int) else None

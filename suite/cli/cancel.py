@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root
+from suite.cli.options import Plugins, Root, catalog_at
 
 
 def cancel(
@@ -30,7 +30,6 @@ def cancel(
       python -m suite cancel --all
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.dispatch.standing import cancel_jobs
     from suite.errors import UserError
     from suite.hold import cancel as ask
@@ -40,7 +39,7 @@ def cancel(
     if sum((bool(runs), task is not None, all_)) != 1:
         raise UserError("cancel what? Name runs, or say --task TASK or --all (one of the three)")
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     protocols = [p.hash for p in catalog.task(task).protocols] if task is not None else None
     known, before = survey(results, catalog, settle=False)
     chosen = pick(known, runs) if runs else [r for r in known if task is None or task in r.tasks]

@@ -51,6 +51,7 @@ class Carrier:
     checkpoint_seconds: float = 60.0
     time_limit: float | None = None
     sets: tuple[str, ...] = ()
+    ranks: int = 1
 
     def work(self, items: Iterable[Item]) -> list[Assignment]:
         """What the workers are to be told of these items."""
@@ -61,6 +62,7 @@ class Carrier:
             checkpoint_seconds=self.checkpoint_seconds,
             time_limit=self.time_limit,
             sets=self.sets,
+            ranks=self.ranks,
         )
 
     def here(self, make: MakePlan, slots: Sequence[Slot]) -> launch.Result:
@@ -74,7 +76,7 @@ class Carrier:
             settings.find_data(plan.protocol, self.data_root)
         where = (
             f"{min(len(slots), len(work))} at a time on {slots[0].device}, {slots[0].threads} "
-            "thread(s) each"
+            "thread(s) each" + (f", {self.ranks} ranks a run" if self.ranks > 1 else "")
         )
         with Progress(plan, work, where) as progress:
             result = launch.launch(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root, parse_format
+from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
@@ -70,19 +70,19 @@ def claims(
       python -m suite claims --status below --format markdown
     """
     from suite import claims as published
-    from suite.catalog import Catalog
     from suite.errors import UserError, did_you_mean
     from suite.settings import results_root
 
     parse_format(format, FORMATS)
     if status is not None and status not in published.STATUSES:
         raise UserError(f"--status {status}: {did_you_mean(status, published.STATUSES)[2:]}")
-    catalog = Catalog.load(plugin)
+    results = results_root(root)
+    catalog = catalog_at(plugin, results)
     found = published.read_claims(
         folder or published.default_folder(), catalog.methods(), catalog.tasks()
     )
     wanted = _wanted(found, task, protocol, method)
-    boards = _boards(results_root(root), catalog, {claim.task for claim in wanted})
+    boards = _boards(results, catalog, {claim.task for claim in wanted})
     comparisons = published.compare(
         wanted, boards, catalog.tasks(), lambda name, under: catalog.spec(name, under).params
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suite.cli.options import OnlyProtocol, Plugins, Root, parse_format
+from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
@@ -80,7 +80,6 @@ def compare(
       python -m suite compare --all --task longtail-cls
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.compare import compare as compare_two
     from suite.errors import UserError
     from suite.overview import overview
@@ -100,7 +99,7 @@ def compare(
     if not all_ and reference is not None:
         raise UserError("--reference is for --all")
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     refresh(results, catalog)
     chosen = pick_task(results, catalog, task, [side for side in (a, b) if side is not None])
     only = catalog.protocol(chosen, protocol) if protocol else None

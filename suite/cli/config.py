@@ -7,16 +7,30 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import DataRoot, Plugins, ProtocolName, Settings, TaskName
+from suite.cli.options import (
+    BaseConfig,
+    DataRoot,
+    Plugins,
+    Pretrained,
+    ProtocolName,
+    Root,
+    Settings,
+    TaskName,
+    catalog_at,
+    under,
+)
 
 
 def config(
     task: TaskName,
     method: Annotated[str, typer.Option("--method", help="Method, see `baselines`.")],
     protocol: ProtocolName = None,
+    base_config: BaseConfig = None,
+    pretrained: Pretrained = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     set_: Settings = [],  # noqa: B006 - typer copies defaults
     data_root: DataRoot = None,
+    root: Root = None,
     plugin: Plugins = [],  # noqa: B006
     output: Annotated[
         Path | None,
@@ -32,20 +46,21 @@ def config(
       Runner.from_cfg(Config.fromfile('aucseg.py')).train()"
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.engine.export import config_text
     from suite.errors import UserError
     from suite.plan import split_settings
 
-    catalog = Catalog.load(plugin)
-    chosen = catalog.task(task)
-    under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
+    results = settings.results_root(root)
+    catalog = catalog_at(plugin, results)
+    catalog, _, accepted, _ = under(
+        catalog, catalog.task(task), protocol, results, base_config, pretrained
+    )
     overrides, _ = split_settings(catalog, set_)
     if other := [name for name in overrides if name != method]:
         raise UserError(f"--set {other[0]}.…: the config is of {method!r}")
-    spec = catalog.spec(method, under, seed, overrides.get(method))
-    data = settings.find_data(under, settings.data_root(data_root))
-    text = config_text(catalog.method(spec), under, seed, data)
+    spec = catalog.spec(method, accepted, seed, overrides.get(method))
+    data = settings.find_data(accepted, settings.data_root(data_root))
+    text = config_text(catalog.method(spec), accepted, seed, data)
     if output is None:
         print(text)
         return
@@ -53,4 +68,4 @@ def config(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror}") from None
-    print(f"{output}: {method} under {under.name}, seed {seed}")
+    print(f"{output}: {method} under {accepted.name}, seed {seed}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root
+from suite.cli.options import Plugins, Root, catalog_at
 
 
 def dashboard(
@@ -33,14 +33,13 @@ def dashboard(
     from importlib import import_module
 
     from suite import settings, store
-    from suite.catalog import Catalog
     from suite.errors import UserError
 
     # the command line stands above all packages; `suite` itself imports none of the dashboard
     serve = import_module("dashboard.serve")
     serve.check_free(address, port)
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     if (results / "runs").is_dir():
         try:
             store.refresh(results, catalog.tasks(), catalog.code)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root
+from suite.cli.options import Plugins, Root, catalog_at
 
 
 def evaluate(
@@ -35,7 +35,6 @@ def evaluate(
     import sys
 
     from suite import settings
-    from suite.catalog import Catalog
     from suite.errors import RecordError
     from suite.evaluate import evaluate_attempt
     from suite.launch import update_store
@@ -43,7 +42,7 @@ def evaluate(
     from suite.showing import find_run, newest_finished
 
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     tasks = [catalog.task(task)] if task else list(catalog.tasks().values())
     if runs:
         chosen = [newest_finished(results, find_run(results, run)) for run in runs]

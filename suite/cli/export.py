@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName
+from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName, catalog_at
 
 FORMATS = "csv, markdown, latex, parquet, html"
 
@@ -51,7 +51,6 @@ def export(
       python -m suite export --task longtail-seg --long -o runs.parquet
     """
     from suite import export as exports
-    from suite.catalog import Catalog
     from suite.cli.leaderboard import read_board
     from suite.cli.output import printable
     from suite.errors import UserError
@@ -61,7 +60,7 @@ def export(
     format = exports.format_of(output, format, long)
     exports.check(output, format)
     where = results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, where)
     found, by, rows, _ = read_board(where, catalog, task, protocol, by)
     if format in ("latex", "markdown"):
         # a paper's table has no use for what nobody has run

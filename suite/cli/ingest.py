@@ -6,13 +6,21 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root
+from suite.cli.options import Plugins, Root, catalog_at
 
 
 def ingest(
     root: Root = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Start from nothing instead of reading what changed.")
+    ] = False,
+    if_changed: Annotated[
+        bool,
+        typer.Option(
+            "--if-changed",
+            help="Of a large root, look only where the suite has written since the last look, within five "
+            "minutes.",
+        ),
     ] = False,
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
@@ -26,13 +34,18 @@ def ingest(
       python -m suite ingest --rebuild --root /data/results
     """
     from suite import store
-    from suite.catalog import Catalog
+    from suite.errors import UserError
     from suite.escape import plain
     from suite.settings import results_root
 
-    catalog = Catalog.load(plugin)
     folder = results_root(root)
-    report = store.ingest(folder, catalog.tasks(), catalog.code, rebuild=rebuild)
+    catalog = catalog_at(plugin, folder)
+    if rebuild and if_changed:
+        raise UserError("--rebuild reads everything, --if-changed little: give one")
+    if if_changed:
+        report = store.refresh(folder, catalog.tasks(), catalog.code)
+    else:
+        report = store.ingest(folder, catalog.tasks(), catalog.code, rebuild=rebuild)
     print(
         f"{store.store_path(folder)}: {report.attempts} attempts, {report.evaluations} evaluations, "
         f"{report.metrics} metric rows; {report.read} files read, {report.removed} gone, "

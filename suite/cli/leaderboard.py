@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName, parse_format
+from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName, catalog_at, parse_format
 
 if TYPE_CHECKING:
     from suite.catalog import Catalog
@@ -45,7 +45,6 @@ def leaderboard(
       python -m suite leaderboard --task longtail-seg --by 'mIoU[group=tail]'
       python -m suite leaderboard --task longtail-seg --format latex > table.tex
     """
-    from suite.catalog import Catalog
     from suite.errors import UserError
     from suite.settings import results_root
 
@@ -54,7 +53,8 @@ def leaderboard(
         raise UserError(
             "--claims: JSON holds our results; `claims --format json` the published ones"
         )
-    print_board(results_root(root), Catalog.load(plugin), task, protocol, by, format, claims)
+    results = results_root(root)
+    print_board(results, catalog_at(plugin, results), task, protocol, by, format, claims)
 
 
 def print_board(

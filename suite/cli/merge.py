@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root, parse_format
+from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 FORMATS = ("table", "json")
 
@@ -33,18 +33,20 @@ def merge(
       python -m suite merge /scratch/me/results
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.cli.output import console, print_json, table
     from suite.escape import clipped, plain
     from suite.launch import update_store
     from suite.merge import merge as bring_all
+    from suite.variants import adopt
 
     parse_format(format, FORMATS)
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     done = bring_all(other, results, dry_run=dry_run)
     if not dry_run and any(one.state == "brought" for one in done):
-        update_store(results, catalog)
+        # their runs may be under protocols that were brought there
+        adopt(other, results, catalog)
+        update_store(results, catalog_at(plugin, results))
     if format == "json":
         print_json([one.as_dict() for one in done])
     else:

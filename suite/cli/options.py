@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +12,11 @@ import typer
 from suite.errors import UserError
 
 if TYPE_CHECKING:
+    from suite.catalog import Catalog
+    from suite.protocol import Protocol
     from suite.sites import Site
+    from suite.task import Task
+    from suite.variants import Brought
 
 Root = Annotated[
     Path | None,
@@ -39,6 +45,25 @@ ProtocolName = Annotated[
 OnlyProtocol = Annotated[
     str | None,
     typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
+]
+BaseConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--base-config",
+        metavar="FILE",
+        help="mmsegmentation 1.x config whose network, schedule and augmentation replace the protocol's, "
+        "as a protocol of its own. Executed once.",
+        show_default=False,
+    ),
+]
+Pretrained = Annotated[
+    Path | None,
+    typer.Option(
+        "--pretrained",
+        metavar="PATH",
+        help="Initial weights of the backbone (.pth, .safetensors), as a protocol of its own.",
+        show_default=False,
+    ),
 ]
 Methods = Annotated[
     list[str],
@@ -113,12 +138,54 @@ Pack = Annotated[
         show_default=False,
     ),
 ]
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        "--ranks",
+        help="Processes that share a run's batch, each on a GPU of its own. Default: the protocol's.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show the jobs and their script; submit nothing.")
 ]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Follow the jobs to the end, then print the leaderboard.")
 ]
+
+
+def catalog_at(plugins: Sequence[Path], results: Path) -> Catalog:
+    """What is installed, the `--plugin` files, and the protocols brought to the results root. A file there
+    that is no protocol is left out, with a line on stderr."""
+    from suite.catalog import Catalog
+
+    catalog = Catalog.load(tuple(plugins)).at(results)
+    for problem in catalog.problems:
+        print("".join(c if c.isprintable() else "�" for c in problem), file=sys.stderr)
+    return catalog
+
+
+def under(
+    catalog: Catalog,
+    task: Task,
+    protocol: str | None,
+    results: Path,
+    base_config: Path | None,
+    pretrained: Path | None,
+) -> tuple[Catalog, Task, Protocol, Brought | None]:
+    """The protocol that a command names, and the catalog and task that know it; where it was brought by
+    `--base-config` or `--pretrained`, with what `suite.variants.keep` writes."""
+    from suite import settings
+
+    chosen = catalog.protocol(task, protocol or settings.default_protocol(task.name))
+    if base_config is None and pretrained is None:
+        return catalog, task, chosen, None
+    from suite.variants import bring
+
+    brought = bring(catalog, task, chosen, results, base_config, pretrained)
+    for note in (*brought.notes, f"protocol {brought.protocol.name} ({brought.protocol.hash})"):
+        print("".join(c if c.isprintable() else "�" for c in note), file=sys.stderr)
+    return brought.catalog, brought.catalog.task(task.name), brought.protocol, brought
 
 
 def where(

@@ -78,6 +78,8 @@ def plan_table(plan: Mapping[str, Any]) -> None:
         out.print(f"about {duration(seconds)} with {plan['workers']} worker(s)")
     elif seconds is None:
         out.print("duration unknown: no run of this protocol has been measured yet")
+    if plan.get("ranks", 1) > 1:
+        out.print(f"{plan['ranks']} ranks share each run's batch, each on a GPU of its own")
     if plan.get("cluster_problem"):
         out.print(f"[yellow]cluster:[/] {clean(plan['cluster_problem'])}", soft_wrap=True)
     if plan["data_problem"]:

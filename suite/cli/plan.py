@@ -7,16 +7,21 @@ from typing import Annotated
 import typer
 
 from suite.cli.options import (
+    BaseConfig,
     DataRoot,
     Methods,
     Plugins,
+    Pretrained,
     ProtocolName,
+    Ranks,
     Root,
     Seeds,
     Settings,
     TaskName,
+    catalog_at,
     parse_format,
     parse_seeds,
+    under,
 )
 
 
@@ -24,6 +29,8 @@ def plan(
     task: TaskName,
     method: Methods = [],  # noqa: B006 - typer copies defaults
     protocol: ProtocolName = None,
+    base_config: BaseConfig = None,
+    pretrained: Pretrained = None,
     seeds: Seeds = "0",
     set_: Settings = [],  # noqa: B006
     data_root: DataRoot = None,
@@ -32,6 +39,7 @@ def plan(
         int | None, typer.Option(help="Runs at a time, for the estimate.", show_default=False)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0,1.")] = "auto",
+    ranks: Ranks = None,
     plugin: Plugins = [],  # noqa: B006
     fresh: Annotated[bool, typer.Option("--fresh", help="As on `run`.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="As on `run`.")] = False,
@@ -45,7 +53,6 @@ def plan(
       python -m suite plan --task longtail-seg --protocol camvid:half --format json
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.cli.output import plan_table, print_json
     from suite.dispatch.batch import jobs_folder
     from suite.dispatch.local import make_slots
@@ -54,15 +61,16 @@ def plan(
 
     parse_format(format, ("table", "json"))
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
-    chosen = catalog.task(task)
-    under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
+    catalog = catalog_at(plugin, results)
+    catalog, chosen, accepted, _ = under(
+        catalog, catalog.task(task), protocol, results, base_config, pretrained
+    )
     now = standing(results, settle=False) if jobs_folder(results).exists() else Standing()
     made = make_plan(
         results,
         catalog,
         chosen,
-        under,
+        accepted,
         methods=method,
         seeds=parse_seeds(seeds),
         settings=set_,
@@ -70,8 +78,9 @@ def plan(
         stale=stale,
         queued=now.queued,
     )
-    slots = make_slots(device, workers, under.threads)
-    summary = describe(made, results, len(slots), settings.data_root(data_root))
+    number = accepted.on(ranks)
+    slots = make_slots(device, workers, accepted.threads, number)
+    summary = describe(made, results, len(slots), settings.data_root(data_root), number)
     summary["cluster_problem"] = now.problem
     if format == "json":
         print_json(summary)

@@ -17,6 +17,7 @@ from suite.cli.options import (
     SiteName,
     TaskName,
     Wait,
+    catalog_at,
     parse_format,
 )
 
@@ -60,7 +61,6 @@ def power(
       python -m suite power ce la --task longtail-cls --run
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.cli.compare import refresh
     from suite.cli.output import print_json
     from suite.errors import UserError
@@ -74,7 +74,7 @@ def power(
             if value:
                 raise UserError(f"--{name} is for --run")
     results = settings.results_root(root)
-    catalog = Catalog.load(tuple(path.absolute() for path in plugin))
+    catalog = catalog_at(plugin, results)
     chosen = catalog.task(task)
     under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
     refresh(results, catalog)

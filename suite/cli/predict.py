@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import DataRoot, Plugins, Root
+from suite.cli.options import DataRoot, Plugins, Root, catalog_at
 
 
 def predict(
@@ -33,13 +33,12 @@ def predict(
       python -m suite predict 3f2a9c --set test
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.launch import update_store
     from suite.predict import predict_sets
     from suite.showing import find_run, newest_finished
 
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     # all that can be wrong with a name, before the first is begun
     chosen = [newest_finished(results, find_run(results, run)) for run in runs]
     for attempt in chosen:

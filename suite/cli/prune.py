@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root
+from suite.cli.options import Plugins, Root, catalog_at
 from suite.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ def prune(
       python -m suite prune --superseded --dry-run
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.cli.output import console, table
     from suite.escape import plain
     from suite.launch import update_store
@@ -69,7 +68,7 @@ def prune(
         raise UserError("--all is for weights; add --weights to the kinds you name")
     results = settings.results_root(root)
     chosen = {find_run(results, run) for run in runs or ()}
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     kinds = _kinds(checkpoints, weights, superseded)
     kept = survey(results, kinds, catalog=catalog, all_=all_, runs=chosen)
     going = [one for one in kept if one.goes]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from suite.cli.leaderboard import FORMATS
-from suite.cli.options import OnlyProtocol, Plugins, Root, parse_format
+from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
     from suite.rescore import Block
@@ -105,7 +105,6 @@ def rescore(
       python -m suite rescore 3f2a9c --prior hospital.csv --prior street.csv --format json
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.errors import UserError
     from suite.escape import plain
     from suite.ranking import canonical_key
@@ -120,7 +119,7 @@ def rescore(
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     chosen = shifting_task(catalog, task)
     made = scores_of(
         results,

@@ -24,6 +24,7 @@ from suite.cli.options import (
     SiteName,
     Time,
     Wait,
+    catalog_at,
     where,
 )
 
@@ -97,7 +98,6 @@ def retry(
       python -m suite retry 3f2a9c --on local
     """
     from suite import settings
-    from suite.catalog import Catalog
     from suite.cli.carrying import Carrier
     from suite.cli.output import plan_table, printable
     from suite.dispatch.local import make_slots
@@ -120,7 +120,7 @@ def retry(
             raise UserError(f"--kind {name!r}: no such kind{near}")
     results = settings.results_root(root)
     plugins = tuple(path.absolute() for path in plugin)
-    catalog = Catalog.load(plugins)
+    catalog = catalog_at(plugins, results)
     if task is not None:
         catalog.task(task)
     known, now = survey(results, catalog, settle=not dry_run)
@@ -167,6 +167,7 @@ def retry(
             seconds if checkpoint_seconds is None else checkpoint_seconds,
             limit if time_limit is None else time_limit * 60,
             tuple(before.sets) if before else (),
+            before.ranks if before else 1,
         )
 
     # all that can be wrong with a request, before the first is submitted
@@ -189,7 +190,7 @@ def retry(
         )
         make = partial(_without, plan)
         if place == "local":
-            slots = make_slots(device, workers, plan.protocol.threads)
+            slots = make_slots(device, workers, plan.protocol.threads, with_.ranks)
             if dry_run:
                 plan_table(describe(plan, results, len(slots), with_.data_root))
                 continue

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.options import DataRoot, Plugins, Root, parse_format
+from suite.cli.options import DataRoot, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
     from suite.review import Review
@@ -45,7 +45,6 @@ def review(
 
     from suite import settings
     from suite.accept import accept as bring
-    from suite.catalog import Catalog
     from suite.launch import update_store
     from suite.review import review as examine
 
@@ -53,7 +52,7 @@ def review(
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     found = examine(folder, results, catalog, settings.data_root(data_root))
     brought = []
     if accept and found.acceptable:

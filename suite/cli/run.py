@@ -12,6 +12,7 @@ import typer
 from suite.cli.options import (
     Account,
     ArrayParallelism,
+    BaseConfig,
     Constraint,
     CpusPerTask,
     DataRoot,
@@ -23,8 +24,10 @@ from suite.cli.options import (
     Pack,
     Partition,
     Plugins,
+    Pretrained,
     ProtocolName,
     Qos,
+    Ranks,
     Root,
     Sbatch,
     Seeds,
@@ -33,7 +36,9 @@ from suite.cli.options import (
     TaskName,
     Time,
     Wait,
+    catalog_at,
     parse_seeds,
+    under,
     where,
 )
 
@@ -45,6 +50,8 @@ def run(
     task: TaskName,
     method: Methods = [],  # noqa: B006 - typer copies defaults
     protocol: ProtocolName = None,
+    base_config: BaseConfig = None,
+    pretrained: Pretrained = None,
     seeds: Seeds = "0",
     set_: Settings = [],  # noqa: B006
     data_root: DataRoot = None,
@@ -57,6 +64,7 @@ def run(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0,1.")] = "auto",
+    ranks: Ranks = None,
     plugin: Plugins = [],  # noqa: B006
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train finished and failed runs again, as new attempts.")
@@ -113,11 +121,13 @@ def run(
       python -m suite run --task longtail-cls --method crt --set crt.stage1=sse-sam
       python -m suite run --task longtail-cls --predict sharpness
       python -m suite run --task longtail-seg --plugin my_method.py
+      python -m suite run --task longtail-seg --protocol camvid:half --base-config my_net.py
+      python -m suite run --task longtail-seg --protocol ade20k:segnext-l --pretrained mscan_l.pth
       python -m suite run --task longtail-seg --on slurm --partition gpu --gpus-per-node 1 --time 4:00:00
+      python -m suite run --task longtail-seg --protocol ade20k:segnext-l --ranks 4
       python -m suite run --task longtail-seg --on slurm --site lab --seeds 0-4 --dry-run
     """
-    from suite import settings
-    from suite.catalog import Catalog
+    from suite import settings, variants
     from suite.cli.carrying import Carrier
     from suite.dispatch.submission import Request
     from suite.errors import UserError
@@ -152,18 +162,22 @@ def run(
         raise UserError("--device is for this machine; a job takes --gpus-per-node")
     results = settings.results_root(root)
     plugins = tuple(path.absolute() for path in plugin)
-    catalog = Catalog.load(plugins)
-    chosen = catalog.task(task)
-    under = catalog.protocol(chosen, protocol or settings.default_protocol(task))
+    catalog = catalog_at(plugins, results)
     wanted_seeds = parse_seeds(seeds)
-    sets = extra_sets(under, predict)
+    catalog, chosen, accepted, brought = under(
+        catalog, catalog.task(task), protocol, results, base_config, pretrained
+    )
+    sets = extra_sets(accepted, predict)
+    if ranks is None and site is not None:
+        ranks = site.ranks
+    number = accepted.on(ranks)
 
     def make(queued: Container[str]) -> Plan:
         return make_plan(
             results,
             catalog,
             chosen,
-            under,
+            accepted,
             methods=method,
             seeds=wanted_seeds,
             settings=set_,
@@ -180,22 +194,27 @@ def run(
         checkpoint_seconds,
         time_limit and time_limit * 60,
         sets,
+        number,
     )
     if site is None:
         from suite.dispatch.local import make_slots
 
-        slots = make_slots(device, workers, under.threads)
+        slots = make_slots(device, workers, accepted.threads, number)
         if dry_run:
             from suite.cli.output import plan_table
 
-            plan_table(describe(carrier.look(make), results, len(slots), carrier.data_root))
+            plan_table(describe(carrier.look(make), results, len(slots), carrier.data_root, number))
             return
+        if brought is not None:
+            variants.keep(brought, results)
         result = carrier.here(make, slots)
     else:
         request = Request(site, site_name, workers, plugins)
         if dry_run:
             carrier.dry_run(make, request)
             return
+        if brought is not None:
+            variants.keep(brought, results)
         submitted = carrier.submit(make, request)
         if wait:
             result = carrier.follow(submitted, site.backoff_seconds)

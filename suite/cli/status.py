@@ -15,6 +15,7 @@ from suite.cli.options import (
     Plugins,
     ProtocolName,
     Root,
+    catalog_at,
     parse_format,
     parse_seeds,
 )
@@ -68,7 +69,6 @@ def status(
     import time
 
     from suite import settings
-    from suite.catalog import Catalog
     from suite.cli.output import console, print_json
     from suite.errors import UserError, did_you_mean
     from suite.survey import STATES
@@ -82,7 +82,7 @@ def status(
     if watch and format == "json":
         raise UserError("--watch is for people; with --format json ask again yourself")
     results = settings.results_root(root)
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     if task is not None:
         catalog.task(task)
     elif protocol is not None or seeds is not None:

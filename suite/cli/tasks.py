@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from suite.cli.options import parse_format
+from suite.cli.options import Root, catalog_at, parse_format
 
 _FOLDED = 6
 """Protocols of one base name beyond so many share a line."""
@@ -36,6 +36,11 @@ def _protocol_rows(protocols: list[dict[str, Any]], default: str) -> list[tuple[
     return rows
 
 
+def _brought_row(protocol: dict[str, Any]) -> tuple[str, ...]:
+    iterations = str(protocol["fixes"]["budget"]["iterations"])
+    return protocol["name"], protocol["dataset"], iterations, protocol["summary"]
+
+
 def _variants(names: list[str]) -> str:
     """The choices at each place of the names' variants, and what only some end with."""
     variants = [name.partition(":")[2].split(",") for name in names]
@@ -45,19 +50,23 @@ def _variants(names: list[str]) -> str:
     return f"{', '.join(places)}" + "".join(f" [, {end}]" for end in ends) + " (first if not named)"
 
 
-def tasks(format: Annotated[str, typer.Option(help="table or json.")] = "table") -> None:
-    """List tasks with their protocols and metrics.
+def tasks(
+    format: Annotated[str, typer.Option(help="table or json.")] = "table", root: Root = None
+) -> None:
+    """List tasks with their protocols and metrics; protocols brought to the results root too.
 
     \b
     Examples:
       python -m suite tasks
       python -m suite tasks --format json
     """
-    from suite.catalog import Catalog
     from suite.cli.output import clean, console, print_json, table
+    from suite.settings import results_root
+    from suite.variants import described
 
     parse_format(format, ("table", "json"))
-    catalog = Catalog.load()
+    results = results_root(root)
+    catalog = catalog_at((), results)
     listing: list[dict[str, Any]] = [
         {
             "task": task.name,
@@ -86,6 +95,9 @@ def tasks(format: Annotated[str, typer.Option(help="table or json.")] = "table")
                     "prediction_sets": dict(protocol.prediction_sets),
                     "extra_sets": dict(protocol.extra_sets),
                     "threads": protocol.threads,
+                    "variant": described(catalog.variants[protocol.hash])
+                    if protocol.hash in catalog.variants
+                    else None,
                 }
                 for protocol in task.protocols
             ],
@@ -99,7 +111,13 @@ def tasks(format: Annotated[str, typer.Option(help="table or json.")] = "table")
     for entry in listing:
         out.print(f"[bold]{clean(entry['task'])}[/]  {clean(entry['question'])}")
         out.print(f"  ranked by {clean(entry['primary'][0])}; {len(entry['methods'])} methods")
-        rows = _protocol_rows(entry["protocols"], entry["default_protocol"])
+        own = [one for one in entry["protocols"] if one["variant"] is None]
+        rows = _protocol_rows(own, entry["default_protocol"])
         out.print(table(("protocol", "data", "iterations", ""), rows))
+        brought = [one for one in entry["protocols"] if one["variant"] is not None]
+        if brought:
+            out.print(f"  brought to {clean(str(results))}:")
+            lines = [_brought_row(one) for one in brought]
+            out.print(table(("protocol", "data", "iterations", ""), lines))
         out.print()
         out.print(table(("metric", ""), [(m["name"], m["summary"]) for m in entry["metrics"]]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suite.cli.options import Plugins, Root, parse_format
+from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
     from suite.verify import Checked, Verdict
@@ -42,7 +42,6 @@ def verify(
     import warnings
 
     from suite import settings
-    from suite.catalog import Catalog
     from suite.cli.output import print_json
     from suite.errors import UserError
     from suite.verify import chosen
@@ -55,7 +54,7 @@ def verify(
     found = chosen(results, runs or ())
     if not found:
         raise UserError(f"no finished run below {results}; name a run or a folder, or give --root")
-    catalog = Catalog.load(plugin)
+    catalog = catalog_at(plugin, results)
     verdicts = [verify_one(attempt, catalog) for attempt in found]
     if format == "json":
         print_json([_json(one) for one in verdicts])

@@ -76,6 +76,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         return job_name(self.id)
 
     @property
+    def ranks(self) -> int:
+        """Processes that share a run."""
+        return max((a.ranks for job in self.jobs for a in job), default=1)
+
+    @property
     def runs(self) -> dict[str, str]:
         """run id -> id of its job on the cluster, "" where the job has none (yet)."""
         ids = self.ids or [""] * len(self.jobs)

@@ -107,7 +107,7 @@ class CarryOut:
 def job_slots(batch: Batch) -> list[Slot]:
     """Room for the runs of a job, from what SLURM says it was given. Raises UserError: no GPU."""
     if batch.site.gpus:
-        return make_slots("cuda", batch.slots, batch.threads)
+        return make_slots("cuda", batch.slots, batch.threads, batch.ranks)
     return [Slot("cpu", "", batch.threads)] * batch.slots
 
 

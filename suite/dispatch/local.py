@@ -40,7 +40,8 @@ _decode = msgspec.json.Decoder(Report).decode
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one run at a time: `device` as torch names it, CUDA_VISIBLE_DEVICES, CPU threads."""
+    """Room for one run at a time: `device` as torch names it, CUDA_VISIBLE_DEVICES (a GPU for every rank
+    of the run), CPU threads of a rank."""
 
     device: str
     visible: str
@@ -66,11 +67,11 @@ def gpus() -> list[str]:
     return []
 
 
-def make_slots(device: str, workers: int | None, threads: int) -> list[Slot]:
-    """Slots for `--device auto|cpu|cuda|cuda:0,1` and `--workers N`.
+def make_slots(device: str, workers: int | None, threads: int, ranks: int = 1) -> list[Slot]:
+    """Slots for `--device auto|cpu|cuda|cuda:0,1` and `--workers N`, of runs on `ranks` ranks.
 
-    Default number: one a GPU, or on the CPU usable cores divided by `threads`. More workers than
-    GPUs share them in turn. Raises UserError.
+    Default number: GPUs divided by `ranks`, or on the CPU usable cores divided by `threads` of all ranks.
+    More workers share the GPUs in turn. Raises UserError.
     """
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: at least 1")
@@ -90,10 +91,16 @@ def make_slots(device: str, workers: int | None, threads: int) -> list[Slot]:
                 raise UserError(f"--device {device}: no GPU {missing[0]}; there is {available}")
             available = picked
     if not available:
-        count = workers or max(1, usable_cores() // threads)
+        count = workers or max(1, usable_cores() // (threads * ranks))
         return [Slot("cpu", "", threads)] * count
-    count = workers or len(available)
-    return [Slot("cuda:0", available[i % len(available)], threads) for i in range(count)]
+    if len(available) < ranks:
+        raise UserError(
+            f"--ranks {ranks}: each takes a GPU of its own, and there are {len(available)}; use --ranks "
+            f"{len(available)} or fewer, or --device cpu"
+        )
+    count = workers or len(available) // ranks
+    turn = itertools.cycle(available)
+    return [Slot("cuda:0", ",".join(itertools.islice(turn, ranks)), threads) for _ in range(count)]
 
 
 @dataclass
@@ -152,7 +159,7 @@ class LocalDispatch:
                     worker.current, worker.since = following, time.monotonic()
                     working.append(worker)
                     self._send(worker, worker.current)
-                self._end_hung(working)
+                self._end_hung(working, ending)
                 try:
                     worker, report = self._events.get(timeout=0.5)
                 except queue.Empty:
@@ -180,9 +187,13 @@ class LocalDispatch:
                 else:
                     delay = _delay(report, tries)
                 if not died:
-                    if report.failure is not None and report.failure.kind == "oom":
-                        # what the process still holds would be missing at the next try
+                    if report.failure is not None and (
+                        report.failure.kind == "oom" or assignment.ranks > 1
+                    ):
+                        # what the process still holds would be missing at the next try; and of several
+                        # ranks it may still wait for one that is gone
                         worker.process.stdin.close()  # type: ignore[union-attr]
+                        worker.since = time.monotonic()
                         ending.append(worker)
                     else:
                         free.append(worker)
@@ -247,9 +258,13 @@ class LocalDispatch:
         except BrokenPipeError:
             pass  # it has died; the listener says so
 
-    def _end_hung(self, working: Sequence[_Process]) -> None:
-        """Kill runs that are over their time limit and do not notice it themselves."""
+    def _end_hung(self, working: Sequence[_Process], ending: Sequence[_Process]) -> None:
+        """Kill runs that are over their time limit and do not notice it themselves, and processes that
+        were told to end and do not."""
         now = time.monotonic()
+        for worker in ending:
+            if now - worker.since > HANG_GRACE_SECONDS:
+                worker.process.kill()
         for worker in working:
             limit = worker.current.time_limit if worker.current else None
             if limit is not None and now - worker.since > limit + HANG_GRACE_SECONDS:

@@ -54,10 +54,13 @@ def pack(
         measured: by method, on the device the jobs will use.
         rough_seconds: of a run whose method was never measured; None if unknown.
 
-    Raises UserError: one run needs more memory than the job asks for.
+    A run on several ranks takes as many GPUs of its job, or `threads` cores for each.
+
+    Raises UserError: one run needs more memory, or more GPUs, than the job asks for.
     """
+    ranks = max((a.ranks for a in work), default=1)
     memory = [measured.get(a.spec.method, Measured()).memory for a in work]
-    slots, room = _slots(site, threads, workers, memory)
+    slots, room = _slots(site, threads, workers, memory, ranks)
     together = chains(work)
     if isinstance(site.pack, int):
         return Packing(_fill(together, site.pack), slots, f"{site.pack} run(s) a job, {room}")
@@ -97,9 +100,14 @@ def _fill(groups: Sequence[list[Assignment]], size: int) -> list[list[Assignment
 
 
 def _slots(
-    site: Site, threads: int, workers: int | None, memory: Sequence[int | None]
+    site: Site, threads: int, workers: int | None, memory: Sequence[int | None], ranks: int
 ) -> tuple[int, str]:
     """Runs at a time in a job, and why."""
+    if site.gpus and site.gpus < ranks:
+        raise UserError(
+            f"--ranks {ranks}: each takes a GPU of its own, and a job has {site.gpus}: ask for "
+            f"--gpus-per-node {ranks}, or fewer ranks"
+        )
     if workers is not None:
         return workers, f"{workers} at a time, as asked"
     known = [peak for peak in memory if peak]
@@ -108,14 +116,16 @@ def _slots(
         share = 1
         if peak and site.gpu_mem_bytes:
             share = _share("gpu_mem", site.gpu_mem_bytes, peak)
-        slots, on = site.gpus * share, f"{site.gpus} GPU(s)"
+        slots, on = site.gpus // ranks * share, f"{site.gpus} GPU(s)"
     else:
-        cores = site.cpus_per_task or threads
-        slots, on = max(1, cores // threads), f"{cores} core(s)"
+        cores = site.cpus_per_task or threads * ranks
+        slots, on = max(1, cores // (threads * ranks)), f"{cores} core(s)"
         if peak and site.mem_bytes:
             slots = min(slots, _share("mem", site.mem_bytes, peak))
     if peak:
         on += f", peak memory {peak / 2**30:.1f} GiB a run with {MARGIN - 1:.0%} margin"
+    if ranks > 1:
+        on += f", {ranks} ranks a run"
     return slots, f"{slots} at a time on {on}"
 
 

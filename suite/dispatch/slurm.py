@@ -365,7 +365,7 @@ def _parameters(root: Path, batch: Batch) -> dict[str, Any]:
         "constraint": site.constraint,
         "time": site.minutes,
         "gpus_per_node": site.gpus_per_node if site.gpus else None,
-        "cpus_per_task": site.cpus_per_task or batch.threads * batch.slots,
+        "cpus_per_task": site.cpus_per_task or batch.threads * batch.ranks * batch.slots,
         "signal_delay_s": site.signal_seconds,
         "array_parallelism": site.array_parallelism or 1_000_000,
         "stderr_to_stdout": True,

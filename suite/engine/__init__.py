@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 def train(job: "Job") -> "Outcome":
     """`Protocol.train` of every protocol that trains with mmengine."""
-    from suite.engine.run import train as run
+    from suite.engine.team import Team
 
-    return run(job)
+    # before torch is imported: the other ranks import it at the same time
+    with Team(job) as team:
+        from suite.engine.run import train as run
+
+        return run(job, team.join)
 
 
 def predict(job: "Job", name: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import torch
 from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.runner import Runner
 
+from suite.engine import ranks
 from suite.engine.resume import ResumeHook
 from suite.hold import TakenOver
 from suite.job import Job, NonFiniteLoss, Stopped
@@ -89,7 +90,10 @@ class MonitorHook(RuntimeInfoHook):
 
 
 class JobHook(Hook):
-    """Heartbeat; on a request to stop, or at the time limit, checkpoints first."""
+    """Heartbeat; on a request to stop, or at the time limit, checkpoints first.
+
+    Of several ranks the first one looks, and all stop in the same iteration.
+    """
 
     priority = "LOWEST"
 
@@ -97,21 +101,28 @@ class JobHook(Hook):
         self._job, self._resume = job, resume
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        end: BaseException | None = None
         try:
-            self._job.beat(runner.iter + 1, runner.max_iters)
-            if self._job.stopping():
-                raise Stopped
+            if ranks.first():
+                self._job.beat(runner.iter + 1, runner.max_iters)
+                if self._job.stopping():
+                    raise Stopped
         except TakenOver:
             raise
-        except BaseException:
+        except BaseException as error:
+            end = error
+        if ranks.agree(end is not None):
             self._resume.save(runner)
-            raise
+            raise end or Stopped
 
     def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         # no checkpoint here: it is not yet said what the validation found
-        self._job.beat(runner.iter, runner.max_iters)
+        if ranks.first():
+            self._job.beat(runner.iter, runner.max_iters)
 
     def after_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        if not ranks.first():
+            return
         total = self._job.status.total
         self._job.beat(total or 0, total)
         if self._job.stopping():

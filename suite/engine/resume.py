@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from suite.engine import ranks
 from suite.engine.weights import load
 from suite.errors import UserError
 from suite.jsonio import atomic_path
@@ -79,9 +81,45 @@ def restore(runner: Runner, state: dict[str, Any]) -> None:
     for key, component in components(runner):
         if hasattr(component, "load_state_dict") and key in state:
             component.load_state_dict(state[key])
+    _restore_gradients(runner, state["gradients"])
+
+
+def _restore_gradients(runner: Runner, gradients: dict[str, torch.Tensor]) -> None:
     for name, parameter in bare_model(runner).named_parameters():
-        gradient = state["gradients"].get(name)
+        gradient = gradients.get(name)
         parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+
+def capture_own(runner: Runner) -> dict[str, Any]:
+    """What a rank other than 0 has for itself: generators, gradients not yet shared, what its data
+    preprocessor holds (a bank), its sampler. Everything else is the same on all ranks."""
+    model = bare_model(runner)
+    state: dict[str, Any] = {
+        "rng": _capture_rng(),
+        "gradients": {
+            name: parameter.grad.clone()
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None
+        },
+    }
+    for key, component in _own(runner):
+        state[key] = component.state_dict()
+        _require_plain(state[key], f"{key} ({type(component).__name__})")
+    return state
+
+
+def restore_own(runner: Runner, state: dict[str, Any]) -> None:
+    """Put `capture_own`'s state over what `restore` has put back."""
+    for key, component in _own(runner):
+        component.load_state_dict(state[key])
+    _restore_gradients(runner, state["gradients"])
+
+
+def _own(runner: Runner) -> Iterator[tuple[str, Any]]:
+    yield "preprocessor", bare_model(runner).data_preprocessor
+    sampler = runner.train_dataloader.sampler
+    if hasattr(sampler, "state_dict"):
+        yield "sampler", sampler
 
 
 def bare_model(runner: Runner) -> Any:
@@ -92,6 +130,11 @@ def bare_model(runner: Runner) -> Any:
 
 class ResumeHook(Hook):
     """Saves checkpoints into `folder` and restores the newest sound one.
+
+    Of a run on several ranks rank 0 writes one file, which holds what each of the others has for itself.
+    All ranks save in the same iteration, when rank 0's time has come. `changed` is afterwards the number
+    of ranks that a restored checkpoint was made on, where it is another than today's: what a rank draws
+    for itself then begins anew.
 
     Args:
         folder: where checkpoints lie, as `<iteration>.pth`.
@@ -108,22 +151,46 @@ class ResumeHook(Hook):
         self._saved = time.monotonic()
         self._saved_iter: int | None = None
         self._rng: dict[str, Any] | None = None
+        self.changed: int | None = None
 
     def load(self, runner: Runner) -> bool:
         """Restore the newest checkpoint that can be read; False if there is none."""
+        state = self._newest(runner) if ranks.first() else None
+        # a file may be damaged; all ranks take the one that rank 0 could read
+        iteration = ranks.agree(-1 if state is None else state["iter"])
+        if iteration < 0:
+            return False
+        if state is None:
+            state = load(self._path(iteration))
+        restore(runner, state)
+        self._rng = state["rng"]
+        self._saved_iter = iteration
+        rank, now = get_dist_info()
+        others = state.get("ranks", [])
+        if now != len(others) + 1:
+            self.changed = len(others) + 1
+        if 0 < rank <= len(others):
+            own = ranks.unpacked(others[rank - 1])
+            restore_own(runner, own)
+            self._rng = own["rng"]
+        elif rank:
+            self._rng = None
+            ranks.own_generators(runner.seed + iteration, rank)
+        return True
+
+    def _newest(self, runner: Runner) -> dict[str, Any] | None:
         for path in sorted(self.folder.glob("*.pth"), key=lambda p: int(p.stem), reverse=True):
             try:
                 state = load(path)
             except UserError as error:
                 runner.logger.warning(f"checkpoint skipped: {error}")
                 continue
-            if state.get("version") != _VERSION:
-                continue
-            restore(runner, state)
-            self._rng = state["rng"]
-            self._saved_iter = state["iter"]
-            return True
-        return False
+            if state.get("version") == _VERSION:
+                return state
+        return None
+
+    def _path(self, iteration: int) -> Path:
+        return self.folder / f"{iteration}.pth"
 
     def restore_rng(self) -> None:
         """Put the generators back, once, when the first iteration after a resume begins.
@@ -140,17 +207,27 @@ class ResumeHook(Hook):
         if self._saved_iter == iteration:
             return
         self.allowed()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.folder / f"{iteration}.pth") as temporary:
-            torch.save(capture(runner), temporary)
+        others: list[torch.Tensor] = []
+        if get_dist_info()[1] > 1:
+            own = None if ranks.first() else ranks.packed(capture_own(runner))
+            others = ranks.collect(own)
         self._saved, self._saved_iter = time.monotonic(), iteration
+        if not ranks.first():
+            return
+        state = capture(runner)
+        if others:
+            state["ranks"] = others
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self._path(iteration)) as temporary:
+            torch.save(state, temporary)
+        self._saved = time.monotonic()
         for path in sorted(self.folder.glob("*.pth"), key=lambda p: int(p.stem))[:-2]:
             path.unlink(missing_ok=True)
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         last = runner.train_loop._iter + 1 >= runner.train_loop.max_iters
         # the last one saves the training from a kill while the model is tested
-        if last or time.monotonic() - self._saved >= self.seconds:
+        if ranks.agree(last or time.monotonic() - self._saved >= self.seconds):
             self.save(runner)
 
 

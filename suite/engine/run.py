@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import get_dist_info
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import HOOKS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmengine.visualization import Visualizer
 
-from suite.engine import weights
+from suite.engine import ranks, weights
 from suite.engine.hooks import JobHook, MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, bare_model
 from suite.errors import InputError, MethodWarning, RecordError, UserError
@@ -43,6 +45,21 @@ class SuiteRunner(Runner):
     resume_hook: ResumeHook | None = None
     start_from: Mapping[str, Any] | None = None
     _has_loaded: bool
+
+    def build_model(self, model: Any) -> torch.nn.Module:
+        rank, number = get_dist_info()
+        if number > 1:
+            # what a rank draws for itself; weights come from rank 0
+            ranks.own_generators(self.seed, rank)
+        built: torch.nn.Module = super().build_model(model)
+        return ranks.prepared(built, self.cfg.join) if number > 1 else built
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: torch.nn.Module) -> torch.nn.Module:
+        if get_dist_info()[1] == 1:
+            wrapped: torch.nn.Module = super().wrap_model(model_wrapper_cfg, model)
+            return wrapped
+        unused = bool(self.cfg.get("find_unused_parameters", False))
+        return ranks.wrapped(model, torch.device(get_device()), unused)
 
     def load_or_resume(self) -> None:
         # called after the initial weights are drawn and before the loop starts
@@ -123,16 +140,50 @@ def _fixed(cfg: Config) -> dict[str, Any]:
     return copy.deepcopy(found)
 
 
-def train(job: Job) -> Outcome:
-    """Train (or resume) the job's run, test the last weights and hand back what is to be stored."""
-    threads = job.protocol.threads
-    torch.set_num_threads(threads)
+def train(job: Job, join: Callable[[], None]) -> Outcome:
+    """Train (or resume) the job's run, test the last weights and hand back what is to be stored.
+
+    `join` connects the other ranks, which wait until then: what is counted in the data once is in the
+    cache for them.
+    """
+    torch.set_num_threads(job.protocol.threads)
     cfg, facts = _config(job)
     for role, attempt in job.inputs.items():
         if attempt.record().data != dict(facts.observed):
             raise InputError(
                 f"its {role} run {attempt.run_id} was trained on another copy of the data than this"
             )
+    join()
+    return _carry_out(job, cfg, facts)
+
+
+def follow(job: Job, rank: int, store: Any) -> None:
+    """Do the part of rank `rank` of a job that another process carries out."""
+    torch.set_num_threads(job.protocol.threads)
+    ranks.connect(rank, job.ranks, store, job.device)
+    cfg, facts = _config(job)
+    _carry_out(job, cfg, facts)
+
+
+def _share(cfg: Config, job: Job) -> None:
+    """Give this rank its part of each batch. Raises UserError where the run cannot be shared."""
+    number = job.protocol.on(job.ranks)
+    loader = cfg.train_dataloader
+    if loader.batch_size % number:
+        raise UserError(
+            f"the method's batch of {loader.batch_size} does not divide by {number} ranks"
+        )
+    if cfg.get("val_dataloader") is not None or cfg.get("prediction_hooks"):
+        raise UserError("what is validated in training, or looks at the model, takes one rank")
+    loader.batch_size //= number
+    cfg.join = job.protocol.join
+
+
+def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
+    """Training and test, as the only rank or as one of several; what rank 0 returns counts."""
+    samples_seen = cfg.train_dataloader.batch_size * cfg.train_cfg.max_iters
+    if job.ranks > 1:
+        _share(cfg, job)
     on_gpu = job.device.startswith("cuda")
     _reset_peak_memory(on_gpu)
     with _runner(job, cfg) as runner:
@@ -144,8 +195,14 @@ def train(job: Job) -> Outcome:
         for hook in (monitor, RestoreGeneratorsHook(resume), resume, JobHook(job, resume)):
             runner.register_hook(hook)
         begun = job.elapsed
-        job.write("running", step=job.status.step, total=runner.max_iters)
+        if ranks.first():
+            job.write("running", step=job.status.step, total=runner.max_iters)
         runner.train()
+        if resume.changed is not None:
+            job.warn(
+                f"resumed on {job.ranks} rank(s) from a checkpoint of {resume.changed}: random draws of "
+                "the network and memory banks went on otherwise than undisturbed"
+            )
         train_seconds = job.elapsed - begun
         if not all(bool(torch.isfinite(p).all()) for p in runner.model.parameters()):
             raise NonFiniteLoss(runner.max_iters, "a weight")
@@ -153,30 +210,36 @@ def train(job: Job) -> Outcome:
         arrays, samples, rows = _test(runner)
         views = {name: _other_set(runner, cfg, name) for name in job.required}
         test_seconds = job.elapsed - begun
-        model = runner.model
-        gpu_seconds = job.elapsed if on_gpu else 0.0
+        model = bare_model(runner)
+        gpu_seconds = job.elapsed * job.ranks if on_gpu else 0.0
         passes = getattr(runner.optim_wrapper, "passes_per_step", job.method.passes)
-        peak = _peak_memory(on_gpu)
+        peaks = ranks.numbers(_peak_memory(on_gpu))
         begun = job.elapsed
         sets = {name: _other_set(runner, cfg, name) for name in job.sets}
+        # no rank leaves while another still waits for what it has said
+        ranks.agree(0)
         return Outcome(
             facts=facts,
             cost=Cost(
                 parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
                 passes_per_step=round(passes, 4),
                 iterations=runner.max_iters,
-                samples_seen=cfg.train_dataloader.batch_size * runner.max_iters,
+                samples_seen=samples_seen,
                 train_seconds=round(job.status.elapsed + train_seconds, 3),
                 test_seconds=round(test_seconds, 3),
                 gpu_hours=round(gpu_seconds / 3600, 5),
-                peak_memory_bytes=peak,
+                # of one GPU, or of all processes
+                peak_memory_bytes=max(peaks) if on_gpu else sum(peaks),
             ),
             predictions={"test": arrays, **views, **sets},
             curves=monitor.curves,
             save_weights=lambda path: weights.save(weights.model_weights(model), path),
             samples=samples,
             rows=rows,
-            environment={"gpu": torch.cuda.get_device_name()} if on_gpu else {},
+            environment={
+                **({"gpu": torch.cuda.get_device_name()} if on_gpu else {}),
+                **({"ranks": job.ranks} if job.ranks > 1 else {}),
+            },
             aside_seconds=job.elapsed - begun,
         )
 
@@ -206,12 +269,15 @@ def _other_set(runner: SuiteRunner, cfg: Config, name: str) -> dict[str, Any]:
         arrays: dict[str, Any] = hook.arrays()
         return arrays
     loader = runner.build_dataloader(cfg.prediction_dataloaders[name], seed=runner.seed)
-    kept = runner.test_loop.dataloader
-    runner.test_loop.dataloader = loader
+    loop = runner.test_loop
+    kept = loop.dataloader, loop.evaluator
+    # of its own: metrics go on counting where the test set's left off
+    loop.dataloader, loop.evaluator = loader, runner.build_evaluator(cfg.test_evaluator)
+    loop.evaluator.dataset_meta = kept[1].dataset_meta
     try:
         return _test(runner)[0]
     finally:
-        runner.test_loop.dataloader = kept
+        loop.dataloader, loop.evaluator = kept
 
 
 def _config(job: Job) -> tuple[Config, Facts]:
@@ -261,10 +327,16 @@ def _runner(job: Job, cfg: Config) -> Iterator[SuiteRunner]:
 def _test(
     runner: SuiteRunner,
 ) -> tuple[dict[str, Any], dict[str, bytes], list[MetricRow]]:
-    """Run the test loop; arrays, rendered samples and hook rows of the evaluator's sinks."""
-    runner.test()
+    """Run the test loop; arrays, rendered samples and hook rows of the evaluator's sinks, of several
+    ranks on the first one only."""
     arrays: dict[str, Any] = {}
     samples: dict[str, bytes] = {}
+    if get_dist_info()[1] > 1:
+        ranks.test(runner.test_loop)
+        if not ranks.first():
+            return arrays, samples, []
+    else:
+        runner.test()
     for metric in runner.test_evaluator.metrics:
         arrays.update(metric.arrays())
         samples.update(metric.samples())

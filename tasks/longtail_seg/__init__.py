@@ -4,6 +4,7 @@ from suite.task import Metric, Task
 from tasks.longtail_seg.evaluation import VERSION, confusion, evaluate, settings
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.resampling import units
+from tasks.longtail_seg.variants import BRING
 
 TASK = Task(
     name="longtail-seg",
@@ -48,4 +49,5 @@ TASK = Task(
     units=units,
     confusion=confusion,
     counted="pixels",
+    bring=BRING,
 )

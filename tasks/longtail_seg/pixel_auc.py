@@ -247,6 +247,16 @@ class PixelAUC:
         """Memory of the counts; 0 while the bins are open."""
         return self._counts.nbytes
 
+    @property
+    def settled(self) -> bool:
+        """Whether the bins are chosen: the order of what comes makes no difference then."""
+        return bool(self._partitions)
+
+    def clear(self) -> None:
+        """Forget what was counted; the bins stay."""
+        self._buffer = []
+        self._counts = np.zeros_like(self._counts)
+
     def merge(self, other: "PixelAUC") -> None:
         """Add another sketch's pixels; `other` is left as it is.
 
