@@ -146,7 +146,8 @@ def variant_files(root: Path) -> list[Path]:
 # -- the round trip
 
 
-def test_a_variant_is_known_from_the_root_alone(done, inside):
+def test_a_variant_is_known_from_the_root_alone(done, inside, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     folder, variant, said = done
     root, name = folder / "results", variant["name"]
     sha = hashlib.sha256((folder / "start.safetensors").read_bytes()).hexdigest()
