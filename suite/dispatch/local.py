@@ -159,7 +159,7 @@ class LocalDispatch:
                     worker.current, worker.since = following, time.monotonic()
                     working.append(worker)
                     self._send(worker, worker.current)
-                self._end_hung(working, ending)
+                self._end_hung(working)
                 try:
                     worker, report = self._events.get(timeout=0.5)
                 except queue.Empty:
@@ -187,13 +187,13 @@ class LocalDispatch:
                 else:
                     delay = _delay(report, tries)
                 if not died:
-                    if report.failure is not None and (
-                        report.failure.kind == "oom" or assignment.ranks > 1
-                    ):
-                        # what the process still holds would be missing at the next try; and of several
-                        # ranks it may still wait for one that is gone
+                    if report.failure is not None and assignment.ranks > 1:
+                        # it has said everything, and may still wait for a rank that is gone
+                        worker.process.kill()
+                        ending.append(worker)
+                    elif report.failure is not None and report.failure.kind == "oom":
+                        # what the process still holds would be missing at the next try
                         worker.process.stdin.close()  # type: ignore[union-attr]
-                        worker.since = time.monotonic()
                         ending.append(worker)
                     else:
                         free.append(worker)
@@ -258,13 +258,9 @@ class LocalDispatch:
         except BrokenPipeError:
             pass  # it has died; the listener says so
 
-    def _end_hung(self, working: Sequence[_Process], ending: Sequence[_Process]) -> None:
-        """Kill runs that are over their time limit and do not notice it themselves, and processes that
-        were told to end and do not."""
+    def _end_hung(self, working: Sequence[_Process]) -> None:
+        """Kill runs that are over their time limit and do not notice it themselves."""
         now = time.monotonic()
-        for worker in ending:
-            if now - worker.since > HANG_GRACE_SECONDS:
-                worker.process.kill()
         for worker in working:
             limit = worker.current.time_limit if worker.current else None
             if limit is not None and now - worker.since > limit + HANG_GRACE_SECONDS:

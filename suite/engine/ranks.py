@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import io
 import random
+import time
 import warnings
 from datetime import timedelta
 from typing import Any, cast
@@ -33,11 +34,13 @@ TIMEOUT = timedelta(hours=1)
 """A rank that waits longer for another gives up: rank 0 alone writes checkpoints, on slow disks too."""
 
 _control: Any = None
+_left: list[Any] = []
 
 
 def connect(rank: int, ranks: int, store: Any, device: str) -> None:
     """Join the group of this run. NCCL between GPUs, gloo on the CPU and for what is said beside."""
     global _control
+    _left.clear()
     on_gpu = device.startswith("cuda")
     dist.init_process_group(
         "nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=ranks, timeout=TIMEOUT
@@ -49,9 +52,14 @@ def connect(rank: int, ranks: int, store: Any, device: str) -> None:
 def disconnect() -> None:
     """Leave the group, if there is one."""
     global _control
+    if not dist.is_initialized():
+        return
+    # gloo's destructor waits for its thread, with the interpreter's lock held where DDP lets go of it; the
+    # thread waits for that lock while it drops the last work. So the group is kept until it is at rest.
+    _left[:] = [dist.group.WORLD, _control]
     _control = None
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    dist.destroy_process_group()
+    time.sleep(0.05)
 
 
 def first() -> bool:

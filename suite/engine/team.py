@@ -106,7 +106,7 @@ class Team:
         self._job = job
         self._ranks: list[_Rank] = []
         self._ended: list[_Rank] = []
-        self._leaving = threading.Event()
+        self._over = threading.Event()
         self._changed = threading.Condition()
 
     def __enter__(self) -> Team:
@@ -125,8 +125,8 @@ class Team:
                 one = _Rank(self._member(rank), environment)
                 self._ranks.append(one)
                 threading.Thread(target=self._watch, args=(one,), daemon=True).start()
-        except BaseException:
-            self._end()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
@@ -171,35 +171,34 @@ class Team:
         if not self._ranks:
             return
         cause = self._cause() if isinstance(error, Exception) and _lost(error) else None
-        self._leaving.set()
         try:
             if error is None:
                 self._wait(LEAVE_SECONDS)
         finally:
-            self._end()
+            self._end(error)
         if cause is not None:
             raise RankFailed(cause) from error
 
-    def _end(self) -> None:
-        self._leaving.set()
+    def _end(self, error: BaseException | None) -> None:
         for one in self._ranks:
             one.process.kill()
         for one in self._ranks:
             one.process.wait()
-        if "suite.engine.ranks" not in sys.modules:
-            return
-        from suite.engine import ranks
+        # after an error NCCL would wait for those who are gone; the dispatcher ends this process then
+        waits = error is not None and self._job.device.startswith("cuda")
+        if "suite.engine.ranks" in sys.modules and not waits:
+            from suite.engine import ranks
 
-        # after an error NCCL may wait for those who are gone; the process ends soon
-        with contextlib.suppress(RuntimeError):
-            ranks.disconnect()
+            with contextlib.suppress(RuntimeError):
+                ranks.disconnect()
+        self._over.set()
 
     def _watch(self, one: _Rank) -> None:
         one.wait()
         with self._changed:
             self._ended.append(one)
             self._changed.notify_all()
-        if one.failure is None or self._leaving.wait(STUCK_SECONDS):
+        if one.failure is None or self._over.wait(STUCK_SECONDS):
             return
         failure = self._cause()
         assert failure is not None
