@@ -9,6 +9,8 @@
     tables.py      a table with its CSV, Markdown and LaTeX buttons; empty states
     board.py       a board as HTML, with intervals as small charts
     charts.py      how charts look
+    confusions.py  confusions of stored predictions, for the pages classes and run
+    class_charts.py  scores by class, as charts
     views/         one file a page
 
 No statistic is computed here: pages show what `suite` computes.

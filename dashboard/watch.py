@@ -103,7 +103,8 @@ class Watch:
         known, store_problem = self._known()
         runs, now = survey(
             self._root,
-            self._catalog,
+            # protocols may have been brought since
+            self._catalog.at(self._root),
             settle=False,
             leave_out=known.state.keys(),
             now=self._cluster.standing(),

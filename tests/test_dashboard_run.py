@@ -174,6 +174,16 @@ def root(tmp_path_factory):
     return place
 
 
+def test_the_config_command_makes_the_runs_own_config(tmp_path):
+    under = installed().task("longtail-cls")
+    finished(tmp_path, 0, "la", overrides={"tau": 2.5})
+    ingest(tmp_path, installed().tasks(), installed().code)
+    page = open_page(tmp_path, "run", run=next((tmp_path / "runs").iterdir()).name)
+    command = next(code.value for code in page.code if "suite config" in code.value)
+    assert "--set la.tau=2.5" in command and "--method la" in command
+    assert f"--protocol {under.default_protocol}" in command
+
+
 def test_everything_of_a_finished_run(root):
     run = run_facts(root, next((root / "runs").iterdir()).name)["run"]
     folder = Attempt(root, run, 1)
@@ -204,7 +214,8 @@ def test_everything_of_a_finished_run(root):
     assert log.splitlines() == ["begun", "\\x1b[31m<b>ended</b>"]
     facts = frame(page, "Provenance")
     assert record.digest in set(facts["1"]) and "predictions.npz" in set(facts["1"])
-    assert [link.proto.page for link in page.get("page_link")]
+    links = [link.proto for link in page.get("page_link")]
+    assert links and all(f"contains={record.spec.method}" in link.query_string for link in links)
 
 
 def evaluation(folder, task):
@@ -217,7 +228,7 @@ def evaluation(folder, task):
 def test_the_list_is_filtered_by_what_the_url_says(root):
     page = open_page(root, "run", task="longtail-cls")
     assert len(frame(page, "Runs of")) == 4
-    some = open_page(root, "run", task="longtail-cls", method="POSTHOC", state="done")
+    some = open_page(root, "run", task="longtail-cls", contains="POSTHOC", state="done")
     assert set(frame(some, "Runs of")["1"]) == {"la-posthoc"}
     assert len(frame(some, "Runs of")) == 2
     assert "no run is left" in texts(open_page(root, "run", task="longtail-cls", state="failed"))

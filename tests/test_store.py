@@ -555,6 +555,25 @@ def large(board, monkeypatch):
     return SimpleNamespace(board=board, refresh=refresh, rest=rest, mark=mark, now=now)
 
 
+def test_the_verb_looks_only_where_something_changed_if_asked(tmp_path, inside, monkeypatch):
+    found = []
+    for name in ("ingest", "refresh"):
+        kept = getattr(suite.store, name)
+        monkeypatch.setattr(
+            suite.store,
+            name,
+            lambda *a, kept=kept, name=name, **k: found.append(name) or kept(*a, **k),
+        )
+    Records(tmp_path).run("ce", mIoU=0.3)
+    assert inside("ingest", "--root", str(tmp_path)).returncode == 0
+    assert found == ["ingest"]
+    found.clear()
+    assert inside("ingest", "--if-changed", "--root", str(tmp_path)).returncode == 0
+    assert found[0] == "refresh"
+    both = inside("ingest", "--if-changed", "--rebuild", "--root", str(tmp_path))
+    assert both.returncode == 2 and "give one" in both.stderr
+
+
 def test_a_large_root_at_rest_is_not_looked_through(large):
     report, looked = large.refresh()
     assert not looked and not report.changed

@@ -789,6 +789,16 @@ def test_variants_of_another_root(installed, root, tmp_path):
     assert adopt(root, here, installed.at(here)) == 0
 
 
+def test_merge_brings_the_protocols_of_the_runs(done, inside, tmp_path):
+    folder, variant, _ = done
+    here = tmp_path / "here"
+    brought = inside("merge", str(folder / "results"), "--root", str(here))
+    assert brought.returncode == 0, brought.stdout + brought.stderr
+    board = inside("leaderboard", "--task", "longtail-seg", "--root", str(here), "--format", "json")
+    names = {row["protocol"] for row in json.loads(board.stdout) if row["state"] == "done"}
+    assert names == {variant["name"]}
+
+
 def test_a_variant_joins_every_task_that_accepts_its_base(installed, root):
     catalog = installed.at(root)
     (hash_,) = catalog.variants

@@ -19,6 +19,7 @@ from suite.record import Attempt
 from suite.runs import STATES, ListedRun, newest_runs
 from suite.sheet import Column, Sheet, Value, duration, moment, shown
 from suite.showing import log_tail, run_facts, sample_image, sample_names, thinned
+from suite.sides import Side, settings_of
 from suite.task import Task
 
 TITLE = "Run"
@@ -58,7 +59,7 @@ def _list() -> None:
         names = list(dict.fromkeys(line.protocol for line in lines))
         protocol = controls.pick("Protocol", [controls.ALL, *names], "protocol")
     with third:
-        method = controls.text("Method contains", "method", placeholder="such as sam")
+        method = controls.text("Method contains", "contains", placeholder="such as sam")
     with fourth:
         states = controls.pick_many("State", STATES, "state", help="None chosen: all.")
     found, count = _newest(
@@ -187,7 +188,7 @@ def _header(facts: Facts, entry: Mapping[str, Any], tasks: Sequence[Task]) -> No
                 f"its row in {task.name}, {protocol.name}",
                 task=task.name,
                 protocol=protocol.name,
-                method=spec["method"],
+                contains=spec["method"],
             )
     if not tasks:
         say.note("Its protocol is none of today's: no board has it.")
@@ -399,28 +400,35 @@ def _config(facts: Facts, tasks: Sequence[Task]) -> None:
         lines += [(f"protocol {key}", value) for key, value in protocol.identity.items()]
     with st.expander("Config"):
         _facts_table("Config", lines, "config")
-        if protocol is not None and tasks:
+        command = _config_command(facts, tasks[0]) if protocol is not None and tasks else None
+        if command:
             say.note("The whole of it, as a file for mmengine's own tools:")
-            st.code(_config_command(spec, tasks[0]), language=None, wrap_lines=True)
+            st.code(command, language=None, wrap_lines=True)
 
 
-def _config_command(spec: Mapping[str, Any], task: Task) -> str:
+def _config_command(facts: Facts, task: Task) -> str | None:
+    """None for what cannot be said here: a method that is not known, parameters that are not of today."""
+    spec = facts["spec"]
     protocol = next(p for p in task.protocols if p.hash == spec["protocol_hash"])
+    inputs = (facts["record"] or {}).get("inputs", {})
+    side = Side(
+        row_id=0,
+        protocol=protocol.name,
+        protocol_hash=protocol.hash,
+        evaluation_hash="",
+        dataset=None,
+        method=spec["method"],
+        params=spec["params"],
+        digest="",
+        inputs={role: one["method"] for role, one in inputs.items()},
+        runs=(),
+    )
+    settings = settings_of(source.catalog(), protocol, side)
+    if settings is None:
+        return None
     words = ["python", "-m", "suite", "config", "--task", task.name, "--method", spec["method"]]
     words += ["--protocol", protocol.name, "--seed", str(spec["seed"])]
-    default = _defaults(spec["method"], protocol.name, task)
-    for key, value in spec["params"].items():
-        if default is None or default.get(key, None) != value or key not in default:
-            words += ["--set", f"{spec['method']}.{key}={_text(value)}"]
-    return clipped(plain(shlex.join(words)), 2000)
-
-
-def _defaults(method: str, protocol: str, task: Task) -> Mapping[str, Any] | None:
-    catalog = source.catalog()
-    try:
-        return catalog.spec(method, catalog.protocol(task, protocol)).params
-    except UserError:
-        return None
+    return shlex.join([*words, *(word for text in settings for word in ("--set", text))])
 
 
 def _cost(record: Mapping[str, Any]) -> None:
