@@ -145,7 +145,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     through: those that wait for SLURM, then the main jobs and the browser's."""
     long = (
         "test_slurm_faults", "test_slurm", "test_longtail_seg", "test_longtail_cls", "test_cli",
-        "test_dispatch", "test_dashboard",
+        "test_dispatch", "test_dashboard", "test_ddp", "test_large_seg", "test_variants", "test_store",
     )  # fmt: skip
 
     def place(item: pytest.Item) -> int:

@@ -203,7 +203,7 @@ def test_failed_run_gives_exit_code_one_and_is_left_alone(suite):
 
 @pytest.mark.fault
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(suite, tmp_path):
-    slow = [f"--set={m}.sleep=0.2" for m in ("steady", "calm", "brisk")]
+    slow = [f"--set={m}.sleep=0.1" for m in ("steady", "calm", "brisk")]
     command = [sys.executable, "-m", "suite", *RUN, *slow, "--workers", "2"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
