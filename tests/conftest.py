@@ -48,6 +48,14 @@ def _own_main(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _own_scope() -> Iterator[None]:
+    """A runner leaves its registry scope as the process's default; the next file's builds would look there."""
+    yield
+    if registry := sys.modules.get("mmengine.registry"):
+        registry.DefaultScope._instance_dict.clear()
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake task, in this process and in those it starts."""

@@ -127,16 +127,21 @@ def configure(cfg, facts):
 """
 
 
-def test_a_torch_run_goes_on_bit_for_bit_after_usr2(lab, tmp_path):
+def test_a_run_on_two_ranks_goes_on_bit_for_bit_after_usr2(lab, tmp_path):
+    """The ranks are processes of one job, which has the cores of both; all stop and all come back."""
     (tmp_path / "unhurried.py").write_text(UNHURRIED)
-    plugin = ("--method", "unhurried", "--plugin", "unhurried.py")
+    plugin = ("--method", "unhurried", "--plugin", "unhurried.py", "--ranks", "2")
     smoke = ("run", "--task", "longtail-seg", "--protocol", "smoke", *plugin)
     lab.suite(*smoke, *SLURM, "--mem", "3G", timeout=60)
     (run,) = lab.started(step=3)
+    asked = lab.cluster.call("squeue", "-h", "-j", run["job"], "-o", "%C %D").split()
+    assert asked == ["2", "1"]
     lab.cluster.call("scancel", "--signal=USR2", run["job"])
     assert lab.settled() == ["done"]
     (attempt,) = attempts(lab.root, run["run"])
     assert attempt.status().restarts == 1
+    assert attempt.record().environment["ranks"] == 2
+    assert not attempt.record().warnings
     lab.suite(*smoke, "--root", "here", timeout=120)
     weights = [
         (root / "runs" / run["run"] / "1" / "weights.safetensors").read_bytes()
