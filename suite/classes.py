@@ -217,17 +217,16 @@ def counts_of(record: Record, dataset: DataSet) -> tuple[int, ...] | None:
 # -- pure
 
 
-def groups_of(dataset: DataSet, counts: Sequence[int] | None) -> tuple[str, ...]:
-    """The group of each class, "" where it is in none or where that hangs on unknown counts."""
-    groups = [""] * len(dataset.classes)
-    for name, members in dataset.groups.items():
-        for c in members:
+def groups_of(task: Task, protocol: Protocol, counts: Sequence[int] | None) -> tuple[str, ...]:
+    """The group of each class as the task's scores have it, "" where it is in none or where that hangs on
+    unknown counts."""
+    members: Mapping[str, Sequence[int]] = protocol.dataset.groups
+    if task.groups is not None and counts is not None:
+        members = task.groups(task.evaluation(protocol), counts)
+    groups = [""] * len(protocol.dataset.classes)
+    for name, found in members.items():
+        for c in found:
             groups[c] = name
-    if not dataset.groups and dataset.group_thresholds and counts:
-        head_over, tail_under = dataset.group_thresholds
-        groups = [
-            "head" if n > head_over else "tail" if n < tail_under else "medium" for n in counts
-        ]
     return tuple(groups)
 
 

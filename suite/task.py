@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +137,8 @@ class Task:
         confusion: (predictions, settings, trained) -> (C, C) int64, units of the set `test` by (true,
             predicted) class, of the scores whose rows carry no subset. Pure. Raises RecordError as
             `evaluate` does. None: the task has no classes to confuse.
+        groups: (settings, training counts) -> group name -> class ids, as `evaluate` groups them. Raises
+            RecordError for counts of other classes. None: the data set's own.
         counted: what training counts per class and confusions count: `images` or `pixels`.
         bring: makes variants of its protocols from users' config files and initial weights. None: takes none.
     """
@@ -156,6 +158,7 @@ class Task:
     infers: bool = False
     units: Callable[[Predictions, Mapping[str, Any], Trained], Units] | None = None
     confusion: Callable[[Predictions, Mapping[str, Any], Trained], np.ndarray] | None = None
+    groups: Callable[[Mapping[str, Any], Sequence[int]], Mapping[str, Sequence[int]]] | None = None
     counted: str = "images"
     bring: Bring | None = None
 

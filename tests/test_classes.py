@@ -19,6 +19,7 @@ from suite.runs import newest_runs
 from suite.stats import Interval, mean_interval
 from suite.store import connect
 from suite.task import Trained
+from tasks.longtail_cls import TASK as CLS
 from tasks.longtail_cls import evaluation as cls
 from tasks.longtail_cls import stored
 from tasks.longtail_seg import TASK as SEG
@@ -172,11 +173,27 @@ def test_one_seed_decides_nothing():
 
 
 def test_groups_are_the_data_sets_or_follow_from_counts():
-    data = UNDER.dataset
-    assert by_class.groups_of(data, None) == ("head", "head", "tail")
-    by_count = replace(data, groups={}, group_thresholds=(100, 20))
-    assert by_class.groups_of(by_count, (101, 100, 19)) == ("head", "medium", "tail")
-    assert by_class.groups_of(by_count, None) == ("", "", "")
+    assert by_class.groups_of(TASK, UNDER, None) == ("head", "head", "tail")
+    data = replace(UNDER.dataset, groups={}, group_thresholds=(100, 20))
+    by_count = replace(UNDER, dataset=data)
+    assert by_class.groups_of(CLS, by_count, (101, 100, 19)) == ("head", "medium", "tail")
+    assert by_class.groups_of(CLS, by_count, None) == ("", "", "")
+
+
+def test_coco_stuffs_groups_are_those_that_are_scored():
+    """Its sheet lists the tail alone; head and medium follow from a copy's pixels."""
+    under = next(p for p in SEG.protocols if p.dataset.name == "coco-stuff164k")
+    tail = under.dataset.groups["tail"]
+    counts = list(range(1, len(under.dataset.classes) + 1))
+    found = by_class.groups_of(SEG, under, counts)
+    rest = [c for c in range(len(counts)) if c not in tail]
+    assert [c for c, group in enumerate(found) if group == "tail"] == list(tail)
+    assert [c for c, group in enumerate(found) if group == "head"] == rest[-16:]
+    assert [c for c, group in enumerate(found) if group == "medium"] == rest[:-16]
+    assert set(by_class.groups_of(SEG, under, None)) == {"", "tail"}
+
+
+def test_classes_by_frequency():
     assert by_class.by_frequency(3, (5, 9, 5)) == [1, 0, 2]
     assert by_class.by_frequency(3, None) == [0, 1, 2]
 

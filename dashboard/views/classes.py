@@ -155,7 +155,7 @@ def _against_frequency(
     if not chosen:
         say.nothing("choose a row")
         return
-    groups = by_class.groups_of(protocol.dataset, counts)
+    groups = by_class.groups_of(task, protocol, counts)
     order = by_class.by_frequency(len(groups), counts)
     labels = confusions.labels(chosen)
     data = class_charts.points(
@@ -248,7 +248,7 @@ def _paired(
         return
     if not metric.higher_is_better:
         say.note(f"Of {key}, less is better: a gain is a difference below 0.")
-    groups = by_class.groups_of(protocol.dataset, counts)
+    groups = by_class.groups_of(task, protocol, counts)
     changes = by_class.group_changes(a, b, groups)
     if not changes:
         say.nothing("no class has a value in all common seeds")

@@ -1,7 +1,7 @@
 """Task `longtail-cls`: image classification where few classes own most of the training images."""
 
 from suite.task import Metric, Task
-from tasks.longtail_cls.evaluation import VERSION, confusion, evaluate, settings
+from tasks.longtail_cls.evaluation import VERSION, confusion, evaluate, resolve_groups, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
 from tasks.longtail_cls.resampling import units
 
@@ -62,4 +62,5 @@ TASK = Task(
     infers=True,
     units=units,
     confusion=confusion,
+    groups=resolve_groups,
 )

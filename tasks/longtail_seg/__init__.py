@@ -1,7 +1,7 @@
 """Task `longtail-seg`: semantic segmentation where few classes own most of the pixels."""
 
 from suite.task import Metric, Task
-from tasks.longtail_seg.evaluation import VERSION, confusion, evaluate, settings
+from tasks.longtail_seg.evaluation import VERSION, confusion, evaluate, resolve_groups, settings
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.resampling import units
 from tasks.longtail_seg.variants import BRING
@@ -48,6 +48,7 @@ TASK = Task(
     evaluate=evaluate,
     units=units,
     confusion=confusion,
+    groups=resolve_groups,
     counted="pixels",
     bring=BRING,
 )
