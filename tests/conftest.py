@@ -4,6 +4,7 @@ import compileall
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +26,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_configure() -> None:
     """Compile once what hundreds of processes import, a quarter of a short one's time: where
-    PYTHONDONTWRITEBYTECODE is set, none of them keeps what it has compiled."""
+    PYTHONDONTWRITEBYTECODE is set, none of them keeps what it has compiled.
+
+    A shell that starts the tests in the background has them ignore Ctrl-C, and so whatever they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         for folder in ("suite", "tasks", "baselines", "dashboard", "tests/fake"):
             compileall.compile_dir(ROOT / folder, quiet=2)

@@ -148,7 +148,11 @@ def test_dataset_samples(cache, arrays):
     assert images[digits.BACKGROUND] == 8
 
 
-@pytest.mark.parametrize("recipe", recipes.RECIPES)
+@pytest.mark.parametrize(
+    "recipe",
+    # those of the large data sets are built in test_large_seg, on the meta device
+    [name for name in recipes.RECIPES if name.partition(":")[0] not in recipes.SCHEDULES],
+)
 def test_every_recipe_builds_and_scores_every_class(recipe):
     torch = pytest.importorskip("torch")
     pytest.importorskip("mmseg")

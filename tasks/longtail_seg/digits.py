@@ -21,6 +21,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,15 @@ def load(cache_dir: Path) -> dict[str, Array]:
     Returns `train_images` uint8 (N, 64, 64, 3) RGB, `train_labels` uint8 (N, 64, 64) in 0..10,
     `test_images`, `test_labels`, and `train_instances`, `test_instances` int64 (10,).
     Several processes may call this at once. A damaged cache file is replaced; a folder that cannot
-    be written costs only the time to make the arrays again.
+    be written costs only the time to make the arrays again. Arrays that were read are shared by later
+    calls and cannot be written.
 
     Raises DataError if the arrays made are not those of `SHA256` (scikit-learn's digits changed).
     """
     path = Path(cache_dir) / f"digits-{SHA256[:12]}.npz"
-    cached = _read(path)
+    cached = _read(path, _stamp(path))
     if cached is not None:
-        return cached
+        return dict(cached)
     arrays = make()
     if checksum(arrays) != SHA256:
         raise DataError(
@@ -198,15 +200,29 @@ def _enlarge(grid: Array, side: int) -> Array:
     return enlarged
 
 
-def _read(path: Path) -> dict[str, Array] | None:
-    """The arrays in `path`, or None where the file is missing, damaged or of other content."""
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, stamp: tuple[int, int] | None) -> dict[str, Array] | None:
+    """The arrays in `path`, or None where the file is missing, damaged or of other content. `stamp` is
+    there to miss the cache once the file has changed; a run asks four times."""
     import numpy as np
 
+    if stamp is None:
+        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception:  # a damaged zip fails in a dozen ways, and the remedy is always to remake it
         return None
+    for array in arrays.values():
+        array.setflags(write=False)
     return arrays if checksum(arrays) == SHA256 else None
 
 

@@ -63,10 +63,12 @@ class SegSketch(BaseMetric):
         )
         self._samples: dict[str, bytes] = {}
         self._places: list[int] = []
+        self._made: dict[str, np.ndarray] | None = None
         self.at: int | None = None
 
     def process(self, data_batch: dict[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         """Add a batch: `data_samples` hold seg_logits (C, H, W) and gt_sem_seg (1, H, W)."""
+        self._made = None
         for i, sample in enumerate(data_samples):
             label = sample["gt_sem_seg"]["data"].squeeze(0).cpu().long()
             scores, seen, predicted = self._scores(sample["seg_logits"]["data"], label)
@@ -93,6 +95,12 @@ class SegSketch(BaseMetric):
     def arrays(self) -> dict[str, np.ndarray]:
         """`confusion` (N, C, C) by (true, predicted) class, or its sparse form, and the AUC state as
         `auc_*`."""
+        # asked for by mmengine's own scores too, and choosing bins takes a second for 150 classes
+        if self._made is None:
+            self._made = self._arrays()
+        return self._made
+
+    def _arrays(self) -> dict[str, np.ndarray]:
         auc = {f"auc_{key}": array for key, array in self._auc.state().items()}
         if not self.sparse:
             return {"confusion": np.stack(self._confusion).astype(np.uint32), **auc}
@@ -116,6 +124,7 @@ class SegSketch(BaseMetric):
 
     def leave(self) -> None:
         """Forget what was counted: rank 0 has counted it too."""
+        self._made = None
         self._confusion, self._places, self._samples = [], [], {}
         self._auc.clear()
 
@@ -132,6 +141,7 @@ class SegSketch(BaseMetric):
 
     def merge(self, parts: Sequence[dict[str, Any]]) -> None:
         """Add what the other ranks have counted; images in the order of the data set."""
+        self._made = None
         for part in parts:
             self._places += part["places"]
             self._confusion += [one.numpy() for one in part["confusion"]]
