@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from suite import variants
 from suite.catalog import Catalog
 from suite.errors import UserError
 from suite.merge import EXTERNAL, bring, inputs_first, renumbered
@@ -20,14 +21,18 @@ from suite.verify import MAX_FILE, MAX_JSON, parse_arrays, read_file
 def accept(found: Review, root: Path, catalog: Catalog) -> list[Attempt]:
     """Import the new runs of an acceptable review, each whole or not at all, marked external.
 
-    Files are read again, and must be those that were examined. Returns the new attempts. Raises UserError:
-    not acceptable, changed since, or another process is at one of the runs.
+    Files are read again, and must be those that were examined; protocols of the new runs that the folder
+    brings are written as they were examined. Returns the new attempts. Raises UserError: not acceptable,
+    changed since, or another process is at one of the runs.
     """
     if not found.acceptable:
         raise UserError(f"{found.folder}: the review found problems; nothing is imported")
     new = {one.run_id: one for one in found.new}
     moved = {(one.run_id, one.number): one.here.number for one in found.runs if one.here}
     needs = {run_id: one.record.spec.inputs.values() for run_id, one in new.items() if one.record}
+    under = {one.record.spec.protocol_hash for one in new.values() if one.record}
+    variants.write({h: one for h, one in found.protocols.items() if h in under}, root)
+    catalog = catalog.having(found.protocols)
     made = []
     for run_id in inputs_first(needs):
         attempt = _import(new[run_id], root, catalog, moved)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from suite import variants
 from suite.catalog import Catalog
 from suite.errors import RecordError, UserError
 from suite.inputs import digest_of
@@ -60,6 +61,8 @@ from suite.verify import (
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from suite.variants import Variant
 
     Arrays = dict[str, dict[str, np.ndarray[Any, np.dtype[Any]]]]
 
@@ -143,9 +146,11 @@ class Examined:
 
 @dataclass
 class Review:
-    """What is to be said of a folder. `findings` are of the folder itself; `comparison` are lines."""
+    """What is to be said of a folder. `findings` are of the folder itself; `comparison` are lines;
+    `protocols`: hash -> those that it brings (`suite.variants`) and that are not known here."""
 
     folder: Path
+    protocols: dict[str, tuple[Variant, Protocol]] = field(default_factory=dict)
     runs: list[Examined] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     comparison: list[str] = field(default_factory=list)
@@ -197,11 +202,12 @@ def review(folder: Path, root: Path, catalog: Catalog, data_root: Path | None = 
     made.runs = _find(made)
     for one in made.runs:
         _read(one)
-    ours = Ours(root, catalog, data_root)
+    made.protocols, unknown = variants.found(folder, variants.listing(folder), catalog)
+    ours = Ours(root, catalog.having(made.protocols, unknown), data_root)
     specs = {one.run_id: one.record.spec for one in made.runs if one.record is not None}
     for one in made.runs:
         if one.record is not None:
-            _examine(one, one.record, made.runs, specs, ours)
+            _examine(one, one.record, made, specs, ours)
     _duplicates(made.runs, ours)
     made.comparison = list(_comparison(made.runs, ours))
     return made
@@ -359,22 +365,30 @@ def _read(one: Examined) -> None:
 def _examine(
     one: Examined,
     record: Record,
-    runs: Sequence[Examined],
+    made: Review,
     specs: Mapping[str, RunSpec],
     ours: Ours,
 ) -> None:
-    catalog = ours.catalog
+    catalog, runs = ours.catalog, made.runs
     spec = record.spec
     protocol = catalog.protocols.get(spec.protocol_hash)
     if protocol is None:
         names = {p.name for p in catalog.protocols.values()}
         why = "here it is another one of that name" if spec.protocol in names else "not known here"
+        file = f"{spec.protocol_hash}.json"
+        why = "; ".join([why, *(line for line in catalog.problems if file in line)])
         one.say("protocol", "problem", f"{spec.protocol!r} ({spec.protocol_hash}): {why}")
         return
     if spec.protocol != protocol.name:
         one.say("protocol", "problem", f"calls {protocol.name!r} {spec.protocol!r}")
         return
-    one.say("protocol", "ok")
+    if protocol.hash in made.protocols:
+        brought = (
+            f"{protocol.name!r} ({protocol.summary}) comes with the folder, as a board of its own"
+        )
+        one.say("protocol", "note", brought)
+    else:
+        one.say("protocol", "ok")
     method = _known_method(catalog, spec)
     one.judge("record", [*record_problems(record, protocol, catalog), *_odd(record)])
     _method(one, record, protocol, method, specs, ours)

@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -285,11 +286,16 @@ def adopt(other: Path, root: Path, catalog: Catalog) -> int:
     Returns how many came. Raises OSError.
     """
     brought, _ = found(other, listing(other), catalog)
+    write(brought, root)
+    return len(brought)
+
+
+def write(brought: Mapping[str, tuple[Variant, Protocol]], root: Path) -> None:
+    """Write variants that were read elsewhere below `root`. Raises OSError."""
     for hash_, (variant, _) in brought.items():
         path = root / "protocols" / f"{hash_}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, _encode(variant))
-    return len(brought)
 
 
 # -- the protocol of a variant

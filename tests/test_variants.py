@@ -789,6 +789,39 @@ def test_variants_of_another_root(installed, root, tmp_path):
     assert adopt(root, here, installed.at(here)) == 0
 
 
+def test_a_strangers_run_comes_with_its_protocol(done, inside, tmp_path):
+    folder, variant, _ = done
+    theirs, here = tmp_path / "theirs", tmp_path / "here"
+    shutil.copytree(folder / "results", theirs)
+    said = inside("review", str(theirs), "--root", str(here), "--format", "json")
+    assert said.returncode == 0, said.stdout + said.stderr
+    (run,) = json.loads(said.stdout)["runs"]
+    (note,) = (f["text"] for f in run["findings"] if f["check"] == "protocol")
+    assert variant["name"] in note and "comes with the folder" in note
+    assert not here.exists()
+    assert inside("review", str(theirs), "--root", str(here), "--accept").returncode == 0
+    assert [path.name for path in variant_files(here)] == [
+        variant_files(folder / "results")[0].name
+    ]
+    board = inside("leaderboard", "--task", "longtail-seg", "--root", str(here), "--format", "json")
+    (row,) = (row for row in json.loads(board.stdout) if row["state"] == "done")
+    assert row["protocol"] == variant["name"]
+    again = inside("review", str(theirs), "--root", str(here))
+    assert again.returncode == 0 and "nothing new" in again.stdout
+
+
+def test_a_strangers_protocol_that_is_none_is_a_finding_of_its_runs(done, inside, tmp_path):
+    folder, _, _ = done
+    theirs = tmp_path / "theirs"
+    shutil.copytree(folder / "results", theirs)
+    (file,) = variant_files(theirs)
+    file.write_text(json.dumps(read_json(file) | {"base": "quick"}))
+    said = inside("review", str(theirs), "--root", str(tmp_path / "here"), "--accept")
+    assert said.returncode == 1
+    assert "is protocol" in said.stdout and "not acceptable; nothing imported" in said.stdout
+    assert not (tmp_path / "here").exists()
+
+
 def test_merge_brings_the_protocols_of_the_runs(done, inside, tmp_path):
     folder, variant, _ = done
     here = tmp_path / "here"

@@ -58,7 +58,8 @@ def review(
     if accept and found.acceptable:
         settings.writable_root(results)
         brought = bring(found, results, catalog)
-        update_store(results, catalog)
+        # which may have come with protocols of their own
+        update_store(results, catalog_at(plugin, results))
     _print(found, [f"{a.run_id}/{a.number}" for a in brought], format, accept)
     if not found.acceptable:
         sys.exit(1)
