@@ -29,15 +29,13 @@ from mmengine.structures import PixelData
 
 from suite.catalog import Catalog
 from suite.protocol import Facts
-from tasks.longtail_seg import datasets, heads  # noqa: F401 - registers
+from tasks.longtail_seg import ade20k, cityscapes, coco_stuff, datasets, heads  # noqa: F401 - registers
 from tasks.longtail_seg.recipes import base_config
 
-MODELS = importlib.import_module(
-    "mmseg.registry"
-).MODELS  # after the data sets, which keep it from printing
+# after the data sets, which keep it from printing
+MODELS = importlib.import_module("mmseg.registry").MODELS
+SPECS = {spec.name: spec for spec in (ade20k.SPEC, cityscapes.SPEC, coco_stuff.SPEC)}
 BATCH, PATCHES = 4, 20
-SPECS = {"ade20k": "ade20k", "cityscapes": "cityscapes", "coco-stuff164k": "coco_stuff"}
-"""Module of each data set."""
 
 
 def batch(classes: int, height: int, width: int, draw: torch.Generator) -> dict[str, Any]:
@@ -69,8 +67,7 @@ def configured(protocol: str, method: str) -> tuple[Config, dict[str, Any]]:
     """The method's config under the protocol, and its parameters there."""
     catalog = Catalog.load()
     found = catalog.protocol(catalog.task("longtail-seg"), protocol)
-    base = found.name.partition(":")[0]
-    spec = importlib.import_module(f"tasks.longtail_seg.{SPECS[base]}").SPEC
+    spec = SPECS[found.name.partition(":")[0]]
     facts = Facts(
         classes=spec.classes,
         class_counts=(1,) * len(spec.classes),

@@ -21,8 +21,8 @@ from suite.verify import MAX_FILE, MAX_JSON, parse_arrays, read_file
 def accept(found: Review, root: Path, catalog: Catalog) -> list[Attempt]:
     """Import the new runs of an acceptable review, each whole or not at all, marked external.
 
-    Files are read again, and must be those that were examined; protocols of the new runs that the folder
-    brings are written as they were examined. Returns the new attempts. Raises UserError: not acceptable,
+    Files are read again, and must be those that were examined; protocols that the folder brings for
+    them are written as they were examined. Returns the new attempts. Raises UserError: not acceptable,
     changed since, or another process is at one of the runs.
     """
     if not found.acceptable:
@@ -30,8 +30,8 @@ def accept(found: Review, root: Path, catalog: Catalog) -> list[Attempt]:
     new = {one.run_id: one for one in found.new}
     moved = {(one.run_id, one.number): one.here.number for one in found.runs if one.here}
     needs = {run_id: one.record.spec.inputs.values() for run_id, one in new.items() if one.record}
-    under = {one.record.spec.protocol_hash for one in new.values() if one.record}
-    variants.write({h: one for h, one in found.protocols.items() if h in under}, root)
+    # before the runs: killed in between, a run would be of an unknown protocol
+    variants.write(found.protocols, root)
     catalog = catalog.having(found.protocols)
     made = []
     for run_id in inputs_first(needs):

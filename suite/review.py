@@ -62,8 +62,6 @@ from suite.verify import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from suite.variants import Variant
-
     Arrays = dict[str, dict[str, np.ndarray[Any, np.dtype[Any]]]]
 
 Level = Literal["ok", "note", "problem"]
@@ -147,10 +145,10 @@ class Examined:
 @dataclass
 class Review:
     """What is to be said of a folder. `findings` are of the folder itself; `comparison` are lines;
-    `protocols`: hash -> those that it brings (`suite.variants`) and that are not known here."""
+    `protocols`: hash -> those that it brings (`suite.variants`) for its runs and that are not known here."""
 
     folder: Path
-    protocols: dict[str, tuple[Variant, Protocol]] = field(default_factory=dict)
+    protocols: dict[str, tuple[variants.Variant, Protocol]] = field(default_factory=dict)
     runs: list[Examined] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     comparison: list[str] = field(default_factory=list)
@@ -202,15 +200,27 @@ def review(folder: Path, root: Path, catalog: Catalog, data_root: Path | None = 
     made.runs = _find(made)
     for one in made.runs:
         _read(one)
-    made.protocols, unknown = variants.found(folder, variants.listing(folder), catalog)
-    ours = Ours(root, catalog.having(made.protocols, unknown), data_root)
     specs = {one.run_id: one.record.spec for one in made.runs if one.record is not None}
+    made.protocols, problems = _protocols(folder, specs.values(), catalog)
+    ours = Ours(root, catalog.having(made.protocols, problems), data_root)
     for one in made.runs:
         if one.record is not None:
             _examine(one, one.record, made, specs, ours)
     _duplicates(made.runs, ours)
     made.comparison = list(_comparison(made.runs, ours))
     return made
+
+
+def _protocols(
+    folder: Path, specs: Iterable[RunSpec], catalog: Catalog
+) -> tuple[dict[str, tuple[variants.Variant, Protocol]], list[str]]:
+    """The protocols of these runs that the folder brings, and a line on every file that is none. Links are
+    not followed: what they lead to is not the sender's."""
+    place = folder / "protocols"
+    named = {f"{spec.protocol_hash}.json" for spec in specs}
+    names = () if place.is_symlink() else variants.listing(folder)
+    kept = tuple(n for n in names if n in named and not (place / n).is_symlink())
+    return variants.found(folder, kept, catalog)
 
 
 # -- finding

@@ -447,7 +447,7 @@ def registered():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_is_built_at_its_size(network, registered, monkeypatch):
-    """On the meta device: every layer of the config, no memory."""
+    """On the meta device: every layer of the config, its shapes through a picture, no memory."""
     import torch
     from mmseg.registry import MODELS
 
@@ -459,7 +459,9 @@ def test_every_network_is_built_at_its_size(network, registered, monkeypatch):
     for name, schedule in SCHEDULES.items():
         cfg = base_config(f"{name}:{network}", {"data_root": ""})
         with torch.device("meta"):
-            model = MODELS.build(cfg["model"])
+            model = MODELS.build(cfg["model"]).eval()
+            scores = model(torch.zeros(1, 3, 64, 64), mode="tensor")
+        assert scores.shape[1] == schedule.classes
         assert model.decode_head.num_classes == schedule.classes
         assert model.decode_head.conv_seg.out_channels == schedule.classes
         assert type(cfg["model"]["decode_head"]["loss_decode"]) is list

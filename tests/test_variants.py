@@ -810,6 +810,17 @@ def test_a_strangers_run_comes_with_its_protocol(done, inside, tmp_path):
     assert again.returncode == 0 and "nothing new" in again.stdout
 
 
+def test_a_link_for_a_protocol_is_not_followed(done, inside, tmp_path):
+    folder, _, _ = done
+    theirs = tmp_path / "theirs"
+    shutil.copytree(folder / "results", theirs)
+    (file,) = variant_files(theirs)
+    moved = file.rename(tmp_path / file.name)
+    file.symlink_to(moved)
+    said = inside("review", str(theirs), "--root", str(tmp_path / "here"))
+    assert said.returncode == 1 and "not known here" in said.stdout
+
+
 def test_a_strangers_protocol_that_is_none_is_a_finding_of_its_runs(done, inside, tmp_path):
     folder, _, _ = done
     theirs = tmp_path / "theirs"
