@@ -265,6 +265,8 @@ def _state(
         elif place.stuck:
             note += ": `retry` releases it"
         return found("queued", note)
+    if run_id in now.unsettled and run_id not in now.leaving:
+        return found("queued", "its job has ended; the cluster does not say yet how")
     if item.todo in ("done", "evaluate"):
         return found("done")
     if item.todo == "stale":

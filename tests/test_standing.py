@@ -154,9 +154,84 @@ def test_what_is_still_alive_or_finished_is_left_alone(tmp_path, answers, catalo
     assert done.state == "done"
     answers.endings = {"7_0": Ending("FAILED", "1:0")}  # whatever it says: the record stands
     found, _ = states(tmp_path, catalog)
-    # accounts lag behind the queue: no ending yet, so nothing is settled
-    assert [found[seed].state for seed in range(3)] == ["done", "planned", "planned"]
+    # the cluster lags behind its queue: no ending yet, so nothing is settled, and nobody is to submit them
+    assert [found[seed].state for seed in range(3)] == ["done", "queued", "queued"]
+    assert found[1].note == "its job has ended; the cluster does not say yet how"
     assert Attempt(tmp_path, batch.jobs[1][0].spec.run_id, 1).status() is None
+    assert standing.standing(tmp_path).queued == {job[0].spec.run_id for job in batch.jobs[1:]}
+
+
+def test_a_run_whose_job_has_gone_is_not_stopped_before_the_cluster_says_so(
+    tmp_path, answers, catalog
+):
+    """A job killed for its memory leaves a status that says `running`, and for a moment no ending."""
+    batch = submitted(tmp_path, catalog, seeds=(0,))
+    run = batch.jobs[0][0]
+    interrupted(catalog, run)
+    attempt = Attempt(tmp_path, run.spec.run_id, 1)
+    status = msgspec.structs.replace(
+        attempt.status(), state="running", job="7_0", host="elsewhere", heartbeat=time.time() - 90
+    )
+    attempt.write_status(status)
+    assert states(tmp_path, catalog)[0][0].state == "queued"
+    answers.endings = {"7_0": Ending("OUT_OF_MEMORY", "0:125", "n1")}
+    # the node has not let go of the process yet: still nobody's word for it
+    attempt.write_status(msgspec.structs.replace(status, heartbeat=time.time()))
+    assert standing.standing(tmp_path).queued == {run.spec.run_id}
+    assert states(tmp_path, catalog)[0][0].state == "running"
+    attempt.write_status(status)
+    found = states(tmp_path, catalog)[0][0]
+    assert (found.state, found.status.failure.kind) == ("failed", "oom")
+
+
+def test_a_root_that_may_only_be_read_shows_what_ended_jobs_left(
+    tmp_path, answers, catalog, monkeypatch
+):
+    submitted(tmp_path, catalog, seeds=(0,))
+    answers.endings = {"7_0": Ending("OUT_OF_MEMORY", "0:125", "n1")}
+
+    def refuse(self, status):
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attempt, "write_status", refuse)
+        found = states(tmp_path, catalog)[0][0]
+        assert (found.state, found.status.failure.kind) == ("failed", "oom")
+        assert not list(tmp_path.glob("jobs/2*/ended/*"))  # where it may be written, it will be
+    assert states(tmp_path, catalog)[0][0].state == "failed"
+    assert list(tmp_path.glob("jobs/2*/ended/*"))
+
+
+@pytest.mark.parametrize(
+    ("accounts", "memory", "found"),
+    [
+        ("7|OUT_OF_MEMORY|0:125|n1", "not asked", Ending("OUT_OF_MEMORY", "0:125", "n1")),
+        ("7|CANCELLED by 12|0:0|None assigned", "not asked", Ending("CANCELLED", "0:0", "", "12")),
+        # accounts lag behind: slurmctld knows
+        ("7|RUNNING|0:0|n1", "JobId=7 JobState=FAILED ExitCode=9:0 NodeList=n1", Ending("FAILED", "9:0", "n1")),
+        ("", "JobId=7 JobState=FAILED ExitCode=9:0 NodeList=(null)", Ending("FAILED", "9:0")),
+        # queued again meanwhile
+        ("7|RUNNING|0:0|n1", "JobId=7 JobState=PENDING ExitCode=0:0 NodeList=", None),
+        # an account that was never closed, of a job that slurmctld has forgotten
+        ("7|RUNNING|0:0|n1", "forgotten", Ending("UNKNOWN")),
+    ],
+)  # fmt: skip
+def test_how_a_job_ended_is_asked_of_accounts_and_of_slurmctld(
+    tmp_path, monkeypatch, accounts, memory, found
+):
+    says = {
+        "not asked": "exit 1",
+        "forgotten": "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1",
+    }
+    commands = {
+        "sacct": f"echo '{accounts}'",
+        "scontrol": says.get(memory, f"echo '{memory}'"),
+    }
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert slurm.endings(["7"]) == ({"7": found} if found else {})
 
 
 def test_a_run_that_failed_by_itself_keeps_its_failure(tmp_path, answers, catalog):

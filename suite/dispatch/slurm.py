@@ -210,8 +210,8 @@ def _expand(shown: str) -> Iterator[str]:
 def endings(ids: Iterable[str]) -> dict[str, Ending]:
     """How the jobs ended, by the cluster's accounts; those still alive are left out.
 
-    Where the cluster keeps no accounts, or they lag behind, slurmctld's memory is asked; what has
-    gone from there too is `UNKNOWN`.
+    Where the cluster keeps no accounts, or they lag behind and call a job alive, slurmctld's memory is
+    asked; what has gone from there too is `UNKNOWN`.
     """
     wanted = set(ids)
     bases = sorted({job.partition("_")[0] for job in wanted}, key=int)
@@ -221,14 +221,11 @@ def endings(ids: Iterable[str]) -> dict[str, Ending]:
         rows = _accounts(bases)
     except NoAnswer:
         rows = {}
-    unknown = {job.partition("_")[0] for job in wanted if job not in rows}
-    rows.update(_memory(sorted(unknown, key=int)))
-    found = {}
-    for job in wanted:
-        ending = rows.get(job, Ending("UNKNOWN"))
-        if ending.state not in LIVE:
-            found[job] = ending
-    return found
+    found = {job: rows[job] for job in wanted if job in rows and rows[job].state not in LIVE}
+    left = wanted - found.keys()
+    now = _memory(sorted({job.partition("_")[0] for job in left}, key=int))
+    found.update({job: now.get(job, Ending("UNKNOWN")) for job in left})
+    return {job: ending for job, ending in found.items() if ending.state not in LIVE}
 
 
 def _accounts(bases: Iterable[str]) -> dict[str, Ending]:

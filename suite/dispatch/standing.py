@@ -69,8 +69,10 @@ class Standing:
             seen from here.
         holds: run id -> its newest submission.
         leaving: runs in `places` that are cancelled: their jobs pass them over.
-        unsettled: runs whose job has gone while the cluster does not say yet how.
-        lost: run id -> what its ended job has left, where that was not written down (`settle=False`).
+        unsettled: runs whose job has gone while the cluster does not say yet how, or while the last of
+            its processes is still at them.
+        lost: run id -> what its ended job has left, where that was not written down (`settle=False`,
+            or a root that may only be read).
         silent: why the cluster could not be asked (then nothing is known of its queue), else None.
         elsewhere: whose jobs cannot be seen from here.
     """
@@ -85,8 +87,8 @@ class Standing:
 
     @property
     def queued(self) -> frozenset[str]:
-        """Runs that a job has in hand: nobody else is to submit them."""
-        return frozenset(self.places) - self.leaving
+        """Runs that a job has in hand, or may have: nobody else is to submit them."""
+        return (frozenset(self.places) | self.unsettled) - self.leaving
 
     @property
     def problem(self) -> str | None:
@@ -148,18 +150,24 @@ def standing(root: Path, *, settle: bool = True) -> Standing:
         return Standing({}, holds, leaving, silent=str(error))
     ended = {run: hold for run, hold in gone.items() if hold.job in endings}
     lost = {}
-    skipped = set()
+    busy, unwritten = set(), set()
     for run, hold in ended.items():
+        ending = endings[hold.job]
         if settle:
-            if not _settle(root, hold, endings[hold.job]):
-                skipped.add(hold.job)
-        elif run not in leaving and (verdict := _verdict(root, hold, endings[hold.job])):
+            try:
+                if not _settle(root, hold, ending):
+                    busy.add(run)
+                continue
+            except OSError:
+                unwritten.add(run)
+        if run not in leaving and (verdict := _verdict(root, hold, ending)):
             lost[run] = verdict
     if settle:
+        again = {ended[run].job for run in busy | unwritten}
         for hold in ended.values():
-            if hold.job not in skipped:
+            if hold.job not in again:
                 _mark(root, hold)
-    unsettled = frozenset(run for run in gone if run not in ended)
+    unsettled = frozenset(gone.keys() - ended.keys() | busy)
     return Standing(places, holds, leaving, unsettled, lost, elsewhere=tuple(sorted(elsewhere)))
 
 
@@ -214,24 +222,22 @@ def _open(root: Path, hold: Hold, closed: Container[str]) -> bool:
 
 
 def _settle(root: Path, hold: Hold, ending: Ending) -> bool:
-    """Write down what the end of its job means for a run. False if somebody is at the run."""
+    """Write down what the end of its job means for a run. False if somebody is at the run. Raises
+    OSError: a root that may only be read."""
     attempt = Attempt(root, hold.spec.run_id, hold.assignment.attempt)
-    try:
-        with run_lock(root, attempt.run_id) as mine:
-            # an administrator may have queued the job once more
-            if not mine or worked_on(attempt.status()):
-                return False
-            if attempt.finished or cancelled(root, hold.spec, hold.batch.created):
-                return True
-            verdict = _verdict(root, hold, ending)
-            if verdict is not None and ending.state == "CANCELLED":
-                by = f" by user id {ending.by}" if ending.by else ""
-                cancel(root, attempt.run_id, f"job {hold.job} was cancelled{by}")
-            elif verdict is not None:
-                attempt.create(hold.spec)
-                attempt.write_status(verdict)
-    except OSError:
-        return False  # a root that may only be read
+    with run_lock(root, attempt.run_id) as mine:
+        # an administrator may have queued the job once more
+        if not mine or worked_on(attempt.status()):
+            return False
+        if attempt.finished or cancelled(root, hold.spec, hold.batch.created):
+            return True
+        verdict = _verdict(root, hold, ending)
+        if verdict is not None and ending.state == "CANCELLED":
+            by = f" by user id {ending.by}" if ending.by else ""
+            cancel(root, attempt.run_id, f"job {hold.job} was cancelled{by}")
+        elif verdict is not None:
+            attempt.create(hold.spec)
+            attempt.write_status(verdict)
     return True
 
 
