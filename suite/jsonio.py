@@ -12,8 +12,11 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 def canonical(value: Any) -> bytes:
     """Canonical JSON: keys sorted, no spaces, shortest float form. Refuses NaN and infinities."""
-    _refuse_nonfinite(value)
-    return _encoder.encode(value)
+    encoded = _encoder.encode(value)
+    # JSON has no NaN; msgspec writes null, and two different specs would share an identity
+    if b"null" in encoded:
+        _refuse_nonfinite(value)
+    return encoded
 
 
 def short_hash(value: Any, length: int = 12) -> str:
@@ -22,7 +25,6 @@ def short_hash(value: Any, length: int = 12) -> str:
 
 
 def _refuse_nonfinite(value: Any) -> None:
-    # JSON has no NaN; msgspec would write null, and two different specs would share an identity
     if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             raise ValueError(f"{value} has no JSON form and cannot be part of an identity")

@@ -56,8 +56,8 @@ def method_files(path: Path) -> dict[str, str]:
 @cache
 def _read(file: Path, package: Path | None) -> tuple[str, list[Path]]:
     """SHA-256 of a file and the files of its package that it imports: many methods share their helpers."""
-    source = file.read_bytes().replace(b"\r\n", b"\n")
-    digest = hashlib.sha256(without_card(source)).hexdigest()
+    source = without_card(file.read_bytes().replace(b"\r\n", b"\n"))
+    digest = hashlib.sha256(source).hexdigest()
     return digest, _imported(source, file, package) if package else []
 
 
@@ -69,7 +69,12 @@ def _imported(source: bytes, file: Path, package: Path) -> list[Path]:
         return []  # it will not run; its own bytes are covered
     here = file.relative_to(package.parent).with_suffix("").parts
     modules: set[tuple[str, ...]] = set()
-    for node in ast.walk(tree):
+    # statements alone, without the expressions in them: every command does this for every method
+    statements: list[Any] = [*tree.body]
+    while statements:
+        node = statements.pop()
+        for inner in ("body", "orelse", "finalbody", "handlers", "cases"):
+            statements += getattr(node, inner, ())
         if isinstance(node, ast.Import):
             modules.update(tuple(alias.name.split(".")) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -110,12 +110,14 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 
 @pytest.fixture(scope="module")
-def plain_dumps() -> Iterator[None]:
-    """Printing a config prettily takes mmengine's own `Runner` longer than trainings of tests."""
+def lean_runners() -> Iterator[None]:
+    """Printing a config prettily takes mmengine's own `Runner` longer than trainings of tests, and so
+    does the garbage collection with which it packs a list of files."""
     from mmengine.config import Config
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, "pretty_text", property(str))
+        patch.setattr("gc.collect", lambda *_: 0)
         yield
 
 

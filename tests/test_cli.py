@@ -63,6 +63,8 @@ def test_exports(suite, inside):
     [
         (("run", "--task", "fak"), ["unknown task 'fak'; did you mean fake?"]),
         ((*RUN, "--method", "steddy"), ["unknown method 'steddy'; did you mean steady?"]),
+        ((*RUN, "--method", "calm,steddy"), ["unknown method 'steddy'; did you mean steady?"]),
+        ((*RUN, "--method", "calm,"), ["unknown method ''"]),
         ((*RUN, "--protocol", "quik"), ["no protocol 'quik'; did you mean quick?"]),
         ((*RUN, "--set", "steady.strat=1"), ["unknown parameter 'strat'; did you mean start"]),
         ((*RUN, "--set", "steady.sleep=fast"), ["is not of type float"]),
@@ -176,6 +178,12 @@ def test_plugin_is_ranked_and_goes_stale_when_edited(suite, tmp_path):
 def test_bad_plugins(inside, tmp_path, content, parts):
     (tmp_path / "mine.py").write_text(content)
     refused(inside(*RUN, "--plugin", "mine.py"), *parts)
+
+
+def test_several_methods_in_one_word(inside):
+    asked = ("--method", "calm,steady", "--method", "calm", "--format", "json")
+    planned = json.loads(inside("plan", *RUN[1:], *asked).stdout)
+    assert [run["method"] for run in planned["runs"]] == ["calm", "steady"]
 
 
 def test_plan_starts_and_writes_nothing(suite, inside, tmp_path):

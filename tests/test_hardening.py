@@ -14,6 +14,7 @@ from suite.cli.output import duration
 from suite.errors import RecordError, UserError
 from suite.evaluate import evaluate_attempt
 from suite.job import Assignment
+from suite.jsonio import canonical, short_hash
 from suite.plan import make_plan
 from suite.provenance import method_files
 from suite.record import Attempt, Failure, MetricRow, attempts
@@ -77,6 +78,31 @@ def test_digest_covers_helpers_of_a_nested_package(tmp_path):
         "org/methods/other.py",
         "org/methods/sub/deep.py",
     }
+
+
+def test_digest_covers_imports_wherever_they_stand(tmp_path):
+    package = tmp_path / "org"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    places = {
+        "loop": "for i in ():\n    pass\nelse:\n    from org import loop\n",
+        "tried": "try:\n    pass\nexcept* ValueError:\n    from . import tried\n",
+        "last": "try:\n    pass\nfinally:\n    import org.last\n",
+        "inner": "class A:\n    async def f(self):\n        with x:\n            import org.inner as i\n",
+        "case": "match 1:\n    case 1:\n        if x:\n            from org.case import y\n",
+    }
+    (package / "m.py").write_text("".join(places.values()) + "f = lambda: 1 if x else 2\n")
+    for name in places:
+        (package / f"{name}.py").write_text("x = 1\n")
+    names = {Path(name).stem for name in method_files(package / "m.py")}
+    assert names == {"m", *places}
+
+
+def test_what_has_no_json_form_is_no_identity():
+    assert canonical({"b": None, "a": [1.5]}) == b'{"a":[1.5],"b":null}'
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="has no JSON form"):
+            short_hash({"a": [{"b": (None, value)}]})
 
 
 def test_the_digest_is_of_the_code_and_not_of_the_card(tmp_path):

@@ -65,13 +65,21 @@ Pretrained = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _each(given: list[str]) -> list[str]:
+    """What was named, one by one: `a,b` as well as `a` and `b`, each once."""
+    return list(dict.fromkeys(name for some in given for name in some.split(",")))
+
+
 Methods = Annotated[
     list[str],
     typer.Option(
         "--method",
         metavar="METHOD",
-        help="Method; repeatable. Default: all of the task.",
+        help="Method, or several, such as ce,la; repeatable. Default: all of the task.",
         show_default=False,
+        callback=_each,
     ),
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Seeds, such as 0,1,2 or 0-4.")]
