@@ -333,7 +333,7 @@ def measured(
 
 
 def describe(
-    plan: Plan, root: Path, workers: int, data_root: Path | None, ranks: int = 1
+    plan: Plan, root: Path, workers: int, data_root: Path | None, ranks: int
 ) -> dict[str, Any]:
     """The plan as plain data: one entry a run, counts, estimated seconds, and what is missing.
 

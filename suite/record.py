@@ -80,7 +80,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     how often this attempt was taken up again after an interruption; `elapsed` is the wall time in
     seconds over all its sittings; `digest` is the method's code
     digest the attempt runs with. `owner` is a token of the present sitting, `job` the cluster job it
-    runs in, `wanted` when the command that wanted it was given (Unix seconds).
+    runs in, `wanted` when the command that wanted it was given (Unix seconds), `ranks` how many processes
+    share it.
     """
 
     schema: int = SCHEMA
@@ -98,6 +99,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     job: str = ""
     wanted: float = 0.0
+    ranks: int = 1
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True):

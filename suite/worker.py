@@ -137,6 +137,7 @@ def _execute(
         owner=os.urandom(6).hex(),
         job=os.environ.get(JOB_VARIABLE, ""),
         wanted=assignment.wanted,
+        ranks=assignment.ranks,
     )
     job = Job(
         spec=spec,

@@ -427,7 +427,7 @@ def configure(cfg, facts):
 
 
 @pytest.mark.fault
-def test_a_rank_that_fails_is_the_runs_failure_with_its_own_message(tmp_path):
+def test_a_rank_that_fails_is_the_runs_failure_with_its_own_message(tmp_path, inside):
     plugin = tmp_path / "odd.py"
     plugin.write_text(PLUGIN)
     todo = smoke(tmp_path, "odd", 2, plugins=[plugin])
@@ -435,6 +435,14 @@ def test_a_rank_that_fails_is_the_runs_failure_with_its_own_message(tmp_path):
     assert (report.state, report.failure.kind) == ("failed", "code")
     assert report.failure.message.startswith("rank 1 of 2: ValueError: odd one out (odd.py:")
     assert not members()
+    # tried again on as many as before, unless others are asked for
+    again = ("retry", "--kind", "code", "--plugin", str(plugin), "--root", str(tmp_path))
+    assert "2 ranks share each run's batch" in inside(*again, "--dry-run").stdout
+    assert "4 ranks" in inside(*again, "--dry-run", "--ranks", "4").stdout
+    assert "ranks" not in inside(*again, "--dry-run", "--ranks", "1").stdout
+    refused = inside(*again, "--ranks", "3")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert refused.stderr.startswith("Error: --ranks 3: the batch of 'smoke', 8, does not divide")
 
 
 # -- what is asked for

@@ -68,6 +68,14 @@ def retry(
         int | None, typer.Option(help="Runs at a time, here or in a job.", show_default=False)
     ] = None,
     device: Annotated[str, typer.Option(help="Here: auto, cpu, cuda or cuda:0,1.")] = "auto",
+    ranks: Annotated[
+        int | None,
+        typer.Option(
+            "--ranks",
+            help="Processes that share a run's batch, each on a GPU of its own. Default: as before.",
+            show_default=False,
+        ),
+    ] = None,
     data_root: DataRoot = None,
     root: Root = None,
     plugin: Plugins = [],  # noqa: B006
@@ -134,7 +142,7 @@ def retry(
     for run in named if runs else ():
         if run not in chosen and run.spec.run_id not in released:
             print(f"run {run.spec.run_id} is {run.state}: not tried again")
-    groups: dict[tuple[str, str, str], list[RunState]] = {}
+    groups: dict[tuple[str, str, str, int], list[RunState]] = {}
     for run in chosen:
         hold = now.holds.get(run.spec.run_id)
         if not _possible(catalog, run, hold, time_limit):
@@ -142,7 +150,10 @@ def retry(
         place = on or ("slurm" if hold else "local")
         # what was submitted together goes again together, as it was asked for then
         submission = hold.batch.id if hold else ""
-        groups.setdefault((place, run.spec.protocol_hash, submission), []).append(run)
+        before = hold.assignment.ranks if hold else run.status.ranks if run.status else None
+        number = catalog.protocol_of(run.spec).on(before if ranks is None else ranks)
+        group = place, run.spec.protocol_hash, submission, number
+        groups.setdefault(group, []).append(run)
     flags = {"partition": partition, "time": time, "mem": mem, "sbatch": sbatch or None}
     for place, *_ in groups:
         if place == "local":
@@ -154,7 +165,7 @@ def retry(
             print("nothing to try again; see `python -m suite status`")
         return
 
-    def carrier(hold: Hold | None) -> Carrier:
+    def carrier(hold: Hold | None, number: int) -> Carrier:
         before = hold.assignment if hold else None
         data = data_root or (Path(before.data_root) if before and before.data_root else None)
         seconds = before.checkpoint_seconds if before else 60.0
@@ -167,7 +178,7 @@ def retry(
             seconds if checkpoint_seconds is None else checkpoint_seconds,
             limit if time_limit is None else time_limit * 60,
             tuple(before.sets) if before else (),
-            before.ranks if before else 1,
+            number,
         )
 
     # all that can be wrong with a request, before the first is submitted
@@ -180,9 +191,9 @@ def retry(
     submissions = []
     code = 0
     for group in sorted(groups, key=lambda group: group[0] == "local"):
-        members, (place, protocol_hash, _) = groups[group], group
+        members, (place, protocol_hash, _, number) = groups[group], group
         hold = now.holds.get(members[0].spec.run_id)
-        with_ = carrier(hold)
+        with_ = carrier(hold, number)
         plan = Plan(
             catalog.task(task or members[0].tasks[0]),
             catalog.protocols[protocol_hash],
@@ -192,7 +203,7 @@ def retry(
         if place == "local":
             slots = make_slots(device, workers, plan.protocol.threads, with_.ranks)
             if dry_run:
-                plan_table(describe(plan, results, len(slots), with_.data_root))
+                plan_table(describe(plan, results, len(slots), with_.data_root, number))
                 continue
             result = with_.here(make, slots)
             code = max(code, with_.finish(result))
