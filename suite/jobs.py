@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from suite.catalog import Catalog
 from suite.dispatch.batch import Batch
 from suite.record import INFRASTRUCTURE
-from suite.spec import RunSpec
+from suite.spec import RunSpec, spelled
 from suite.survey import BY_US, STATES, RunState, Settled, State
 
 MOST_NAMED = 8
@@ -126,7 +126,7 @@ def _run_lines(runs: Iterable[RunState], catalog: Catalog) -> list[str]:
                 "run",
                 *("--task", task, "--protocol", name),
                 *(word for method in named for word in ("--method", method)),
-                *("--seeds", spans(spec.seed for spec in members)),
+                *("--seeds", spelled(spec.seed for spec in members)),
             )
         )
     return found
@@ -134,17 +134,6 @@ def _run_lines(runs: Iterable[RunState], catalog: Catalog) -> list[str]:
 
 def _line(*words: str) -> str:
     return shlex.join(["python", "-m", "suite", *words])
-
-
-def spans(seeds: Iterable[int]) -> str:
-    """`0-2,5` as `--seeds` takes it."""
-    parts: list[list[int]] = []
-    for seed in sorted(set(seeds)):
-        if parts and seed == parts[-1][1] + 1:
-            parts[-1][1] = seed
-        else:
-            parts.append([seed, seed])
-    return ",".join(f"{low}-{high}" if high > low else str(low) for low, high in parts)
 
 
 @dataclass(frozen=True)
@@ -181,7 +170,7 @@ def submission(batch: Batch, state_of: Mapping[str, State]) -> Submission:
     methods = list(dict.fromkeys(spec.method for spec in specs))
     more = f" and {len(methods) - MOST_NAMED} more" if len(methods) > MOST_NAMED else ""
     protocols = ", ".join(dict.fromkeys(spec.protocol for spec in specs))
-    seeds = spans(spec.seed for spec in specs)
+    seeds = spelled(spec.seed for spec in specs)
     site = batch.site
     asks = {
         "profile": batch.site_name,

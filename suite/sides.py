@@ -21,6 +21,7 @@ from suite.errors import UserError, did_you_mean
 from suite.escape import plain
 from suite.protocol import Protocol
 from suite.ranking import canonical_key, split_key
+from suite.spec import spelled
 from suite.store import connect, statements
 from suite.task import Metric, Task
 
@@ -287,17 +288,6 @@ def run_command(
 def clash(sides: Sequence[Side]) -> bool:
     """Whether two rows are of one method: one command makes runs of one set of parameters."""
     return len({side.method for side in sides}) < len(sides)
-
-
-def spelled(seeds: Sequence[int]) -> str:
-    """`0-4,7`, as `--seeds` takes it."""
-    parts: list[list[int]] = []
-    for seed in sorted(seeds):
-        if parts and seed == parts[-1][-1] + 1:
-            parts[-1].append(seed)
-        else:
-            parts.append([seed])
-    return ",".join(f"{p[0]}-{p[-1]}" if len(p) > 2 else ",".join(map(str, p)) for p in parts)
 
 
 def _resolve(connection: duckdb.DuckDBPyConnection, catalog: Catalog, text: str) -> _Named:

@@ -4,6 +4,7 @@ A run is identified by its training alone. Task, machine, path, date, device and
 workers are not part of it: tasks are evaluations of a run's stored predictions.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -44,3 +45,14 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "inputs": self.inputs,
         }
         return short_hash(identity, RUN_ID_LENGTH)
+
+
+def spelled(seeds: Iterable[int]) -> str:
+    """`0-2,5` as `--seeds` takes it."""
+    parts: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if parts and seed == parts[-1][1] + 1:
+            parts[-1][1] = seed
+        else:
+            parts.append([seed, seed])
+    return ",".join(f"{low}-{high}" if high > low else str(low) for low, high in parts)

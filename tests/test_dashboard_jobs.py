@@ -176,10 +176,11 @@ def test_tally_adds_what_the_store_knows(tmp_path):
 @pytest.mark.parametrize(
     ("seeds", "text"), [([0], "0"), ([2, 0, 1, 1], "0-2"), ([5, 0, 1, 9, 8], "0-1,5,8-9"), ([], "")]
 )
-def test_spans(seeds, text):
+def test_seeds_are_spelled_as_they_are_typed(seeds, text):
     from suite.cli.options import parse_seeds
+    from suite.spec import spelled
 
-    assert jobs.spans(seeds) == text
+    assert spelled(seeds) == text
     if text:
         assert parse_seeds(text) == sorted(set(seeds))
 

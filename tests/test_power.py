@@ -13,7 +13,8 @@ from scipy import stats as reference
 from suite import power, stats
 from suite.catalog import Catalog
 from suite.errors import UserError
-from suite.sides import next_seeds, spelled
+from suite.sides import next_seeds
+from suite.spec import spelled
 
 QUICK, FULL = TASK.protocols
 
@@ -111,10 +112,6 @@ def test_next_seeds_make_the_common_ones(a, b, common):
     assert len((a | set(seeds)) & (b | set(seeds))) == max(common, len(a & b))
     # a seed that one has costs one run, not two
     assert set(seeds) >= (a ^ b) or set(seeds) <= (a ^ b)
-
-
-def test_seeds_as_they_are_typed():
-    assert spelled([3, 1, 2, 7, 9, 10]) == "1-3,7,9,10"
 
 
 # -- the store's runs

@@ -127,7 +127,7 @@ def _run(
 ) -> None:
     """Train them; does not return."""
     from suite.cli.run import run
-    from suite.sides import spelled
+    from suite.spec import spelled
 
     run(
         task=task,

@@ -117,25 +117,34 @@ def sparse_confusion(
 
 def margins(
     arrays: Mapping[str, np.ndarray], classes: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """(true, predicted, right) pixels per image and class, int64 (N, C) each, of a sparse confusion;
-    None where the arrays hold none. Raises RecordError for arrays of another form."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(true, predicted, right) pixels per image and class, int64 (N, C) each. Raises RecordError for
+    arrays of another form, or of no image."""
     import numpy as np
 
     sparse = sparse_confusion(arrays, classes)
     if sparse is None:
-        return None
-    image, cell, pixels = sparse
-    count = len(arrays["confusion_images"])
-    true, predicted = np.divmod(cell, classes)
-    right = true == predicted
+        whole = _dense_confusion(arrays, classes)
+        found = (
+            whole.sum(axis=2, dtype=np.int64),
+            whole.sum(axis=1, dtype=np.int64),
+            np.diagonal(whole, axis1=1, axis2=2).astype(np.int64),
+        )
+    else:
+        image, cell, pixels = sparse
+        count = len(arrays["confusion_images"])
+        true, predicted = np.divmod(cell, classes)
+        right = true == predicted
 
-    def summed(of: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        made = np.zeros((count, classes), np.int64)
-        np.add.at(made, (image[chosen], of[chosen]), pixels[chosen])
-        return made
+        def summed(of: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+            made = np.zeros((count, classes), np.int64)
+            np.add.at(made, (image[chosen], of[chosen]), pixels[chosen])
+            return made
 
-    return summed(true), summed(predicted), summed(true, right)
+        found = summed(true), summed(predicted), summed(true, right)
+    if not len(found[0]):
+        raise RecordError("stored confusion is of no image")
+    return found
 
 
 def _confusion(arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
@@ -146,6 +155,11 @@ def _confusion(arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
         flat = np.zeros(classes**2, np.int64)
         np.add.at(flat, sparse[1], sparse[2])
         return flat.reshape(classes, classes)
+    total: np.ndarray = _dense_confusion(arrays, classes).sum(axis=0, dtype=np.int64)
+    return total
+
+
+def _dense_confusion(arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
     confusion = arrays.get("confusion")
     if confusion is None or confusion.ndim != 3 or confusion.shape[1:] != (classes, classes):
         raise RecordError(
@@ -153,8 +167,7 @@ def _confusion(arrays: Mapping[str, np.ndarray], classes: int) -> np.ndarray:
         )
     if confusion.dtype.kind not in "iu" or (confusion.size and confusion.min() < 0):
         raise RecordError("stored confusion holds something other than counts")
-    total: np.ndarray = confusion.sum(axis=0, dtype=np.int64)
-    return total
+    return confusion
 
 
 def _confusion_rows(

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import RecordError
 from suite.task import Predictions, Trained, Units
 from tasks.longtail_seg.evaluation import margins, resolve_groups
 
@@ -22,14 +21,7 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     """
     import numpy as np
 
-    sparse = margins(predictions.get("test", {}), len(settings["classes"]))
-    if sparse is not None and len(sparse[0]):
-        true, predicted, right = sparse
-    else:
-        confusion = _confusion(predictions, len(settings["classes"]))
-        true = confusion.sum(axis=2, dtype=np.int64)
-        predicted = confusion.sum(axis=1, dtype=np.int64)
-        right = np.diagonal(confusion, axis1=1, axis2=2)
+    true, predicted, right = margins(predictions.get("test", {}), len(settings["classes"]))
     # (N, 3 C): a resample's sums are one product, in float64 exact below 2^53 pixels
     sums = np.concatenate([true, predicted, right], axis=1).astype(np.float64)
     groups = resolve_groups(settings, trained.class_counts)
@@ -51,17 +43,6 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
 
     digest = hashlib.sha256(true.astype("<i8").tobytes()).hexdigest()
     return Units(count=len(true), score=score, digest=digest)
-
-
-def _confusion(predictions: Predictions, classes: int) -> np.ndarray:
-    confusion = predictions.get("test", {}).get("confusion")
-    if confusion is None or confusion.ndim != 3 or confusion.shape[1:] != (classes, classes):
-        raise RecordError(
-            f"stored predictions of 'test' hold no confusion of shape (N, {classes}, {classes})"
-        )
-    if confusion.dtype.kind not in "iu" or not len(confusion) or confusion.min() < 0:
-        raise RecordError("stored confusion holds something other than counts of some image")
-    return confusion
 
 
 def _row_means(values: np.ndarray) -> np.ndarray:
