@@ -4,8 +4,8 @@ VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.longtail-suite
-# one more than two cores: the tests on SLURM wait most of the time
-JOBS ?= 3
+# two more than two cores: both files of tests on SLURM wait most of the time
+JOBS ?= 4
 
 .PHONY: env run test lint clean
 

@@ -24,16 +24,35 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Compile once what hundreds of processes import, a quarter of a short one's time: where
     PYTHONDONTWRITEBYTECODE is set, none of them keeps what it has compiled.
 
     A shell that starts the tests in the background has them ignore Ctrl-C, and so whatever they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    worker = getattr(config, "workerinput", None)
+    if worker is None:
         for folder in ("suite", "tasks", "baselines", "dashboard", "tests/fake"):
             compileall.compile_dir(ROOT / folder, quiet=2)
+    else:
+        number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+        # pytest's own, which may change: then every process does it all, as without this
+        with contextlib.suppress(Exception):
+            _rewrite(sorted((ROOT / "tests").glob("test_*.py"))[number::count], config)
+
+
+def _rewrite(paths: list[Path], config: pytest.Config) -> None:
+    """Keep the tests with their asserts rewritten, a share in each process: all of them collect all tests,
+    and half of that time is this."""
+    from _pytest.assertion import rewrite
+
+    for path in paths:
+        kept = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+        if rewrite._read_pyc(path, kept) is None:
+            source, code = rewrite._rewrite_test(path, config)
+            kept.parent.mkdir(exist_ok=True)
+            rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, source, kept)
 
 
 @pytest.fixture(autouse=True)

@@ -255,7 +255,7 @@ def test_a_writer_at_work_breaks_no_page_and_new_runs_appear(visit, results):
                 strangers.finished(results, seed, "vs")
                 bring(results)
                 seed += 1
-                stop.wait(0.3)
+                stop.wait(1.0)
         except Exception as error:
             problems.append(error)
 
