@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -32,6 +32,22 @@ from suite.task import Task
 
 TASKS_GROUP = "longtail_suite.tasks"
 BASELINES_GROUP = "longtail_suite.baselines"
+
+
+class _Digests(Mapping[str, str]):
+    """Method -> digest of its file as it is when first asked for: a worker asks for one of fifty."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, method: str) -> str:
+        return method_digest(self._paths[method])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 class Catalog:
@@ -219,7 +235,7 @@ class Catalog:
         """Digests of today's files, and how those of runs follow from them."""
         cards = {name: source.card for name, source in self._sources.items()}
         return Code(
-            {name: method_digest(source.path) for name, source in self._sources.items()},
+            _Digests({name: source.path for name, source in self._sources.items()}),
             {name: card.built_on for name, card in cards.items() if card.built_on},
             frozenset(name for name, card in cards.items() if card.needs.inputs),
         )

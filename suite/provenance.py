@@ -92,6 +92,7 @@ def _imported(source: bytes, file: Path, package: Path) -> list[Path]:
     return sorted(files)
 
 
+@cache
 def method_digest(path: Path) -> str:
     """Twelve hex digits over `method_files`."""
     return hashlib.sha256(canonical(method_files(path))).hexdigest()[:12]

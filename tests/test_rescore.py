@@ -447,8 +447,8 @@ def test_distributions_that_fit_some_protocols(root, catalog, task, prior):
 def test_nothing_heavy_is_imported(root, catalog, prior):
     fill(root, catalog)
     code = (
-        "import sys; from suite.cli import app\n"
-        "app(sys.argv[1:], standalone_mode=False)\n"
+        "import sys; from suite.cli import application\n"
+        "application('rescore')(sys.argv[1:], standalone_mode=False)\n"
         "heavy = {'torch', 'duckdb', 'pyarrow', 'mmengine'} & set(sys.modules)\n"
         "sys.exit(f'imports {heavy}' if heavy else 0)"
     )

@@ -9,8 +9,6 @@ import os
 import random
 import time
 
-import numpy as np
-
 from suite.errors import UserError
 from suite.hold import TakenOver
 from suite.job import Job, NonFiniteLoss, Outcome, Stopped
@@ -45,6 +43,9 @@ FACTS = Facts(
 
 
 def train(job: Job) -> Outcome:
+    # not for commands that only look
+    import numpy as np
+
     inputs = {role: attempt.weights for role, attempt in job.inputs.items()}
     behaviour = job.method.configure({}, FACTS, inputs)
     begun = time.monotonic()
@@ -151,6 +152,8 @@ def shifted(protocol, asked):
 def predict(job, name):
     if not job.attempt.weights.exists():
         raise UserError(f"{job.attempt.weights}: no kept weights")
+    import numpy as np
+
     return {"score": np.array([float(job.attempt.weights.read_text())])}
 
 
