@@ -287,3 +287,19 @@ def test_a_file_that_holds_code_is_not_loaded(tmp_path, capsys):
         load(tmp_path / "cut.safetensors")
     with pytest.raises(UserError, match="no such weights file"):
         load(tmp_path / "none.pth")
+
+
+def test_a_method_may_draw_though_no_figure_is_made_before():
+    from suite.engine.run import LateVisualizer
+
+    made = LateVisualizer.get_instance("drawn")
+    try:
+        assert made.ax_save is None
+        made.add_scalar("loss", 1.0)
+        made.set_image(np.full((40, 60, 3), 200, np.uint8))
+        made.draw_bboxes(np.array([[5, 5, 20, 20]]))
+        image = made.get_image()
+        assert image.shape == (40, 60, 3)
+        assert (image[30:] == 200).all() and (image[:25] != 200).any()
+    finally:
+        LateVisualizer._instance_dict.pop("drawn")

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -37,6 +38,24 @@ ENGINE_IMPORTS = ("suite.engine.data", "suite.engine.stages", "suite.engine.sele
 
 Build = Callable[[Path], tuple[dict[str, Any], Facts]]
 Configure = Callable[..., Config]
+
+
+class LateVisualizer(Visualizer):
+    """mmengine's visualizer without backends, which makes its figure once a method draws something: to
+    import matplotlib takes a third of a second."""
+
+    ax_save: Any
+
+    def _initialize_fig(self, fig_cfg: dict[str, Any]) -> tuple[Any, Any, Any]:
+        return None, SimpleNamespace(get_dpi=lambda: None), None
+
+    def set_image(self, image: Any) -> None:
+        if self.ax_save is None:
+            self.fig_save_canvas, self.fig_save, self.ax_save = super()._initialize_fig(
+                self.fig_save_cfg
+            )
+            self.dpi = self.fig_save.get_dpi()
+        super().set_image(image)
 
 
 class SuiteRunner(Runner):
@@ -69,6 +88,10 @@ class SuiteRunner(Runner):
             path, skip = Path(self.start_from["weights"]), self.start_from.get("skip", ())
             weights.restore(bare_model(self), path, skip)
             self._has_loaded = True
+
+    def build_visualizer(self, visualizer: Any = None) -> LateVisualizer:
+        made: LateVisualizer = LateVisualizer.get_instance(self.experiment_name)
+        return made
 
     def _log_env(self, env_cfg: Any) -> None:
         pass
@@ -306,7 +329,6 @@ def _runner(job: Job, cfg: Config) -> Iterator[SuiteRunner]:
     cfg.work_dir = str(job.attempt.checkpoint_dir / "mmengine")
     cfg.experiment_name = name
     cfg.log_level = "WARNING"
-    cfg.visualizer = dict(type="Visualizer", vis_backends=[], name=name)
     cfg.default_hooks = dict(
         runtime_info=None,
         timer=None,
@@ -319,7 +341,7 @@ def _runner(job: Job, cfg: Config) -> Iterator[SuiteRunner]:
         yield SuiteRunner.from_cfg(cfg)
     finally:
         # mmengine keeps these for ever; a worker runs hundreds of runs
-        for kind in (MMLogger, MessageHub, Visualizer, DefaultScope):
+        for kind in (MMLogger, MessageHub, LateVisualizer, DefaultScope):
             for key in [key for key in kind._instance_dict if str(key).startswith(name)]:
                 kind._instance_dict.pop(key)
 
