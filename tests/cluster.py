@@ -3,11 +3,12 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,10 @@ class Cluster:
         done = subprocess.run(
             [str(SCRIPT), *arguments], env=self.environment, capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        if done.returncode:
+            # a daemon that does not start says so in its log alone
+            logs = [f"{log.name}: {log.read_text()[-2000:]}" for log in self.folder.glob("log/*")]
+            pytest.fail("\n".join([done.stdout, done.stderr, *logs]))
 
     def call(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
@@ -98,6 +102,21 @@ class Cluster:
         until(idle, 60, "nodes are not idle")
 
 
+def _ports(offset: int) -> int:
+    """The first of twenty free ports. Below those that the system gives to connections: the daemons of
+    another cluster keep some of these for as long as they live."""
+    for number in range(os.getpid(), os.getpid() + 300):
+        first = 20000 + number % 300 * 40 + offset
+        with ExitStack() as held:
+            try:
+                for port in range(first, first + 20):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no twenty free ports in a row")
+
+
 @contextmanager
 def started(accounts: str) -> Iterator[Cluster]:
     """A cluster for the block. Skips the test where there can be none."""
@@ -106,8 +125,7 @@ def started(accounts: str) -> Iterator[Cluster]:
         pytest.skip(reason)
     # sockets have short names: not below pytest's temporary folder
     folder = Path(f"/tmp/longtail-slurm-{os.getpid()}-{accounts}")
-    port = 20000 + os.getpid() % 400 * 40 + (20 if accounts == "none" else 0)
-    cluster = Cluster(folder, accounts, port)
+    cluster = Cluster(folder, accounts, _ports(20 if accounts == "none" else 0))
     try:
         cluster.script("up")
         yield cluster
