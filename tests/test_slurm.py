@@ -204,7 +204,6 @@ def test_two_shells_submit_at_once(lab, undisturbed):
 
 def test_a_submission_killed_halfway_leaves_nothing_lost(lab, undisturbed, tmp_path):
     """SLURM has taken the jobs, and the command is killed before it could note their ids."""
-    seeds = ("--seeds", "0,1")
     real = shutil.which("sbatch", path=lab.environment["PATH"])
     slow = tmp_path / "bin" / "sbatch"
     slow.parent.mkdir()
@@ -212,15 +211,15 @@ def test_a_submission_killed_halfway_leaves_nothing_lost(lab, undisturbed, tmp_p
     slow.chmod(0o755)
     path = lab.environment["PATH"]
     lab.environment["PATH"] = f"{slow.parent}:{path}"
-    shell = lab.start(*RUN, *SLURM, *seeds, "--sbatch", "hold")
+    shell = lab.start(*RUN, *SLURM, "--sbatch", "hold")
     until(lambda: lab.cluster.call("squeue", "-h"), 30)
     shell.kill()
     shell.wait()
     lab.environment["PATH"] = path
     assert set(lab.states()) <= {"planned"}
-    lab.suite(*RUN, *SLURM, *seeds, "--wait")
+    lab.suite(*RUN, *SLURM, "--wait")
     assert lab.cluster.call("squeue", "-h", "-t", "PENDING,RUNNING") == ""
-    whole(lab, undisturbed(*seeds))
+    whole(lab, undisturbed())
     found = [json.loads(path.read_bytes())["state"] for path in lab.root.glob("jobs/2*/batch.json")]
     assert sorted(found) == ["abandoned", "submitted"]
 
@@ -246,18 +245,18 @@ def test_the_code_at_submission_is_the_code_that_runs(lab, tmp_path):
 
 def test_arrays_are_chunked_below_the_limit_one_after_the_other(lab, undisturbed):
     sites = Path(lab.environment["LONGTAIL_SITES"])
-    sites.write_text(sites.read_text() + "max_array = 4\narray_parallelism = 2\n")
-    seeds = ("--seeds", "0-2")
-    lab.suite(*RUN, *SLURM, *seeds)
+    sites.write_text(sites.read_text() + "max_array = 2\narray_parallelism = 1\n")
+    five = ("--method", "steady", "--seeds", "0-4")
+    lab.suite(*RUN, *SLURM, *five)
     ids = json.loads(next(lab.root.glob("jobs/2*/batch.json")).read_bytes())["ids"]
-    assert [job.partition("_")[2] for job in ids] == ["0", "1", "2", "3", "0", "1", "2", "3", ""]
+    assert [job.partition("_")[2] for job in ids] == ["0", "1", "0", "1", ""]
     peak = 0
     while {"running", "queued"} & set(lab.states()):
         running = lab.cluster.call("squeue", "-h", "-t", "RUNNING", "-o", "%i").split()
         peak = max(peak, len(running))
         time.sleep(0.1)
-    assert peak <= 2
-    whole(lab, undisturbed(*seeds))
+    assert peak <= 1
+    whole(lab, undisturbed(*five))
 
 
 def one_line(result, *parts):

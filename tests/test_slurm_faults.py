@@ -112,14 +112,14 @@ def test_out_of_memory_is_tried_again_and_then_a_row(lab, undisturbed):
 
 
 def test_scancel_is_seen_and_retried(lab, undisturbed):
-    lab.suite(*RUN, *SLURM, *SLOW, *CHECKPOINTS, "--seeds", "0,1", "--array-parallelism", "2")
+    lab.suite(*RUN, *SLURM, *SLOW, *CHECKPOINTS, "--array-parallelism", "2")
     (run, _) = lab.started(step=5, count=2)
     lab.cluster.call("scancel", run["job"].partition("_")[0])
     states = lab.settled()
-    assert states == ["cancelled"] * 6
+    assert states == ["cancelled"] * 3
     assert "was cancelled" in next(iter(lab.runs().values()))["note"]
-    assert "6 run(s)" in lab.suite("retry", "--wait").stderr
-    whole(lab, undisturbed(*SLOW, "--seeds", "0,1"))
+    assert "3 run(s)" in lab.suite("retry", "--wait").stderr
+    whole(lab, undisturbed(*SLOW))
 
 
 def occupy(lab):
@@ -182,8 +182,7 @@ def test_cancel_all_ends_the_jobs(lab):
 
 
 def test_slurmctld_restarted_in_the_middle(lab, undisturbed):
-    seeds = ("--seeds", "0,1")
-    lab.suite(*RUN, *SLURM, *SLOW, *seeds, *CHECKPOINTS)
+    lab.suite(*RUN, *SLURM, *SLOW, *CHECKPOINTS)
     lab.started(step=3)
     os.kill(lab.cluster.pid("slurmctld"), signal.SIGKILL)
     try:
@@ -194,8 +193,8 @@ def test_slurmctld_restarted_in_the_middle(lab, undisturbed):
         assert refused.stderr.startswith("Error: SLURM does not answer")
     finally:
         lab.cluster.script("slurmctld")
-    assert lab.settled() == ["done"] * 6
-    whole(lab, undisturbed(*SLOW, *seeds))
+    assert lab.settled() == ["done"] * 3
+    whole(lab, undisturbed(*SLOW))
 
 
 def test_a_cluster_without_accounts(bare, tmp_path, undisturbed):

@@ -480,9 +480,9 @@ def test_an_ingester_killed_at_any_instant_leaves_a_readable_store(board):
     start(board, 1, "rebuild").wait()
     duration = time.perf_counter() - begun
     killed = 0
-    for k in range(12):
+    for k in range(8):
         process = start(board, 1, "rebuild")
-        time.sleep(duration * (0.3 + 0.7 * k / 11))
+        time.sleep(duration * (0.3 + 0.7 * k / 7))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         process.communicate()
