@@ -138,7 +138,7 @@ def until(holds: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
     deadline = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < deadline, what or "it did not come about"
-        time.sleep(0.2)
+        time.sleep(0.4)
     return found
 
 
@@ -191,7 +191,7 @@ class Lab:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("PATH", "SLURM_CONF"):
                 patch.setenv(name, self.environment[name])
-            # tests look five times a second; what is cached does not change while they do
+            # tests look twice a second; what is cached does not change while they do
             patch.setattr(survey, "_accepting", accepting)
             states, _ = survey.survey(self.root, installed())
         return {state.spec.run_id: state.as_dict() for state in states}

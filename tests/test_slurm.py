@@ -109,19 +109,19 @@ CARD = {
     "names": {"unhurried": {"summary": "cross entropy, with a rest after each step"}},
 }
 
-import time
-
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-
-
-@HOOKS.register_module()
-class Rest(Hook):
-    def after_train_iter(self, *args, **kwargs):
-        time.sleep(0.2)
-
 
 def configure(cfg, facts):
+    # here, for commands that load this file without training
+    import time
+
+    from mmengine.hooks import Hook
+    from mmengine.registry import HOOKS
+
+    @HOOKS.register_module(force=True)
+    class Rest(Hook):
+        def after_train_iter(self, *args, **kwargs):
+            time.sleep(0.2)
+
     cfg.custom_hooks = [dict(type="Rest")]
     return cfg
 """
