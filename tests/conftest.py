@@ -2,6 +2,7 @@
 
 import compileall
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -130,13 +131,11 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 @pytest.fixture(scope="module")
 def lean_runners() -> Iterator[None]:
-    """Printing a config prettily takes mmengine's own `Runner` longer than trainings of tests, and so
-    does the garbage collection with which it packs a list of files."""
+    """Printing a config prettily takes mmengine's own `Runner` longer than trainings of tests."""
     from mmengine.config import Config
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, "pretty_text", property(str))
-        patch.setattr("gc.collect", lambda *_: 0)
         yield
 
 
@@ -172,6 +171,12 @@ def undisturbed(suite: Suite, _boards: dict[tuple[str, ...], Any]) -> Callable[.
         return _boards[arguments]
 
     return made
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: collections of garbage, which mmengine asks for with each list of
+    files it packs, take a third of a second where they look at all of it."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
