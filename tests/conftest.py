@@ -130,7 +130,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
 
 
 @pytest.fixture(scope="module")
-def lean_runners() -> Iterator[None]:
+def plain_dumps() -> Iterator[None]:
     """Printing a config prettily takes mmengine's own `Runner` longer than trainings of tests."""
     from mmengine.config import Config
 

@@ -40,7 +40,7 @@ def resolved(protocol, data):
     return resolve_config(protocol.build, data, source.load().configure, params, 0)
 
 
-@pytest.mark.usefixtures("lean_runners")
+@pytest.mark.usefixtures("plain_dumps")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_protocol_on_files_trains_a_step_and_tests(name, tmp_path):
     protocol = CATALOG.protocol(TASK, name)

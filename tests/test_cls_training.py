@@ -134,7 +134,7 @@ def test_stage_two_of_weight_balancing_trains_the_classifier_alone(tmp_path):
     assert all(p.requires_grad for p in runner.model.parameters())
 
 
-@pytest.mark.usefixtures("lean_runners")
+@pytest.mark.usefixtures("plain_dumps")
 def test_weight_decay_of_stage_two_takes_effect(tmp_path):
     params = {"weight_decay": 1e-4, "weight_decay2": 0.5}
     source = CATALOG.source("vs-adrw-tla")

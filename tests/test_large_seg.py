@@ -583,7 +583,6 @@ CASES = [("ade20k", n, "aucseg" if n == "segnext-t" else "ce") for n in NARROW] 
 ]
 
 
-@pytest.mark.usefixtures("lean_runners")
 @pytest.mark.parametrize(("name", "network", "method"), CASES)
 def test_one_step_and_a_test(name, network, method, tmp_path, registered, monkeypatch):
     """Through the suite's own runner: data path, losses, gradient, optimiser, sketch, evaluation."""

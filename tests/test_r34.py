@@ -122,7 +122,7 @@ def test_its_variants():
     assert (fast.name, fast.precision) == ("r34-200:cifar100,exp,ir100,first,bf16", "bf16")
 
 
-@pytest.mark.usefixtures("lean_runners")
+@pytest.mark.usefixtures("plain_dumps")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_shrunk_copy_trains_at_rates_that_fall_along_a_cosine(precision, tmp_path):
     recipe = protocols.replace(

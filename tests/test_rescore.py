@@ -273,6 +273,8 @@ def test_methods_are_shown_with_their_rank_on_the_whole_board(call, root, catalo
     one = call("--prior", str(prior), "--method", "steady", "--format", "json")
     (row,) = rows_of(one).values()
     assert (row["method"], row["rank"]) == ("steady", 2)
+    both = call("--prior", str(prior), "--method", "steady,brisk", "--format", "json")
+    assert rows_of(both).keys() == {"steady", "brisk"}
     refused(call("--prior", str(prior), "--method", "steddy"), "unknown method", "mean steady?")
     nothing = call("--prior", str(prior), "--method", "calm", "--format", "json")
     assert rows_of(nothing) == {}

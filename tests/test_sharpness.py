@@ -487,7 +487,7 @@ def test_a_built_config_is_the_hashed_recipe_and_the_diagnostics():
     assert hook["dataset"] == blank["prediction_dataloaders"]["train"]["dataset"]
 
 
-@pytest.mark.usefixtures("lean_runners")
+@pytest.mark.usefixtures("plain_dumps")
 def test_in_mmengine_itself_it_measures_the_weights_that_other_hooks_leave(tmp_path):
     class Halve(Hook):
         def after_train(self, runner):

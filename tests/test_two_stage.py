@@ -24,8 +24,6 @@ from tasks.longtail_cls import protocols
 from tasks.longtail_cls.recipes import _select_on_test, small_images
 from tasks.longtail_cls.sources import Source
 
-pytestmark = pytest.mark.usefixtures("lean_runners")
-
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")
 SMOKE = CATALOG.protocol(TASK, "smoke")

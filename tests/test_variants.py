@@ -206,7 +206,7 @@ def test_the_record_says_what_was_trained(done):
         assert attempt.predictions()["test"]["confusion"].shape[1:] == (11, 11)
 
 
-def test_the_config_of_a_variant(done, inside, lean_runners):
+def test_the_config_of_a_variant(done, inside, plain_dumps):
     folder, variant, _ = done
     name = variant["name"]
     printed = inside(

@@ -67,7 +67,7 @@ Pretrained = Annotated[
 ]
 
 
-def _each(given: list[str]) -> list[str]:
+def each(given: list[str]) -> list[str]:
     """What was named, one by one: `a,b` as well as `a` and `b`, each once."""
     return list(dict.fromkeys(name for some in given for name in some.split(",")))
 
@@ -79,7 +79,7 @@ Methods = Annotated[
         metavar="METHOD",
         help="Method, or several, such as ce,la; repeatable. Default: all of the task.",
         show_default=False,
-        callback=_each,
+        callback=each,
     ),
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Seeds, such as 0,1,2 or 0-4.")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from suite.cli.leaderboard import FORMATS
-from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, parse_format
+from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, each, parse_format
 
 if TYPE_CHECKING:
     from suite.rescore import Block
@@ -40,8 +40,10 @@ def rescore(
         typer.Option(
             "--method",
             metavar="METHOD",
-            help="Show only this method; repeatable. Ranks are over all of them all the same.",
+            help="Show only this method, or several, such as ce,la; repeatable. Ranks are over all of "
+            "them all the same.",
             show_default=False,
+            callback=each,
         ),
     ] = [],  # noqa: B006 - typer copies defaults
     prior: Annotated[

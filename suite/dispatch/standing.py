@@ -163,9 +163,9 @@ def standing(root: Path, *, settle: bool = True) -> Standing:
         if run not in leaving and (verdict := _verdict(root, hold, ending)):
             lost[run] = verdict
     if settle:
-        again = {ended[run].job for run in busy | unwritten}
+        open_jobs = {ended[run].job for run in busy | unwritten}
         for hold in ended.values():
-            if hold.job not in again:
+            if hold.job not in open_jobs:
                 _mark(root, hold)
     unsettled = frozenset(gone.keys() - ended.keys() | busy)
     return Standing(places, holds, leaving, unsettled, lost, elsewhere=tuple(sorted(elsewhere)))
