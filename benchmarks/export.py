@@ -17,9 +17,9 @@ from pathlib import Path
 
 from store import BOARD, SEEDS, make_task, write_runs
 
+from suite.digest import Code
 from suite.export import Export, write
 from suite.leaderboard import board
-from suite.provenance import Code
 from suite.store import ingest, store_path
 
 FORMATS = (

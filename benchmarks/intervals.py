@@ -111,9 +111,9 @@ def _neighbour(name: str) -> ModuleType:
 def large(runs: int, folder: Path | None) -> None:
     from suite.catalog import Catalog
     from suite.compare import compare
+    from suite.digest import Code
     from suite.overview import overview
     from suite.power import needed
-    from suite.provenance import Code
     from suite.store import ingest
 
     store = _neighbour("store")

@@ -28,7 +28,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 from store import BOARD, SEEDS, make_task, write_runs
 
-from suite.provenance import Code
+from suite.digest import Code
 from suite.store import ingest, store_path
 
 # the server knows the task through entry points, as it would know anybody's package

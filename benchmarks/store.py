@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from suite.digest import Code
 from suite.leaderboard import board
 from suite.protocol import Budget, DataSet, Protocol
-from suite.provenance import Code
 from suite.record import Cost, Evaluation, MetricRow, Record, Status
 from suite.spec import RunSpec
 from suite.store import ingest

@@ -22,11 +22,12 @@ import msgspec
 
 from suite import variants
 from suite.card import Card, covers, identity, read_card, resolve
+from suite.digest import Code, first_digest, method_digest
 from suite.errors import UserError, did_you_mean
+from suite.history import History
 from suite.jsonio import canonical
 from suite.method import Method, Part, Source
 from suite.protocol import DataSet, Protocol
-from suite.provenance import Code, method_digest
 from suite.spec import RunSpec
 from suite.task import Task
 
@@ -71,6 +72,7 @@ class Catalog:
         self.problems: tuple[str, ...] = ()
         """A line on each file below `<root>/protocols` that was left out."""
         self._seen: tuple[Path, tuple[str, ...], Catalog] | None = None
+        self.history = History.shipped()
         # resolved once, not per seed
         self._params: dict[tuple[str, str, bytes], dict[str, Any]] = {}
 
@@ -234,10 +236,18 @@ class Catalog:
     def code(self) -> Code:
         """Digests of today's files, and how those of runs follow from them."""
         cards = {name: source.card for name, source in self._sources.items()}
+        digests = _Digests({name: source.path for name, source in self._sources.items()})
+
+        def before(method: str) -> frozenset[str]:
+            known = self.history.before(method, digests[method])
+            return known | {first_digest(self._sources[method].path)}
+
         return Code(
-            _Digests({name: source.path for name, source in self._sources.items()}),
+            digests,
             {name: card.built_on for name, card in cards.items() if card.built_on},
             frozenset(name for name, card in cards.items() if card.needs.inputs),
+            before,
+            self.history.token,
         )
 
     def digest(self, spec: RunSpec, inputs: Mapping[str, str] | None = None) -> str:

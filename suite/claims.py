@@ -25,6 +25,7 @@ from suite.jsonio import canonical
 from suite.leaderboard import COST
 from suite.protocol import Protocol
 from suite.ranking import canonical_key, split_key
+from suite.shipped import shipped
 from suite.stats import MIN_REPLICATES
 from suite.task import Task
 
@@ -209,8 +210,8 @@ class _Bad(Exception):
 
 
 def default_folder() -> Path:
-    """`results/claims` of the checkout that this code lies in; need not exist."""
-    return Path(__file__).resolve().parent.parent / "results" / "claims"
+    """The tracked claims, `results/claims` of a checkout; need not exist."""
+    return shipped("claims")
 
 
 def read_claims(

@@ -119,7 +119,7 @@ def trained(
         raise RecordError(
             f"{attempt.path}: its scores need the code of its method: {error}"
         ) from None
-    if digest != record.digest:
+    if not catalog.code.same(record.digest, digest):
         raise RecordError(
             f"{attempt.path}: was trained with other code of {name!r} than today's; train it again "
             "with --stale"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from suite.catalog import Catalog
+from suite.digest import Code
 from suite.errors import InputError, UserError
 from suite.record import Attempt, attempts, find_spec, finished_digest
 from suite.spec import RunSpec
@@ -28,11 +29,11 @@ def digest_of(
     return catalog.digest(spec, inputs)
 
 
-def ready(root: Path, run_id: str, digest: str) -> Attempt | None:
+def ready(root: Path, code: Code, run_id: str, digest: str) -> Attempt | None:
     """The attempt that hands over the weights of an input run: the newest finished one of that code
     whose weights are kept."""
     for attempt in reversed(attempts(root, run_id)):
-        if finished_digest(attempt) == digest and attempt.weights.is_file():
+        if code.same(finished_digest(attempt), digest) and attempt.weights.is_file():
             return attempt
     return None
 
@@ -52,7 +53,7 @@ def take(root: Path, catalog: Catalog, spec: RunSpec) -> dict[str, Attempt]:
         if of_input.protocol_hash != spec.protocol_hash:
             raise InputError(f"{name} is of protocol {of_input.protocol}, not {spec.protocol}")
         try:
-            attempt = ready(root, run_id, digest_of(root, catalog, of_input))
+            attempt = ready(root, catalog.code, run_id, digest_of(root, catalog, of_input))
         except UserError as error:
             raise InputError(f"{name}: {error}") from None
         if attempt is None:

@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from suite.card import Card
+from suite.digest import method_files
 from suite.errors import UserError
 from suite.jsonio import short_hash
-from suite.provenance import method_files
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Method:
 
     @property
     def files(self) -> dict[str, str]:
-        """Name -> SHA-256 of every file behind the digest."""
+        """Name -> digest of the syntax tree of every file behind the digest."""
         return {
             name: content
             for part in self.parts

@@ -16,6 +16,7 @@ import msgspec
 
 from suite.card import parse_setting
 from suite.catalog import Catalog
+from suite.digest import Code
 from suite.errors import InputError, UserError, did_you_mean
 from suite.hold import worked_on
 from suite.inputs import digest_of, ready
@@ -181,7 +182,10 @@ class _Planner:
         if spec is None:
             raise InputError(f"run {run_id}, which a run here needs, is not below {self.root}")
         item = self._look(spec, fresh=False)
-        if item.todo in ("done", "evaluate") and ready(self.root, run_id, item.digest) is None:
+        if (
+            item.todo in ("done", "evaluate")
+            and ready(self.root, self.catalog.code, run_id, item.digest) is None
+        ):
             return self._look(spec, fresh=True)  # its weights are gone
         return item
 
@@ -241,6 +245,7 @@ class _Planner:
             self.root,
             spec,
             self._digest(spec),
+            self.catalog.code,
             self.task.name,
             self._evaluation,
             changed,
@@ -265,6 +270,7 @@ def look(
     root: Path,
     spec: RunSpec,
     digest: str,
+    code: Code,
     task: str,
     evaluation_hash: str,
     changed: Mapping[str, Any] = MappingProxyType({}),
@@ -282,7 +288,7 @@ def look(
     newest = known[-1]
     digests = {newest.number: finished_digest(newest)}
     # the usual case by far, decided with one file read
-    if not fresh and digests[newest.number] == digest:
+    if not fresh and code.same(digests[newest.number], digest):
         return item(_finished(newest, task, evaluation_hash), newest)
 
     status = newest.status()
@@ -290,11 +296,11 @@ def look(
     unused = status is None and not newest.finished and not newest.checkpoint_dir.exists()
     following = newest if unused else Attempt(root, spec.run_id, newest.number + 1)
     digests |= {attempt.number: finished_digest(attempt) for attempt in known[:-1]}
-    current = [attempt for attempt in known if digests[attempt.number] == digest]
+    current = [attempt for attempt in known if code.same(digests[attempt.number], digest)]
     resumable = (
         not newest.finished
         and status is not None
-        and status.digest == digest
+        and code.same(status.digest, digest)
         and not (status.failure and status.failure.kind not in INFRASTRUCTURE)
     )
     # an attempt once begun is finished first, also where an older one is finished
@@ -308,7 +314,7 @@ def look(
         return item(_finished(current[-1], task, evaluation_hash), current[-1])
     if any(digests.values()):
         return item("new", following) if stale else item("stale", newest, status)
-    if status is not None and status.failure and status.digest == digest:
+    if status is not None and status.failure and code.same(status.digest, digest):
         return item("failed", newest, status)
     return item("new", following)
 

@@ -55,7 +55,8 @@ def predict_sets(
     wanted = dict.fromkeys([*names, *(name for name in needed if name not in there)])
     if protocol.predict is None:
         raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")
-    if digest_of(attempt.root, catalog, record.spec) != record.digest:
+    today = digest_of(attempt.root, catalog, record.spec)
+    if not catalog.code.same(record.digest, today):
         raise UserError(
             f"run {attempt.run_id} was trained with other code of {record.spec.method!r} than "
             "today's; train it again with --stale"

@@ -92,16 +92,18 @@ class Protocol:
         name: `NAME[:variant[,variant]]`, such as `camvid:half,segformer-b0`.
         dataset: the training data.
         split: manifest of the training and test samples as `NAME@DIGEST`.
-        test: test inputs and how they are presented (resolution, whole or sliding window).
+        test: token for the test inputs and how they are presented (resolution, whole or sliding window).
         backbone: network; `init` is `scratch` or the SHA-256 of the initial weights.
         budget: None for methods without training.
         precision: such as `fp32`.
-        augmentation: per-image augmentation tier.
-        recipe: base optimiser and schedule, as text that changes when the recipe does.
+        augmentation: token for the per-image augmentation tier.
+        recipe: base optimiser and schedule, as text that changes when the recipe does (`recipe_digest`).
         selection: which weights are evaluated: `last`, or `val` (best on the carved split).
         replicate: what a replicate is: `seed`, `fold` or `test-unit`.
         revision: raised whenever shared code changes results.
         summary: one line.
+        texts: what a token of the identity means, in words for people: `test`, `augmentation`. Tokens stay
+            as they are when the words are mended; a token without words speaks for itself.
         build: data folder -> (base config, facts); the method is not yet applied.
         train: job -> Outcome; the engine that runs it (mmengine's Runner, or a test's fake).
         predict: (job, set) -> arrays, for prediction sets added later from the kept weights.
@@ -143,6 +145,7 @@ class Protocol:
     seconds: float | None = None
     ranks: int = 1
     join: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, ranks: int | None) -> int:
         """The number of ranks of a run, the protocol's own for None. Raises UserError where the batch
@@ -186,3 +189,23 @@ class Protocol:
     @cached_property
     def hash(self) -> str:
         return short_hash(self.identity)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The identity in words for people."""
+        return {**self.identity, **self.texts}
+
+
+def recipe_digest(config: Mapping[str, Any], imports: Mapping[str, str] | None = None) -> str:
+    """Digest of a base config, for `Protocol.recipe`: no setting of it can change without changing the
+    protocol's hash, but modules may move.
+
+    `imports`: for protocols that were hashed with the names of imported modules in their config: name of a
+    module today -> its name then. Without it, what a config imports is no part of the digest.
+    """
+    settings = dict(config)
+    imported = settings.pop("custom_imports", None)
+    if imports is not None and imported is not None:
+        names = [imports.get(name, name) for name in imported["imports"]]
+        settings["custom_imports"] = {**imported, "imports": names}
+    return short_hash(settings)

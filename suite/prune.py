@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from suite.digest import Code
 from suite.dispatch.batch import batches, jobs_folder
 from suite.errors import RecordError, UserError
 from suite.hold import run_lock, worked_on
@@ -167,7 +168,7 @@ def survey_superseded(root: Path, catalog: Catalog, *, runs: Collection[str] = (
             digest = digest_of(root, catalog, spec)
         except UserError:
             continue  # nobody can say what today's code is: a method of a plug-in, a missing input run
-        newest = _newest_of(known, digest)
+        newest = _newest_of(known, catalog.code, digest)
         if newest is None:
             continue
         for attempt in known:
@@ -345,9 +346,9 @@ def _sound(attempt: Attempt) -> bool:
     return (record.run_id, record.attempt, record.spec.run_id) == own
 
 
-def _newest_of(known: list[Attempt], digest: str) -> Attempt | None:
+def _newest_of(known: list[Attempt], code: Code, digest: str) -> Attempt | None:
     for attempt in reversed(known):
-        if finished_digest(attempt) == digest and _sound(attempt):
+        if code.same(finished_digest(attempt), digest) and _sound(attempt):
             return attempt
     return None
 

@@ -46,6 +46,8 @@ class Run:
     attempt: Attempt
     record: Record
     protocol: Protocol
+    digest: str
+    """Today's of its code; the record may hold an earlier one of the same code."""
 
 
 @dataclass
@@ -201,11 +203,11 @@ def find(root: Path, catalog: Catalog, task: Task, only: Protocol | None = None)
             if spec.inputs or spec.method in catalog.code.links
             else newest[spec.method]
         )
-        of_today = next(((a, r) for a, r in records if r.digest == digest), None)
+        of_today = next(((a, r) for a, r in records if catalog.code.same(r.digest, digest)), None)
         if of_today is None:
             found.left_out[run_id] = STALE
         else:
-            found.counted[run_id] = Run(*of_today, accepted[spec.protocol_hash])
+            found.counted[run_id] = Run(*of_today, accepted[spec.protocol_hash], digest)
     return found
 
 
@@ -333,7 +335,7 @@ def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bo
     """One block's rows, best first and those without a value last."""
     groups: dict[tuple[str, ...], list[Scored]] = {}
     for one in scores:
-        groups.setdefault(_row_key(root, one[0].record), []).append(one)
+        groups.setdefault(_row_key(root, one[0]), []).append(one)
     # among equals by method, parameters and digest, as the store gives them
     ordered = [
         sorted(group, key=lambda one: (one[0].record.spec.seed, one[0].attempt.run_id))
@@ -353,13 +355,14 @@ def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bo
     return sorted(rows, key=order)
 
 
-def _row_key(root: Path, record: Record) -> tuple[str, ...]:
+def _row_key(root: Path, run: Run) -> tuple[str, ...]:
     """(method, params, digest, lineage, data variant): runs that differ in none are replicates."""
+    record = run.record
     spec = record.spec
     return (
         spec.method,
         canonical(spec.params).decode(),
-        record.digest,
+        run.digest,
         canonical(_lineage(root, spec)).decode(),
         # comparable by eye, not to be averaged with the rest
         *(flag for flag in ("data-variant", "external") if flag in record.flags),
@@ -392,7 +395,7 @@ def _row(task: Task, group: Sequence[Scored]) -> Row:
         "dataset": max(record.dataset for record in records),
         "method": first.spec.method,
         "params": first.spec.params,
-        "digest": first.digest,
+        "digest": group[0][0].digest,
         "n": len(defined),
         "state": "done" if len(defined) == len(group) else "partial",
         "rank": None,

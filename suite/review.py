@@ -424,9 +424,22 @@ def _examine(
         one.say("duplicate", "problem", f"is here as attempt {one.here.number}, with other arrays")
     elif one.here is not None:
         one.say("duplicate", "note", f"is here already, as attempt {one.here.number}")
-    elif any(finished_digest(a) == record.digest for a in attempts(ours.root, one.run_id)):
+    elif any(_one_code(ours, record, a) for a in attempts(ours.root, one.run_id)):
         text = "this run is here, finished, of the same code: an external one never takes its place"
         one.say("duplicate", "problem", text)
+
+
+def _one_code(ours: Ours, record: Record, attempt: Attempt) -> bool:
+    """Whether our attempt is finished, of the code that the record names."""
+    here = finished_digest(attempt)
+    if here is None or here == record.digest:
+        return here is not None
+    try:
+        today = digest_of(ours.root, ours.catalog, record.spec)
+    except UserError:
+        return False
+    code = ours.catalog.code
+    return code.same(here, today) and code.same(record.digest, today)
 
 
 def _known_method(catalog: Catalog, spec: RunSpec) -> Method | None:
@@ -469,10 +482,13 @@ def _method(
     if set(spec.inputs) != set(catalog.card(spec.method).needs.inputs):
         problems.append("its input runs are not those that its method needs")
     try:
-        code = "same" if digest_of(ours.root, catalog, spec, specs) == record.digest else "other"
+        today = digest_of(ours.root, catalog, spec, specs)
+        code = "same" if catalog.code.same(record.digest, today) else "other"
     except UserError:
-        code = "unknown"
-    if code == "same" and record.files != method.files:
+        today, code = "", "unknown"
+    # earlier digests were made of files of another layout, which are not here any more
+    files = set(filter(None, record.files.values()))
+    if record.digest == today and files != set(filter(None, method.files.values())):
         problems.append("the digests of its files are not those of its code digest")
     missing = method.flags - set(record.flags)
     if code == "same" and missing:

@@ -20,7 +20,9 @@ from pathlib import Path
 import msgspec
 
 from suite.errors import UserError
+from suite.history import ATTESTED, FROZEN
 from suite.provenance import GIT_FILE, git_state
+from suite.shipped import HERE, shipped
 
 MAX_BYTES = 256 << 20
 """A package larger than this is no code; what else lies in it does not belong there."""
@@ -59,6 +61,9 @@ def take(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> Snap
             files[f"{base}/{plugin.name}"] = plugin
             copies.append(f"{base}/{plugin.name}")
     contents = {name: path.read_bytes() for name, path in sorted(files.items())}
+    for name in (FROZEN, ATTESTED):
+        if shipped(name).is_file():
+            contents[f"{HERE.name}/{name}"] = shipped(name).read_bytes()
     # a copy is not a checkout: it has to say which commit it was made from
     contents[GIT_FILE] = msgspec.json.encode(git_state())
     path = folder / _digest(contents)

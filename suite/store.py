@@ -22,11 +22,11 @@ import duckdb
 import msgspec
 
 from suite import intake
+from suite.digest import Code
 from suite.errors import UserError
 from suite.hold import lock_file
 from suite.intake import Refused, Stamp
 from suite.jsonio import canonical, short_hash, write_atomic
-from suite.provenance import Code
 from suite.record import SCHEMA, STALE_HEARTBEAT_SECONDS, change_mark, mark_changed
 from suite.task import Task
 
@@ -183,7 +183,7 @@ def _settings(
     settings = {
         "schema": str(STORE_SCHEMA),
         "records": str(SCHEMA),
-        "today": canonical([dict(today.digests), dict(today.links)]).decode(),
+        "today": canonical([dict(today.digests), dict(today.links), today.history]).decode(),
         "ranking": canonical(sorted([*key, higher] for key, higher in wanted.items())).decode(),
     }
     return settings, wanted
@@ -503,10 +503,13 @@ def _whole_attempts(paths: list[str]) -> Iterator[list[str]]:
 
 def _derive_attempts(connection: duckdb.DuckDBPyConnection, today: Code) -> None:
     lineages, digests = _related(connection, today)
+    of_methods, of_runs = _renamed(connection, today, dict(digests))
     tables = {
         "today": _texts(["method", "digest"], list(today.digests.items())),
         "lineages": _texts(["run_id", "input_methods", "lineage"], lineages),
         "combined": _texts(["run_id", "digest"], digests),
+        "earlier_of_methods": _texts(["method", "earlier", "digest"], of_methods),
+        "earlier_of_runs": _texts(["run_id", "earlier", "digest"], of_runs),
     }
     with ExitStack() as stack:
         for name, content in tables.items():
@@ -514,6 +517,38 @@ def _derive_attempts(connection: duckdb.DuckDBPyConnection, today: Code) -> None
         # a view takes no parameters
         sql = statements("attempts").replace("{stale_seconds}", str(STALE_HEARTBEAT_SECONDS))
         connection.execute(sql)
+
+
+def _renamed(
+    connection: duckdb.DuckDBPyConnection, today: Code, combined: Mapping[str, str]
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+    """(method, recorded digest, today's), and the same by run where other methods' code is part of it, of
+    recorded digests that stand for today's code."""
+    recorded = connection.execute(
+        "SELECT DISTINCT method, digest FROM facts WHERE digest <> ''"
+    ).fetchall()
+    alone = today.alone
+    of_methods = []
+    for method, digest in recorded:
+        now = alone.get(method)
+        if now is not None and now != digest:
+            today.digest(method, {}, {})
+            if today.same(digest, now):
+                of_methods.append((method, digest, now))
+    # whatever could be among them is a digest that is not yet anybody's today
+    others = {digest for _, digest in recorded} - set(combined.values())
+    if not combined or not others:
+        return of_methods, []
+    runs = connection.execute(
+        "SELECT DISTINCT run_id, digest FROM facts WHERE list_contains($others, digest)",
+        {"others": sorted(others)},
+    ).fetchall()
+    of_runs = [
+        (run, digest, combined[run])
+        for run, digest in runs
+        if run in combined and today.same(digest, combined[run])
+    ]
+    return of_methods, of_runs
 
 
 def _related(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from suite.catalog import Catalog
+from suite.digest import Code
 from suite.dispatch.batch import batches, jobs_folder, log_path
 from suite.dispatch.standing import Place, Standing, standing
 from suite.errors import UserError
@@ -161,7 +162,7 @@ def survey(
             return _own_digest(root, spec.run_id)
 
     return [
-        _state(root, spec, digest(spec), accepting, now)
+        _state(root, spec, digest(spec), catalog.code, accepting, now)
         for run_id, spec in sorted(specs.items())
         if not left_out(run_id)
     ], now
@@ -236,13 +237,14 @@ def _state(
     root: Path,
     spec: RunSpec,
     digest: str,
+    code: Code,
     accepting: Accepting,
     now: Standing,
 ) -> RunState:
     run_id = spec.run_id
     pairs = accepting.get(spec.protocol_hash, ())
     task, evaluation = pairs[0] if pairs else ("", "")
-    item = look(root, spec, digest, task, evaluation)
+    item = look(root, spec, digest, code, task, evaluation)
     names = tuple(name for name, _ in pairs)
     known = attempts(root, run_id)
     place = now.places.get(run_id)

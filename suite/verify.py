@@ -628,7 +628,8 @@ def verify(attempt: Attempt, catalog: Catalog) -> Verdict:
 def today(root: Path, catalog: Catalog, record: Record) -> str:
     """Whether a record is of today's code: `same`, `other` or `unknown`."""
     try:
-        return "same" if digest_of(root, catalog, record.spec) == record.digest else "other"
+        digest = digest_of(root, catalog, record.spec)
+        return "same" if catalog.code.same(record.digest, digest) else "other"
     except UserError:
         return "unknown"
 

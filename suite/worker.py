@@ -108,7 +108,9 @@ def _execute(
 ) -> Report:
     spec, root = assignment.spec, attempt.root
     protocol = catalog.protocol_of(spec)
-    finished = finished_digest(attempt) == assignment.digest
+    finished = not assignment.evaluate_only and catalog.code.same(
+        finished_digest(attempt), digest_of(root, catalog, spec)
+    )
     if finished:
         _tidy(attempt)
     if finished or assignment.evaluate_only:

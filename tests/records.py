@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from suite.digest import Code
 from suite.protocol import Budget, DataSet, Protocol
-from suite.provenance import Code
 from suite.record import (
     Attempt,
     Cost,

@@ -149,7 +149,7 @@ def test_plugin_is_ranked_and_goes_stale_when_edited(suite, tmp_path):
     path.write_text(PLUGIN.replace("NAME", "mine"))
     run = (*RUN, "--method", "mine", "--plugin", "mine.py")
     assert suite(*run).returncode == 0
-    path.write_text(path.read_text() + "\n# edited\n")
+    path.write_text(path.read_text() + "\nedited = True\n")
     edited = suite(*run)
     assert edited.returncode == 0
     assert "1 run(s) are stale" in edited.stderr

@@ -11,12 +11,12 @@ import pytest
 from suite.card import Card, check_value, parse_setting
 from suite.catalog import Catalog
 from suite.cli.output import duration
+from suite.digest import method_files
 from suite.errors import RecordError, UserError
 from suite.evaluate import evaluate_attempt
 from suite.job import Assignment
 from suite.jsonio import canonical, short_hash
 from suite.plan import make_plan
-from suite.provenance import method_files
 from suite.record import Attempt, Failure, MetricRow, attempts
 from suite.worker import execute
 

@@ -192,7 +192,7 @@ def test_other_code_of_the_input_run_makes_stale(catalog, plugins, tmp_path):
     copy = tmp_path / "elsewhere"
     copy.mkdir()
     shutil.copy(plugins[0], copy)
-    (copy / "over.py").write_text(OVER + "# changed\n")
+    (copy / "over.py").write_text(OVER + "changed = True\n")
     changed = Catalog.load([copy / "second.py", copy / "over.py"])
     options = {"methods": ["second"], "settings": ["second.stage1=over"]}
     assert [i.todo for i in plan_of(changed, tmp_path, **options).items] == ["stale"]

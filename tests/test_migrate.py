@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from records import EVALUATION, TODAY, Records
 
 from suite import migrate, record
+from suite.digest import Code
 from suite.errors import RecordError
 from suite.plan import look
 from suite.record import (
@@ -111,7 +112,7 @@ def test_every_kind_of_an_old_file_is_read(zero, root):
     assert begun.status().elapsed == pytest.approx(90.0)
     # plans decode the head of a record alone: it must come out the same
     assert finished_digest(attempt) == TODAY
-    assert look(root.root, spec, TODAY, "toy-task", EVALUATION).todo == "done"
+    assert look(root.root, spec, TODAY, Code({}), "toy-task", EVALUATION).todo == "done"
     assert content_of(root.root) == before
 
 

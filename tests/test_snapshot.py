@@ -9,8 +9,9 @@ import pytest
 
 from suite import snapshot
 from suite.catalog import Catalog
+from suite.digest import method_digest
 from suite.errors import UserError
-from suite.provenance import GIT_FILE, git_state, method_digest
+from suite.provenance import GIT_FILE, git_state
 from suite.snapshot import take
 
 PLUGIN = (

@@ -15,8 +15,8 @@ from records import EVALUATION, HOSTILE, TASK, Records, edit
 import suite.record
 import suite.store
 from suite import stats
+from suite.digest import Code
 from suite.errors import UserError
-from suite.provenance import Code
 from suite.record import Attempt, MetricRow
 from suite.store import connect, cost_by_method, store_path
 

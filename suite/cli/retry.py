@@ -326,7 +326,8 @@ def _again(catalog: Catalog, run: RunState) -> Item:
     if run.item.work:
         return run.item
     root = run.item.attempt.root
-    return look(root, run.spec, digest_of(root, catalog, run.spec), "", "", fresh=True)
+    digest = digest_of(root, catalog, run.spec)
+    return look(root, run.spec, digest, catalog.code, "", "", fresh=True)
 
 
 def _without(plan: Plan, queued: Container[str]) -> Plan:

@@ -351,7 +351,7 @@ def _provenance(
     if protocol is None:
         note = "The task does not have this protocol any more: only its hash is known."
     else:
-        facts += [(name, _text(value)) for name, value in protocol.identity.items()]
+        facts += [(name, _text(value)) for name, value in protocol.described.items()]
     yield _part("Protocol", note, facts)
     facts = [("hash", first["evaluation_hash"])]
     note = ""

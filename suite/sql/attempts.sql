@@ -1,6 +1,8 @@
 -- facts -> attempts: which row an attempt belongs to, which attempt of a run counts.
 -- Reads the registered tables `today` (method, digest), `lineages` (run_id, input_methods, lineage) and
--- `combined` (run_id, digest): today's digest of the runs that other methods' code is part of.
+-- `combined` (run_id, digest): today's digest of the runs that other methods' code is part of; and
+-- `earlier_of_methods` (method, earlier, digest) and `earlier_of_runs` (run_id, earlier, digest): recorded
+-- digests that stand for today's code.
 
 -- The digest that counts for each method: today's; where the method is not known today, its newest.
 CREATE OR REPLACE TABLE digests AS
@@ -18,7 +20,9 @@ GROUP BY f.method;
 CREATE OR REPLACE TEMP TABLE keyed AS
 SELECT
     -- an attempt killed before its first heartbeat has no digest yet; it would have run today's
-    f.* REPLACE (coalesce(nullif(f.digest, ''), c.digest, d.digest) AS digest),
+    f.* REPLACE (
+        coalesce(er.digest, em.digest, nullif(f.digest, ''), c.digest, d.digest) AS digest
+    ),
     coalesce(c.digest, d.digest) AS digest_today,
     coalesce(l.input_methods, '{}') AS input_methods,
     coalesce(l.lineage, '{}')
@@ -30,6 +34,8 @@ SELECT
 FROM facts f
 JOIN digests d USING (method)
 LEFT JOIN combined c USING (run_id)
+LEFT JOIN earlier_of_methods em ON em.method = f.method AND em.earlier = f.digest
+LEFT JOIN earlier_of_runs er ON er.run_id = f.run_id AND er.earlier = f.digest
 LEFT JOIN lineages l USING (run_id);
 
 INSERT INTO board_rows

@@ -9,10 +9,10 @@ from typing import Any
 
 from suite import engine
 from suite.errors import DataError
-from suite.jsonio import short_hash
-from suite.protocol import Budget, DataSet, Facts, Protocol
+from suite.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
 from tasks.longtail_cls import cifar, digits, fashion, lists, profiles
 from tasks.longtail_cls.recipes import (
+    HASHED_IMPORTS,
     LIST_VIEWS,
     SMALL_VIEWS,
     ListRecipe,
@@ -157,8 +157,7 @@ def _small(
         budget=Budget(iterations=blank["train_cfg"]["max_iters"], batch=recipe.batch),
         precision=recipe.precision,
         augmentation=recipe.augmentation,
-        # the whole base config: no setting of it can change without changing the protocol's hash
-        recipe=short_hash(blank),
+        recipe=recipe_digest(blank, HASHED_IMPORTS),
         selection="best-on-test" if recipe.legacy else "last",
         summary=summary,
         build=build,
@@ -245,7 +244,7 @@ def _lists(
         precision="bf16",
         augmentation="random resized crop 224, flip"
         + ("" if recipe.spec == "inat18" else ", colour jitter 0.4"),
-        recipe=short_hash(blank),
+        recipe=recipe_digest(blank, HASHED_IMPORTS),
         summary=summary,
         build=build,
         train=engine.train,

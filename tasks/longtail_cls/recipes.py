@@ -33,6 +33,16 @@ _STD = {
 _IMAGENET_MEAN, _IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 _INAT_MEAN, _INAT_STD = [118.83, 120.105, 96.9], [49.725, 48.96, 49.47]
 _NEVER = 10**9
+HASHED_IMPORTS = {
+    "tasks.longtail_cls.augment": "tasks.longtail_cls.augment",
+    "tasks.longtail_cls.datasets": "tasks.longtail_cls.datasets",
+    "tasks.longtail_cls.images": "tasks.longtail_cls.images",
+    "tasks.longtail_cls.model": "tasks.longtail_cls.model",
+    "tasks.longtail_cls.networks": "tasks.longtail_cls.networks",
+    "tasks.longtail_cls.photometric": "tasks.longtail_cls.photometric",
+    "tasks.longtail_cls.scores": "tasks.longtail_cls.scores",
+}
+"""Module -> the name by which the hashes of this task's protocols know it."""
 # channels of the last maps over `width`
 _WIDENING = {"SmallResNet": 4, "WideStemResNet": 8}
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from suite import engine, settings
 from suite.jsonio import short_hash
-from suite.protocol import Budget, DataSet, Facts, Protocol
+from suite.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
 from tasks.longtail_seg import ade20k, camvid, cityscapes, coco_stuff, digits, official
 from tasks.longtail_seg.networks import NETWORKS
-from tasks.longtail_seg.recipes import SCHEDULES, base_config
+from tasks.longtail_seg.recipes import HASHED_IMPORTS, SCHEDULES, base_config
 
 STORED = {"test": "test images; confusion per image, pixel-AUC histograms, three rendered samples"}
 JOIN = "tasks.longtail_seg.ranks"
@@ -119,8 +119,7 @@ def _protocol(
             batch=blank["train_dataloader"]["batch_size"],
         ),
         augmentation=augmentation,
-        # the whole base config: no setting of it can change without changing the protocol's hash
-        recipe=short_hash(blank),
+        recipe=recipe_digest(blank, HASHED_IMPORTS),
         revision=revision,
         summary=summary,
         build=build,
@@ -199,7 +198,7 @@ def _official(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
         backbone=network,
         budget=Budget(iterations=schedule.iterations, batch=schedule.batch),
         augmentation=f"scale 0.5-2, crop {crop}, flip, photometric distortion",
-        recipe=short_hash(blank),
+        recipe=recipe_digest(blank, HASHED_IMPORTS),
         summary=f"{spec.title}, {network}, AUCSeg's schedule, for a GPU",
         build=build,
         train=engine.train,

@@ -78,6 +78,11 @@ RECIPES: tuple[str, ...] = (
     "camvid:half,fcn-r18",
     *(f"{data}:{network}" for data in SCHEDULES for network in NETWORKS),
 )
+HASHED_IMPORTS = {
+    "tasks.longtail_seg.datasets": "tasks.longtail_seg.datasets",
+    "tasks.longtail_seg.heads": "tasks.longtail_seg.heads",
+}
+"""Module -> the name by which the hashes of this task's protocols know it."""
 _NEVER = 10**9
 _META_KEYS = (
     "sample_id", "img_path", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip",
