@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from PIL import Image
 
-from tasks.longtail_seg import ade20k, cityscapes, coco_stuff, official
+from tasks.vision.data import ade20k, cityscapes, coco_stuff, official
 
 SPECS = {spec.name: spec for spec in (ade20k.SPEC, cityscapes.SPEC, coco_stuff.SPEC)}
 SIZES = {"ade20k": (683, 512), "cityscapes": (2048, 1024), "coco-stuff164k": (640, 480)}

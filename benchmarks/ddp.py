@@ -26,10 +26,11 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from torch.distributed import TCPStore
 
+from suite.define.catalog import Catalog
+from suite.define.protocol import Facts
 from suite.engine import ranks
-from suite.protocol import Facts
-from tasks.longtail_seg import datasets  # noqa: F401 - registers
 from tasks.longtail_seg.recipes import base_config
+from tasks.vision.data import segmentation as datasets  # noqa: F401 - registers
 
 importlib.import_module("mmseg.models")  # after the data sets, which keep it from printing
 
@@ -55,7 +56,7 @@ class Trainer:
             unit="pixels",
         )
         params = {"bank": False} if options.method == "aucseg" else {}
-        cfg = importlib.import_module(f"baselines.{options.method}").configure(cfg, facts, **params)
+        cfg = Catalog.load().source(options.method).load().configure(cfg, facts, **params)
         from mmseg.registry import MODELS
 
         init_default_scope("mmseg")

@@ -24,13 +24,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 
-from baselines.aggregation import learn_weights
-from baselines.dirmixe import draw_losses
-from suite.catalog import Catalog
+from baselines.parts.aggregation import learn_weights
+from baselines.test_agnostic.dirmixe import draw_losses
+from suite.define.catalog import Catalog
 from suite.engine import run as engine
 from tasks.longtail_cls import protocols
-from tasks.longtail_cls.arrays import ImageArrays, LongTailed
-from tasks.longtail_cls.sources import Source
+from tasks.vision.data.arrays import ImageArrays, LongTailed
+from tasks.vision.data.sources import Source
 
 BATCH, EXPERTS, CLASSES, DRAWS = 128, 3, 100, 60
 LR, DECAY = 0.1, 5e-4  # SADE's, at test time

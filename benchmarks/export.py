@@ -17,10 +17,11 @@ from pathlib import Path
 
 from store import BOARD, SEEDS, make_task, write_runs
 
-from suite.digest import Code
-from suite.export import Export, write
-from suite.leaderboard import board
-from suite.store import ingest, store_path
+from suite.boards.leaderboard import board
+from suite.define.digest import Code
+from suite.render.export import Export, write
+from suite.store.connection import store_path
+from suite.store.ingest import ingest
 
 FORMATS = (
     ("csv", False),

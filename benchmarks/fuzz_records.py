@@ -32,12 +32,12 @@ sys.path.insert(0, str(TESTS))
 
 from strangers import Stranger, catalog, lie, rows_of, tree  # noqa: E402
 
-from suite.accept import accept  # noqa: E402
-from suite.errors import RecordError, UserError  # noqa: E402
-from suite.merge import merge  # noqa: E402
-from suite.record import Attempt  # noqa: E402
-from suite.review import review  # noqa: E402
-from suite.verify import in_folder, verify  # noqa: E402
+from suite.base.errors import RecordError, UserError  # noqa: E402
+from suite.exchange.importing import accept  # noqa: E402
+from suite.exchange.merge import merge  # noqa: E402
+from suite.exchange.review import review  # noqa: E402
+from suite.exchange.verify import in_folder, verify  # noqa: E402
+from suite.records.attempt import Attempt  # noqa: E402
 
 
 class Fuzz:

@@ -20,11 +20,13 @@ from pathlib import Path
 
 import msgspec
 
-from suite.catalog import Catalog
-from suite.dispatch.local import LocalDispatch, Slot
-from suite.launch import assignments
-from suite.plan import Plan, make_plan
-from suite.record import Attempt, Cost, Evaluation, Record, Status
+from suite.define.catalog import Catalog
+from suite.dispatch.here import LocalDispatch
+from suite.dispatch.launch import assignments
+from suite.records.attempt import Attempt
+from suite.records.files import Cost, Evaluation, Record, Status
+from suite.runs.plan import Plan, make_plan
+from suite.runs.slots import Slot
 
 
 def plan(root: Path, seeds: int, *methods: str) -> Plan:

@@ -18,8 +18,9 @@ from types import ModuleType
 
 import numpy as np
 
-from suite import bootstrap, stats
-from suite.task import Trained
+from suite.define.task import Trained
+from suite.stats import bootstrap
+from suite.stats import tests as stats
 
 
 def coverage(samples: int) -> None:
@@ -68,7 +69,7 @@ def images(samples: int) -> None:
 
 
 def board(rows: int = 10, count: int = 10_000) -> None:
-    from tasks.longtail_cls.resampling import units
+    from tasks.vision.per_class import units
 
     rng = np.random.default_rng(0)
     for classes in (10, 100):
@@ -109,12 +110,12 @@ def _neighbour(name: str) -> ModuleType:
 
 
 def large(runs: int, folder: Path | None) -> None:
-    from suite.catalog import Catalog
-    from suite.compare import compare
-    from suite.digest import Code
-    from suite.overview import overview
-    from suite.power import needed
-    from suite.store import ingest
+    from suite.boards.compare import compare
+    from suite.boards.overview import overview
+    from suite.boards.power import needed
+    from suite.define.catalog import Catalog
+    from suite.define.digest import Code
+    from suite.store.ingest import ingest
 
     store = _neighbour("store")
     task = store.make_task(-(-runs // (store.SEEDS * store.BOARD)))

@@ -27,10 +27,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
-from suite.catalog import Catalog
-from suite.protocol import Facts
-from tasks.longtail_seg import ade20k, cityscapes, coco_stuff, datasets, heads  # noqa: F401 - registers
+from suite.define.catalog import Catalog
+from suite.define.protocol import Facts
+from tasks.longtail_seg import heads  # noqa: F401 - registers
 from tasks.longtail_seg.recipes import base_config
+from tasks.vision.data import ade20k, cityscapes, coco_stuff
 
 # after the data sets, which keep it from printing
 MODELS = importlib.import_module("mmseg.registry").MODELS

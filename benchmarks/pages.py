@@ -28,8 +28,9 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 from store import BOARD, SEEDS, make_task, write_runs
 
-from suite.digest import Code
-from suite.store import ingest, store_path
+from suite.define.digest import Code
+from suite.store.connection import store_path
+from suite.store.ingest import ingest
 
 # the server knows the task through entry points, as it would know anybody's package
 TASK_MODULE = """

@@ -44,7 +44,7 @@ def one_hot_square(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def candidates() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    from baselines.aucseg import PixelAUCLoss
+    from baselines.segmentation.aucseg import PixelAUCLoss
 
     return {
         "cross_entropy": F.cross_entropy,

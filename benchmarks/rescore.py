@@ -20,9 +20,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from suite.catalog import Catalog
-from suite.inputs import digest_of
-from suite.record import Attempt, Cost, Record
+from suite.define.catalog import Catalog
+from suite.records.attempt import Attempt
+from suite.records.files import Cost, Record
+from suite.records.inputs import digest_of
 
 TASK, PROTOCOL, SEEDS = "test-agnostic", "r32-200:cifar10", 3
 

@@ -20,12 +20,12 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-from suite.catalog import Catalog
+from suite.define.catalog import Catalog
+from suite.define.protocol import Protocol
 from suite.engine import run as engine
-from suite.protocol import Protocol
 from tasks.longtail_cls import protocols
-from tasks.longtail_cls.arrays import ImageArrays, LongTailed
-from tasks.longtail_cls.sources import Source
+from tasks.vision.data.arrays import ImageArrays, LongTailed
+from tasks.vision.data.sources import Source
 
 # name, method, its settings, share of the training that is through
 CASES: list[tuple[str, str, dict[str, Any], float]] = [

@@ -29,9 +29,9 @@ PATH = f"{TESTS.parent}{os.pathsep}{TESTS / 'fake'}"
 
 from cluster import Lab, missing, started, until  # noqa: E402
 
-from suite.catalog import Catalog  # noqa: E402
-from suite.plan import make_plan  # noqa: E402
-from suite.record import Cost, Evaluation, Record, Status, read  # noqa: E402
+from suite.define.catalog import Catalog  # noqa: E402
+from suite.records.files import Cost, Evaluation, Record, Status, read  # noqa: E402
+from suite.runs.plan import make_plan  # noqa: E402
 
 RUN = ("run", "--task", "fake", "--method", "steady")
 INSTANT = ("--set", "steady.sleep=0.0")

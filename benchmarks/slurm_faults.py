@@ -32,7 +32,8 @@ PATH = f"{TESTS.parent}{os.pathsep}{TESTS / 'fake'}"
 from cluster import Cluster, Lab, missing, started, until  # noqa: E402
 from fake_task import STEPS  # noqa: E402
 
-from suite.record import RunSpec, Status, attempts, read  # noqa: E402
+from suite.records.attempt import attempts  # noqa: E402
+from suite.records.files import RunSpec, Status, read  # noqa: E402
 
 STARTS = {"steady": 0.0, "brisk": 3.0, "calm": -3.0}
 SITE = "[test]\nbackoff_seconds = 1\nsignal_seconds = 5\nmem = '450M'\n"

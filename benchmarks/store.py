@@ -16,13 +16,14 @@ from pathlib import Path
 
 import msgspec
 
-from suite.digest import Code
-from suite.leaderboard import board
-from suite.protocol import Budget, DataSet, Protocol
-from suite.record import Cost, Evaluation, MetricRow, Record, Status
-from suite.spec import RunSpec
-from suite.store import ingest
-from suite.task import Metric, Task
+from suite.boards.leaderboard import board
+from suite.define.digest import Code
+from suite.define.metrics import MetricRow
+from suite.define.protocol import Budget, DataSet, Protocol
+from suite.define.spec import RunSpec
+from suite.define.task import Metric, Task
+from suite.records.files import Cost, Evaluation, Record, Status
+from suite.store.ingest import ingest
 
 SEEDS, BOARD = 3, 100
 

@@ -21,14 +21,16 @@ import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, TRANSFORMS
 
-from suite.catalog import Catalog
+from suite.define.catalog import Catalog
 from suite.engine import run as engine
 from suite.engine.hooks import JobHook, MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
-from suite.job import Job
-from suite.record import Attempt, Status
-from tasks.longtail_cls import datasets, protocols
-from tasks.longtail_cls.arrays import ImageArrays, LongTailed
+from suite.records.attempt import Attempt
+from suite.records.files import Status
+from suite.runs.job import Job
+from tasks.longtail_cls import protocols
+from tasks.vision.data import datasets
+from tasks.vision.data.arrays import ImageArrays, LongTailed
 
 
 class Bare:

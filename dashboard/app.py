@@ -9,7 +9,7 @@ from dashboard import controls, say, source
 from dashboard.keeper import keeper
 from dashboard.views import common, navigation
 from suite import __version__
-from suite.escape import plain
+from suite.base.text import plain
 
 # a file of ours: Streamlit would fetch an icon by name from a font server
 ICON = (Path(__file__).with_name("icon.svg")).read_text(encoding="utf-8")

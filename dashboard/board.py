@@ -1,7 +1,7 @@
 """A board's block as an HTML table: text that can be read, searched and copied, with an interval below
 each value.
 
-The texts are those of `suite.tables.Grid`, which every other format shows too.
+The texts are those of `suite.render.board.Grid`, which every other format shows too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from markupsafe import escape
 
 from dashboard.charts import GROUP_COLOURS
 from dashboard.tables import run_link
-from suite import tables
-from suite.escape import MAX_TEXT, clipped, plain
+from suite.base.text import MAX_TEXT, clipped, plain
+from suite.render import board as tables
 
 FLAGS = {
     "data-variant": "trained on a copy of the data that differs from the protocol's manifest",

@@ -10,7 +10,7 @@ import altair as alt
 import streamlit as st
 
 from dashboard.serve import PALETTE
-from suite.escape import clipped, plain
+from suite.base.text import clipped, plain
 
 alt.data_transformers.disable_max_rows()
 

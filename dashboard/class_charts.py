@@ -7,10 +7,10 @@ import altair as alt
 import pandas as pd
 
 from dashboard import charts, confusions
-from suite import classes as by_class
-from suite.classes import ClassScores
-from suite.protocol import Protocol
-from suite.task import Metric, Task
+from suite.boards import classes as by_class
+from suite.boards.classes import ClassScores
+from suite.define.protocol import Protocol
+from suite.define.task import Metric, Task
 
 MOST_BARS = 60
 """Classes of which a chart shows intervals and names."""

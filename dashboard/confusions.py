@@ -10,10 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, controls, say, source
-from suite.classes import confusion_of
-from suite.errors import UserError
-from suite.record import Attempt
-from suite.task import Task
+from suite.base.errors import UserError
+from suite.boards.classes import confusion_of
+from suite.define.task import Task
+from suite.records.attempt import Attempt
 
 READ_AT_ONCE = 1 << 26
 """Bytes of stored predictions that are read without being asked for."""
@@ -24,7 +24,7 @@ MOST_NUMBERS = 30
 
 
 def confusion(task: Task, run: str, attempt: int) -> Any:
-    """Confusion (C, C) of a finished attempt. Raises UserError, see `suite.classes.confusion_of`."""
+    """Confusion (C, C) of a finished attempt. Raises UserError, see `suite.boards.classes.confusion_of`."""
     found = _stat(run, attempt)
     stamp = (found.st_ino, found.st_mtime_ns) if found else (0, 0)
     return _confusion(stamp, task.name, run, attempt)

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from dashboard import say, source
-from suite.errors import did_you_mean
-from suite.escape import clipped, plain
-from suite.task import Task
+from suite.base.errors import did_you_mean
+from suite.base.text import clipped, plain
+from suite.define.task import Task
 
 ALL = "all"
 ASKED, OWN = "asked", "own"

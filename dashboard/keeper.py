@@ -15,7 +15,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import source
-from suite.record import change_mark
+from suite.records.attempt import change_mark
 
 SECONDS = 5.0
 """Between two looks at the least; longer where a look takes long."""
@@ -47,7 +47,7 @@ class Keeper:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End the look that is going on: the store stays as it is, see `suite.store`."""
+        """End the look that is going on: the store stays as it is, see `suite.store.ingest`."""
         process = self._running
         if process is not None and process.poll() is None:
             process.terminate()

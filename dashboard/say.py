@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from suite.escape import markdown, plain
+from suite.base.text import markdown, plain
 
 
 def words(text: object) -> str:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from suite.errors import UserError
-from suite.escape import clipped
+from suite.base.errors import UserError
+from suite.base.text import clipped
 
 APP = Path(__file__).with_name("app.py")
 

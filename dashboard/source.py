@@ -16,14 +16,14 @@ from typing import Any
 import duckdb
 import streamlit as st
 
-from suite import leaderboard
-from suite.catalog import Catalog
-from suite.coverage import Coverage, FailedRun
-from suite.coverage import coverage as read_coverage
-from suite.coverage import failures as read_failures
-from suite.coverage import refused as read_refused
-from suite.store import connect, store_path
-from suite.task import Task
+from suite.boards import leaderboard
+from suite.define.catalog import Catalog
+from suite.define.task import Task
+from suite.store.connection import connect, store_path
+from suite.store.coverage import Coverage, FailedRun
+from suite.store.coverage import coverage as read_coverage
+from suite.store.coverage import failures as read_failures
+from suite.store.coverage import refused as read_refused
 
 Row = dict[str, Any]
 Stamp = tuple[int, int]
@@ -78,7 +78,7 @@ def stamp_of(folder: Path) -> Stamp | None:
 
 
 def current() -> Stamp:
-    """The snapshot that pages read. Raises UserError where there is none, see `suite.store.connect`."""
+    """The snapshot that pages read. Raises UserError where there is none, see `suite.store.connection.connect`."""
     found = stamp()
     if found is None:
         connect(root()).close()  # it says what to type
@@ -139,7 +139,7 @@ def _refused(stamp: Stamp) -> list[tuple[str, str]]:
 
 
 def board(name: str, protocol: str, by: str) -> list[Row]:
-    """Rows of a task under the protocol of that name, see `suite.leaderboard.board`."""
+    """Rows of a task under the protocol of that name, see `suite.boards.leaderboard.board`."""
     return _board(current(), name, protocol, by)
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import say
-from suite import sheet as sheets
-from suite.escape import clipped, plain
-from suite.sheet import Sheet, Value
+from suite.base.text import clipped, plain
+from suite.render import table as sheets
+from suite.render.table import Sheet, Value
 
 MOST_TEXT = 300
 """Characters of a text that a cell shows; the CSV has all of them."""

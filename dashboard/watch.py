@@ -13,13 +13,13 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import source
-from suite.catalog import Catalog
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
 from suite.dispatch.batch import batches, jobs_folder
-from suite.dispatch.standing import Standing, standing
-from suite.errors import UserError
-from suite.jobs import Submission, submission
-from suite.store import connect
-from suite.survey import RunState, Settled, settled, survey
+from suite.dispatch.progress import Submission, submission
+from suite.dispatch.reconcile import Standing, standing
+from suite.dispatch.states import RunState, Settled, settled, survey
+from suite.store.connection import connect
 
 SECONDS = 4.0
 """Between two surveys at the least; longer where one takes long."""

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from suite import survey
-from suite.catalog import Catalog
+from suite.define.catalog import Catalog
 from suite.dispatch import slurm
-from suite.record import attempts
+from suite.dispatch import states as survey
+from suite.records.attempt import attempts
 
 SCRIPT = Path(__file__).parent / "slurm" / "cluster.sh"
 RUN = ("run", "--task", "fake")

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from cluster import Cluster, Lab, board, started
 
-from suite import cli, settings
+from suite import cli
+from suite.base import settings
 from suite.dispatch import slurm
 
 FAKE = Path(__file__).parent / "fake"

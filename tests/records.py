@@ -13,22 +13,14 @@ from typing import Any
 
 import msgspec
 
-from suite.digest import Code
-from suite.protocol import Budget, DataSet, Protocol
-from suite.record import (
-    Attempt,
-    Cost,
-    Evaluation,
-    Failure,
-    FailureKind,
-    MetricRow,
-    Record,
-    State,
-    Status,
-)
-from suite.spec import RunSpec
-from suite.store import IngestReport, ingest
-from suite.task import Metric, Task
+from suite.define.digest import Code
+from suite.define.metrics import MetricRow
+from suite.define.protocol import Budget, DataSet, Protocol
+from suite.define.spec import RunSpec
+from suite.define.task import Metric, Task
+from suite.records.attempt import Attempt
+from suite.records.files import Cost, Evaluation, Failure, FailureKind, Record, State, Status
+from suite.store.ingest import IngestReport, ingest
 
 TODAY = "d1"
 

@@ -21,10 +21,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from suite.catalog import Catalog
-from suite.evaluate import evaluate_attempt
-from suite.protocol import Protocol
-from suite.record import Attempt, Cost, InputRun, MetricRow, Record, Status
+from suite.define.catalog import Catalog
+from suite.define.metrics import MetricRow
+from suite.define.protocol import Protocol
+from suite.records.attempt import Attempt
+from suite.records.files import Cost, InputRun, Record, Status
+from suite.runs.evaluate import evaluate_attempt
 
 SAMPLES = 40
 

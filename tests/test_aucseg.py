@@ -7,8 +7,8 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from baselines import aucseg
-from baselines.aucseg import PixelAUCLoss, configure
+from baselines.segmentation import aucseg
+from baselines.segmentation.aucseg import PixelAUCLoss, configure
 
 LABEL = torch.tensor([[[0, 0, 1, 2]]])
 SCORES = [[0.9, 0.2, 0.1], [0.6, 0.3, 0.3], [0.2, 0.8, 0.4], [0.1, 0.5, 0.7]]

@@ -11,14 +11,8 @@ from scipy.stats import binomtest, chisquare
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tasks.longtail_cls import autoaugment
-from tasks.longtail_cls.augment import (
-    BatchAutoAugment,
-    BatchCrop,
-    BatchCutout,
-    BatchFlip,
-    augment,
-)
+from tasks.vision.augment import autoaugment
+from tasks.vision.augment.batch import BatchAutoAugment, BatchCrop, BatchCutout, BatchFlip, augment
 
 ENHANCEMENTS = ("Brightness", "Color", "Contrast", "Sharpness")
 ALL = [

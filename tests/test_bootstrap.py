@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from suite import bootstrap, stats
-from suite.errors import RecordError
-from suite.task import Trained, Units
-from tasks.longtail_cls import stored
+from suite.base.errors import RecordError
+from suite.define.task import Trained, Units
+from suite.stats import bootstrap
+from suite.stats import tests as stats
 from tasks.longtail_cls.evaluation import evaluate as evaluate_cls
-from tasks.longtail_cls.resampling import units as units_cls
 from tasks.longtail_seg import resampling as seg
 from tasks.longtail_seg.evaluation import _confusion, _confusion_rows
+from tasks.vision import stored
+from tasks.vision.per_class import units as units_cls
 
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from suite.errors import DataError
-from tasks.longtail_seg import camvid
+from suite.base.errors import DataError
+from tasks.vision.data import camvid
 
 DATA = Path(os.environ.get("LONGTAIL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 real = pytest.mark.skipif(
@@ -183,7 +183,7 @@ class TestDataset:
 
     @pytest.mark.parametrize("in_memory", [True, False])
     def test_samples(self, tiny, in_memory):
-        from tasks.longtail_seg.datasets import CamVidDataset
+        from tasks.vision.data.segmentation import CamVidDataset
 
         image = np.arange(360 * 480 * 3, dtype=np.uint32).reshape(360, 480, 3) % 251
         save(tiny / "test" / "v_test1.png", image.astype(np.uint8))
@@ -196,7 +196,7 @@ class TestDataset:
         assert set(np.unique(sample["gt_seg_map"])) <= {*range(11), 255}
 
     def test_half_resolution(self, tiny):
-        from tasks.longtail_seg.datasets import CamVidDataset
+        from tasks.vision.data.segmentation import CamVidDataset
 
         rows = np.zeros((360, 480, 3), np.uint8)
         rows[::2] = 3
@@ -211,14 +211,14 @@ class TestDataset:
             CamVidDataset(tiny, "train", scale=0.25)
 
     def test_label_statistics(self, tiny):
-        from tasks.longtail_seg.datasets import CamVidDataset
+        from tasks.vision.data.segmentation import CamVidDataset
 
         pixels, images = CamVidDataset(tiny, "train", scale=0.5).label_statistics()
         assert pixels.sum() == 3 * (180 * 240 - 1)
         assert images.sum() == 3
 
     def test_a_damaged_file_stops_construction_or_access(self, tiny):
-        from tasks.longtail_seg.datasets import CamVidDataset
+        from tasks.vision.data.segmentation import CamVidDataset
 
         truncate(tiny / "test" / "v_test2.png")
         with pytest.raises(DataError, match="v_test2"):
@@ -229,7 +229,7 @@ class TestDataset:
             data[2]
 
     def test_frames_given_by_the_caller(self, tiny):
-        from tasks.longtail_seg.datasets import CamVidDataset
+        from tasks.vision.data.segmentation import CamVidDataset
 
         assert len(CamVidDataset(tiny, "test", ids=["v_test0"])) == 1
         with pytest.raises(DataError, match="frame x has no label"):

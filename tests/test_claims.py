@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from records import HOSTILE, TASK, Records, protocol
 from scipy import stats as reference
 
-from suite import claims
-from suite.catalog import Catalog
-from suite.claims import Ours, columns, compare, read_claims, verdict
-from suite.errors import UserError
-from suite.leaderboard import board
-from suite.stats import mean_interval
+from suite.base.errors import UserError
+from suite.boards.leaderboard import board
+from suite.claims import read as claims
+from suite.claims.read import Ours, columns, compare, read_claims, verdict
+from suite.define.catalog import Catalog
+from suite.stats.tests import mean_interval
 
 TASKS = {TASK.name: TASK}
 METHODS = ("ce", "la", "sade")

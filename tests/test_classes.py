@@ -11,19 +11,19 @@ from hypothesis.extra.numpy import arrays
 from records import TASK, Records, edit
 from strangers import SAMPLES, catalog, finished, protocol, rewrite_arrays
 
-from suite import classes as by_class
-from suite.errors import RecordError, UserError
-from suite.evaluate import metric_rows, stored_predictions
-from suite.record import MetricRow
-from suite.runs import newest_runs
-from suite.stats import Interval, mean_interval
-from suite.store import connect
-from suite.task import Trained
+from suite.base.errors import RecordError, UserError
+from suite.boards import classes as by_class
+from suite.define.metrics import MetricRow
+from suite.define.task import Trained
+from suite.runs.evaluate import metric_rows, stored_predictions
+from suite.stats.tests import Interval, mean_interval
+from suite.store.connection import connect
+from suite.store.listing import newest_runs
 from tasks.longtail_cls import TASK as CLS
 from tasks.longtail_cls import evaluation as cls
-from tasks.longtail_cls import stored
 from tasks.longtail_seg import TASK as SEG
 from tasks.longtail_seg.evaluation import _confusion_rows
+from tasks.vision import stored
 
 UNDER = TASK.protocols[0]
 NAMES = UNDER.dataset.classes

@@ -8,10 +8,10 @@ import torch
 from mmengine.runner import Runner
 from PIL import Image
 
-from suite.catalog import Catalog
+from suite.base.errors import DataError
+from suite.define.catalog import Catalog
 from suite.engine.run import resolve_config
-from suite.errors import DataError
-from tasks.longtail_cls import lists
+from tasks.vision.data import lists
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")

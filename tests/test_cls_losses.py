@@ -1,9 +1,9 @@
 """Known answers and reductions of the classification losses (z = (2, 1, .1), n = (100, 10, 1))."""
 
-import importlib
 from types import SimpleNamespace
 
 import pytest
+from methods import baseline
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -12,21 +12,21 @@ from hypothesis import given, settings, strategies  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 
-from baselines.adrw_tla import adrw_weights  # noqa: E402
-from baselines.ib import InfluenceBalancedLoss  # noqa: E402
-from baselines.la import LogitAdjustedLoss  # noqa: E402
-from baselines.las import LabelAwareSmoothingLoss, smoothing  # noqa: E402
-from baselines.ldam import LDAMLoss, margins  # noqa: E402
-from baselines.mixup import Remix  # noqa: E402
-from baselines.resampling import ClassPowerSampler  # noqa: E402
-from baselines.reweighting import WeightedFocalLoss  # noqa: E402
-from baselines.seesaw import SeesawLoss  # noqa: E402
-from baselines.seql import SoftmaxEqualizationLoss  # noqa: E402
-from baselines.staged import StagedLoss, stage_start  # noqa: E402
-from baselines.vs import VSLoss  # noqa: E402
-from baselines.wce import class_weights  # noqa: E402
-from tasks.longtail_cls.model import CrossEntropy  # noqa: E402
-from tasks.longtail_cls.profiles import class_counts  # noqa: E402
+from baselines.classification.adrw_tla import adrw_weights  # noqa: E402
+from baselines.classification.ib import InfluenceBalancedLoss  # noqa: E402
+from baselines.classification.las import LabelAwareSmoothingLoss, smoothing  # noqa: E402
+from baselines.classification.ldam import LDAMLoss, margins  # noqa: E402
+from baselines.classification.resampling import ClassPowerSampler  # noqa: E402
+from baselines.classification.reweighting import WeightedFocalLoss  # noqa: E402
+from baselines.classification.seesaw import SeesawLoss  # noqa: E402
+from baselines.classification.seql import SoftmaxEqualizationLoss  # noqa: E402
+from baselines.classification.vs import VSLoss  # noqa: E402
+from baselines.parts.staged import StagedLoss, stage_start  # noqa: E402
+from baselines.segmentation.wce import class_weights  # noqa: E402
+from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
+from baselines.shared.mixup import Remix  # noqa: E402
+from tasks.vision.groups import class_counts  # noqa: E402
+from tasks.vision.networks.classifier import CrossEntropy  # noqa: E402
 
 COUNTS = [100, 10, 1]
 Z = torch.tensor([[2.0, 1.0, 0.1]])
@@ -103,7 +103,7 @@ def built(module, **params):
             "param_scheduler": [],
         }
     )
-    cfg = importlib.import_module(f"baselines.{module}").configure(cfg, FACTS, **params)
+    cfg = baseline(module).configure(cfg, FACTS, **params)
     return MODELS.build(cfg.model.head.loss), cfg
 
 
@@ -348,8 +348,8 @@ def test_weight_balancing_schedules_and_caps():
 
 
 def test_max_norm_projection():
-    from baselines.wb import MaxNormHook
-    from tasks.longtail_cls.model import LinearHead
+    from baselines.classification.wb import MaxNormHook
+    from tasks.vision.networks.classifier import LinearHead
 
     head = LinearHead(4, 3, {"type": "CrossEntropy"})
     model = SimpleNamespace(head=head, backbone=torch.nn.Linear(1, 1))
@@ -390,7 +390,7 @@ def test_a_staged_loss_switches_at_its_fraction():
 def test_posthoc_adjustment_undoes_the_prior():
     import numpy as np
 
-    from baselines.la_posthoc import infer
+    from baselines.classification.la_posthoc import infer
 
     logits = np.array([[2.0, 1.0, 0.1]], dtype=np.float32)
     pi = np.array(COUNTS) / 111

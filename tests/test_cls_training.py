@@ -6,13 +6,13 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from suite.catalog import Catalog
+from suite.define.catalog import Catalog
 from suite.engine.hooks import MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
 from suite.engine.run import SuiteRunner, resolve_config
-from tasks.longtail_cls.datasets import MemoryImages, average_pool
-from tasks.longtail_cls.model import CosineHead, ImageBatch, SmallResNet
 from tasks.longtail_cls.protocols import replace
+from tasks.vision.data.datasets import MemoryImages, average_pool
+from tasks.vision.networks.classifier import CosineHead, ImageBatch, SmallResNet
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")
@@ -157,7 +157,7 @@ def test_weight_decay_of_stage_two_takes_effect(tmp_path):
 
 
 def test_selection_on_the_test_set_keeps_the_best_and_resumes_exactly(tmp_path):
-    from tasks.longtail_cls.recipes import _select_on_test
+    from tasks.vision.recipes import _select_on_test
 
     def legacy(cfg):
         for key, value in _select_on_test(dict(cfg.to_dict()), epoch=4).items():
@@ -254,7 +254,7 @@ def test_cosine_head_is_bounded_and_blind_to_norms():
 
 def test_bf16_and_channels_last_are_options_of_a_protocol(tmp_path):
     from tasks.longtail_cls import protocols
-    from tasks.longtail_cls.recipes import small_images
+    from tasks.vision.recipes import small_images
 
     recipe = replace(protocols._QUICK, width=4, epochs=2, precision="bf16", channels_last=True)
 

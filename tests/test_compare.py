@@ -14,18 +14,21 @@ from hypothesis import strategies as st
 from records import EVALUATION, HOSTILE, TASK, Records, protocol
 from scipy import stats as reference
 
-from suite import posthoc, stats
-from suite.catalog import Catalog
+from suite.base.errors import UserError
+from suite.boards.compare import compare as compare_two
+from suite.boards.compare import welch_interval
+from suite.boards.overview import group_keys, overview
 from suite.cli import main
-from suite.compare import compare as compare_two
-from suite.compare import welch_interval
-from suite.errors import UserError
-from suite.evaluate import evaluate_attempt
-from suite.inputs import digest_of
-from suite.overview import group_keys, overview
-from suite.record import Attempt, Cost, MetricRow, Record
-from suite.sides import pick_task
-from suite.task import Task, Units
+from suite.define.catalog import Catalog
+from suite.define.metrics import MetricRow
+from suite.define.task import Task, Units
+from suite.records.attempt import Attempt
+from suite.records.files import Cost, Record
+from suite.records.inputs import digest_of
+from suite.runs.evaluate import evaluate_attempt
+from suite.stats import critical_difference as posthoc
+from suite.stats import tests as stats
+from suite.store.rows import pick_task
 
 QUICK, FULL = TASK.protocols
 CATALOG = Catalog({TASK.name: TASK}, {})

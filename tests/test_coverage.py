@@ -2,8 +2,8 @@
 
 from records import TASK, Records, edit, protocol
 
-from suite.coverage import coverage, failures, refused, totals
-from suite.store import connect
+from suite.store.connection import connect
+from suite.store.coverage import coverage, failures, refused, totals
 
 
 def counted(root, task=TASK):

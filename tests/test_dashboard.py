@@ -16,9 +16,11 @@ from dashboards import (
 from records import HOSTILE
 
 from dashboard.views import VIEWS
-from suite.record import Attempt, Cost, Evaluation, Failure, MetricRow, Record, Status
-from suite.spec import RunSpec
-from suite.store import ingest
+from suite.define.metrics import MetricRow
+from suite.define.spec import RunSpec
+from suite.records.attempt import Attempt
+from suite.records.files import Cost, Evaluation, Failure, Record, Status
+from suite.store.ingest import ingest
 
 pytestmark = needs_browser
 

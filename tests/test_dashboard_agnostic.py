@@ -10,10 +10,10 @@ from test_expected import SCORED, scored
 
 from dashboard import controls
 from dashboard.views import agnostic
-from suite import expected
-from suite.catalog import Catalog
-from suite.protocol import Protocol
-from suite.task import Shift, Task
+from suite.define.catalog import Catalog
+from suite.define.protocol import Protocol
+from suite.define.task import Shift, Task
+from tasks.test_agnostic import expected
 
 LEVELS = {"head": (0.1, 0.9, 0.5), "flat": (0.6, 0.6, 0.6), "tail": (0.9, 0.1, 0.5)}
 """Recalls of road (rarest), sky (most frequent) and sign."""

@@ -6,10 +6,11 @@ from records import HOSTILE, TASK, Records, edit
 from strangers import catalog as installed
 from strangers import finished
 
-from suite.catalog import Catalog
-from suite.classes import confusion_of, flows
-from suite.record import MetricRow, all_attempts
-from suite.store import ingest
+from suite.boards.classes import confusion_of, flows
+from suite.define.catalog import Catalog
+from suite.define.metrics import MetricRow
+from suite.records.lookup import all_attempts
+from suite.store.ingest import ingest
 
 
 @pytest.fixture(scope="module")

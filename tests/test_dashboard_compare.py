@@ -11,13 +11,13 @@ from dashboard import charts
 from dashboard import tables as buttons
 from dashboard.views import compare as view
 from dashboard.views import tradeoff
-from suite import claims as published
-from suite.catalog import Catalog
-from suite.compare import compare
-from suite.errors import UserError
-from suite.overview import overview
-from suite.record import MetricRow
-from suite.spec import RunSpec
+from suite.base.errors import UserError
+from suite.boards.compare import compare
+from suite.boards.overview import overview
+from suite.claims import read as published
+from suite.define.catalog import Catalog
+from suite.define.metrics import MetricRow
+from suite.define.spec import RunSpec
 
 PROTOCOLS = (
     *TASK.protocols,

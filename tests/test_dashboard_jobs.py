@@ -12,18 +12,20 @@ from records import HOSTILE, TASK, Records
 
 from dashboard import watch as watching
 from dashboard.watch import Cluster, Watch
-from suite import jobs
-from suite.catalog import Catalog
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.define.spec import RunSpec
+from suite.dispatch import progress as jobs
 from suite.dispatch.batch import Batch, write_batch
-from suite.dispatch.standing import Place, Standing
-from suite.errors import UserError
-from suite.job import Assignment
-from suite.jobs import Choice
-from suite.record import Attempt, Failure, Status
-from suite.sites import Site
-from suite.spec import RunSpec
-from suite.store import connect, ingest, store_path
-from suite.survey import STATES, Settled, settled, survey
+from suite.dispatch.progress import Choice
+from suite.dispatch.reconcile import Place, Standing
+from suite.dispatch.request import Site
+from suite.dispatch.states import STATES, Settled, settled, survey
+from suite.records.attempt import Attempt
+from suite.records.files import Failure, Status
+from suite.runs.job import Assignment
+from suite.store.connection import connect, store_path
+from suite.store.ingest import ingest
 
 DIGEST = "d1"
 
@@ -90,8 +92,9 @@ def test_what_is_left_out_is_not_opened(tmp_path, monkeypatch):
     with connect(tmp_path) as store:
         known = settled(store, TOY.methods())
     opened = []
-    from suite import record
-    from suite import survey as surveys
+    from suite.dispatch import states as surveys
+    from suite.records import attempt as record
+    from suite.records.lookup import find_spec
 
     def attempts(root, run_id):
         opened.append(run_id)
@@ -99,7 +102,7 @@ def test_what_is_left_out_is_not_opened(tmp_path, monkeypatch):
 
     monkeypatch.setattr(surveys, "attempts", attempts)
     monkeypatch.setattr(
-        surveys, "find_spec", lambda root, run: opened.append(run) or record.find_spec(root, run)
+        surveys, "find_spec", lambda root, run: opened.append(run) or find_spec(root, run)
     )
     found, _ = survey(board.root, TOY, settle=False, leave_out=known.state.keys())
     assert opened and not set(opened) & known.state.keys()
@@ -124,7 +127,7 @@ def batch(root, specs, *, attempt=1, **changes):
 
 
 def standing_of(submitted, root, **places):
-    from suite.dispatch.standing import Hold
+    from suite.dispatch.reconcile import Hold
 
     holds = {
         run.spec.run_id: Hold(submitted, submitted.ids[n], run)
@@ -178,7 +181,7 @@ def test_tally_adds_what_the_store_knows(tmp_path):
 )
 def test_seeds_are_spelled_as_they_are_typed(seeds, text):
     from suite.cli.options import parse_seeds
-    from suite.spec import spelled
+    from suite.define.spec import spelled
 
     assert spelled(seeds) == text
     if text:

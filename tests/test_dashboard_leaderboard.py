@@ -11,10 +11,10 @@ from records import HOSTILE, TASK, Records, edit, protocol
 from dashboard import board as boards
 from dashboard import tables as buttons
 from dashboard.views import leaderboard
-from suite import tables
-from suite.catalog import Catalog
-from suite.leaderboard import board as read_board
-from suite.record import MetricRow
+from suite.boards.leaderboard import board as read_board
+from suite.define.catalog import Catalog
+from suite.define.metrics import MetricRow
+from suite.render import board as tables
 
 CATALOG = Catalog({TASK.name: TASK}, {})
 

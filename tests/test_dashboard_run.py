@@ -16,20 +16,22 @@ from records import HOSTILE, TASK, Records, edit
 from strangers import catalog as installed
 from strangers import finished
 
-from suite.catalog import Catalog
-from suite.errors import RecordError
-from suite.record import Attempt, MetricRow, Status
-from suite.showing import (
+from suite.base.errors import RecordError
+from suite.define.catalog import Catalog
+from suite.define.metrics import MetricRow
+from suite.records.attempt import Attempt
+from suite.records.describe import (
     LOG_BYTES,
     MAX_PIXELS,
-    find_run,
     log_tail,
     run_facts,
     sample_image,
     sample_names,
     thinned,
 )
-from suite.store import ingest
+from suite.records.files import Status
+from suite.records.lookup import find_run
+from suite.store.ingest import ingest
 
 
 def png(width, height, colour=(10, 20, 30)):
@@ -138,7 +140,7 @@ def test_an_image_file_that_is_too_large(tmp_path, monkeypatch):
     attempt = Attempt(tmp_path, "0" * 12, 1)
     attempt.path.mkdir(parents=True)
     attempt.write_sample("0.png", png(9, 3))
-    monkeypatch.setattr("suite.showing.MAX_PNG", 20)
+    monkeypatch.setattr("suite.records.describe.MAX_PNG", 20)
     with pytest.raises(RecordError, match="more than 20"):
         sample_image(attempt, "0.png")
     with pytest.raises(RecordError, match="no such sample"):
@@ -219,7 +221,7 @@ def test_everything_of_a_finished_run(root):
 
 
 def evaluation(folder, task):
-    from suite.record import Evaluation, read
+    from suite.records.files import Evaluation, read
 
     (path,) = (folder.path / "evaluations").glob(f"{task}-*.json")
     return read(Evaluation, path)

@@ -17,14 +17,15 @@ import strangers
 from dashboards import _restored, free_port, open_page, texts  # noqa: F401
 from records import Records
 
-import suite.store
+import suite.store.ingest
 from dashboard import keeper as keeping
 from dashboard import serve
 from dashboard.keeper import Keeper
+from suite.base.errors import UserError
 from suite.cli.dashboard import dashboard
-from suite.errors import UserError
-from suite.record import mark_changed
-from suite.store import connect, ingest, store_path
+from suite.records.attempt import mark_changed
+from suite.store.connection import connect, store_path
+from suite.store.ingest import ingest
 
 PLUGIN = """
 CARD = {
@@ -160,7 +161,7 @@ def start(root, **options):
 def other_version(root):
     """A store as another version of the suite leaves it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite.store, "STORE_SCHEMA", 99)
+        patch.setattr(suite.store.ingest, "STORE_SCHEMA", 99)
         Records(root).ingest()
 
 

@@ -14,18 +14,21 @@ import numpy as np
 import pytest
 import torch
 
-from suite.catalog import Catalog
-from suite.dispatch import local
-from suite.dispatch.local import LocalDispatch, Slot, make_slots
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.define.spec import RunSpec
+from suite.dispatch import here as local
+from suite.dispatch.here import LocalDispatch
+from suite.dispatch.launch import assignments
 from suite.dispatch.packing import pack
-from suite.errors import UserError
-from suite.job import Assignment
-from suite.launch import assignments
-from suite.plan import make_plan
-from suite.record import Status, attempts, read
-from suite.sites import Site, check
-from suite.spec import RunSpec
-from suite.worker import execute
+from suite.dispatch.request import Site, check
+from suite.records.attempt import attempts
+from suite.records.files import Status, read
+from suite.runs import slots as places
+from suite.runs.job import Assignment
+from suite.runs.plan import make_plan
+from suite.runs.slots import Slot, make_slots
+from suite.runs.worker import execute
 
 pytestmark = pytest.mark.ddp
 
@@ -50,8 +53,8 @@ def batch(dtype):
 def segmentor(losses):
     from mmseg.registry import MODELS
 
-    import baselines.aucseg  # noqa: F401 - registers
-    import tasks.longtail_seg.datasets  # noqa: F401 - mmseg without its prints
+    import baselines.segmentation.aucseg  # noqa: F401 - registers
+    import tasks.vision.data.segmentation  # noqa: F401 - mmseg without its prints
 
     torch.manual_seed(11)
     norm = {"type": "BN", "requires_grad": True}
@@ -315,7 +318,7 @@ def test_a_run_on_two_ranks_is_the_run_on_one(tmp_path):
         k: (v.shape, v.dtype.kind) for k, v in shared_arrays.items()
     }
     # from the same weights one process predicts the same to the last count
-    from suite.predict import prediction_job
+    from suite.runs.predict import prediction_job
 
     again = Catalog.load()
     job = prediction_job(two, again, None)
@@ -471,13 +474,13 @@ def test_the_plan_shows_them(inside):
 
 
 def test_slots_of_several_gpus(monkeypatch):
-    monkeypatch.setattr(local, "gpus", lambda: ["0", "1", "4", "5"])
+    monkeypatch.setattr(places, "gpus", lambda: ["0", "1", "4", "5"])
     assert [slot.visible for slot in make_slots("auto", None, 1, 2)] == ["0,1", "4,5"]
     assert [slot.visible for slot in make_slots("auto", 3, 1, 2)] == ["0,1", "4,5", "0,1"]
     assert [slot.visible for slot in make_slots("auto", None, 1, 3)] == ["0,1,4"]
     with pytest.raises(UserError, match=r"there are 4; use --ranks 4 or fewer"):
         make_slots("auto", None, 1, 8)
-    monkeypatch.setattr(local, "usable_cores", lambda: 8)
+    monkeypatch.setattr(places, "usable_cores", lambda: 8)
     assert len(make_slots("cpu", None, 2, 2)) == 2
     assert len(make_slots("cpu", None, 8, 2)) == 1
 

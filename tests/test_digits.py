@@ -8,8 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from suite.errors import DataError, UserError
-from tasks.longtail_seg import digits, recipes
+from suite.base.errors import DataError, UserError
+from tasks.longtail_seg import recipes
+from tasks.vision.data import digit_scenes as digits
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def arrays(cache):
 def test_importing_it_needs_no_heavy_package():
     heavy = "{'torch', 'numpy', 'sklearn', 'mmseg', 'cv2'}"
     code = (
-        "import sys, tasks.longtail_seg.digits, tasks.longtail_seg.camvid, "
+        "import sys, tasks.vision.data.digit_scenes, tasks.vision.data.camvid, "
         f"tasks.longtail_seg.recipes; print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -133,7 +134,7 @@ def test_other_digits_are_refused(tmp_path, arrays, monkeypatch):
 
 def test_dataset_samples(cache, arrays):
     pytest.importorskip("mmseg")
-    from tasks.longtail_seg.datasets import ArraySegDataset
+    from tasks.vision.data.segmentation import ArraySegDataset
 
     data = ArraySegDataset(cache, "test", limit=8)
     assert len(data) == 8

@@ -8,13 +8,16 @@ import time
 
 import pytest
 
-from suite.catalog import Catalog
-from suite.dispatch import local
-from suite.dispatch.local import LocalDispatch, Slot, make_slots
-from suite.errors import UserError
-from suite.launch import assignments
-from suite.plan import make_plan
-from suite.record import Status, attempts, read
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.dispatch import here as local
+from suite.dispatch.here import LocalDispatch
+from suite.dispatch.launch import assignments
+from suite.records.attempt import attempts
+from suite.records.files import Status, read
+from suite.runs import slots as places
+from suite.runs.plan import make_plan
+from suite.runs.slots import Slot, make_slots
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -186,13 +189,13 @@ def test_two_dispatches_on_one_root_share_the_work(tmp_path):
 
 
 def test_slots(monkeypatch):
-    monkeypatch.setattr(local, "gpus", lambda: [])
-    monkeypatch.setattr(local, "usable_cores", lambda: 8)
+    monkeypatch.setattr(places, "gpus", lambda: [])
+    monkeypatch.setattr(places, "usable_cores", lambda: 8)
     assert len(make_slots("auto", None, 2)) == 4
     assert make_slots("cpu", 3, 1) == [Slot("cpu", "", 1)] * 3
     with pytest.raises(UserError, match="no GPU here"):
         make_slots("cuda", None, 1)
-    monkeypatch.setattr(local, "gpus", lambda: ["0", "2"])
+    monkeypatch.setattr(places, "gpus", lambda: ["0", "2"])
     assert [slot.visible for slot in make_slots("auto", None, 4)] == ["0", "2"]
     assert [slot.visible for slot in make_slots("cuda", 3, 4)] == ["0", "2", "0"]
     assert [slot.visible for slot in make_slots("cuda:2", None, 4)] == ["2"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from suite.errors import DataError, UserError
+from suite.base.errors import DataError, UserError
 from tasks.test_agnostic.distributions import (
     Meta,
     check_prior,

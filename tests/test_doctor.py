@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from records import Records
 
-from suite import doctor, settings
-from suite.doctor import CHECKS, Place, examine
+from suite.base import settings
+from suite.upkeep import doctor
+from suite.upkeep.doctor import CHECKS, Place, examine
 
 
 @pytest.fixture(autouse=True)

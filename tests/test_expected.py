@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings, strategies
 from records import EVALUATION, TASK, Records, edit
 
-from suite import expected, recalls, stats
-from suite.errors import UserError
-from suite.expected import Curves, Recalls, Row, Stretch
-from suite.record import MetricRow
-from suite.store import connect
-from suite.task import Metric, Trained
+from suite.base.errors import UserError
+from suite.define.metrics import MetricRow
+from suite.define.task import Metric, Trained
+from suite.stats import tests as stats
+from suite.store.connection import connect
 from tasks.longtail_cls.evaluation import recalls as recall_of
+from tasks.test_agnostic import expected, recalls
 from tasks.test_agnostic.distributions import shifted_counts
 from tasks.test_agnostic.evaluation import evaluate
+from tasks.test_agnostic.expected import Curves, Recalls, Row, Stretch
 
 CLASSES = ("road", "sky", "sign")
 SCORED = replace(TASK, metrics=(Metric(name="mIoU"), Metric(name="recall")))

@@ -17,12 +17,12 @@ from test_longtail_cls_evaluation import (
     values,
 )
 
-from baselines import sade
-from suite.errors import RecordError
-from suite.task import Trained
+from baselines.test_agnostic import sade
+from suite.base.errors import RecordError
+from suite.define.task import Trained
 from tasks.longtail_cls.evaluation import adapted, evaluate, restore_views
 from tasks.longtail_cls.sharpness import choose
-from tasks.longtail_cls.stored import checked, plain, restore, store
+from tasks.vision.stored import checked, plain, restore, store
 
 
 def sample(samples=200, classes=6, seed=0, experts=3, sharp=1.0):
@@ -451,7 +451,7 @@ def test_adapting_capped_scores_sees_the_kept_classes(small_caps):  # noqa: F811
 def test_logits_of_experts_are_collected_in_order():
     from mmengine.evaluator import Evaluator
 
-    import tasks.longtail_cls.scores  # noqa: F401
+    import tasks.vision.scores  # noqa: F401
 
     logits, label = sample(20, 3)
     evaluator = Evaluator([dict(type="ClassScores", classes=3)])

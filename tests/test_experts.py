@@ -3,7 +3,6 @@
 The toy: z = (2, 1, .1) for every expert, n = (100, 10, 1).
 """
 
-import importlib
 import math
 from types import SimpleNamespace
 
@@ -13,24 +12,38 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methods import baseline
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.utils import import_modules_from_strings
 from test_cls_training import CATALOG, ITERATIONS, SMOKE, config, state, train
 from torch import nn
 
-from baselines import aggregation, dirmixe, lade, sade
-from baselines.aggregation import aggregate, agreement, learn_weights
-from baselines.dirmixe import DirMixELoss, components, draw_losses, draw_priors, semi_variance
-from baselines.experts import ExpertAdjustedLoss, ExpertHeads, reversed_prior, split, use_experts
-from baselines.la import LogitAdjustedLoss, log_prior
-from baselines.ldam import LDAMLoss
-from baselines.ride import RIDELoss, temperatures
-from suite.errors import UserError
-from tasks.longtail_cls.model import CrossEntropy, SmallResNet
-from tasks.longtail_cls.networks import WideStemResNet
-from tasks.longtail_cls.profiles import class_counts
-from tasks.longtail_cls.recipes import ListRecipe, image_lists
+from baselines.classification.ldam import LDAMLoss
+from baselines.parts import aggregation
+from baselines.parts.aggregation import aggregate, agreement, learn_weights
+from baselines.parts.experts import (
+    ExpertAdjustedLoss,
+    ExpertHeads,
+    reversed_prior,
+    split,
+    use_experts,
+)
+from baselines.shared.la import LogitAdjustedLoss, log_prior
+from baselines.test_agnostic import dirmixe, lade, sade
+from baselines.test_agnostic.dirmixe import (
+    DirMixELoss,
+    components,
+    draw_losses,
+    draw_priors,
+    semi_variance,
+)
+from baselines.test_agnostic.ride import RIDELoss, temperatures
+from suite.base.errors import UserError
+from tasks.vision.groups import class_counts
+from tasks.vision.networks.classifier import CrossEntropy, SmallResNet
+from tasks.vision.networks.wide_stem import WideStemResNet
+from tasks.vision.recipes import ListRecipe, image_lists
 
 COUNTS = [100, 10, 1]
 TOY = torch.tensor([[2.0, 1.0, 0.1]]).expand(3, 3)[None]  # (1, E, C)
@@ -51,7 +64,7 @@ def built(method, counts=COUNTS, **changed):
     )
     facts = SimpleNamespace(class_counts=counts, iterations=100, batch=128)
     params = {**CATALOG.resolve(method, SMOKE, {}), **changed}
-    cfg = importlib.import_module(f"baselines.{method}").configure(cfg, facts, **params)
+    cfg = baseline(method).configure(cfg, facts, **params)
     return MODELS.build(cfg.model.head.loss)
 
 
@@ -628,7 +641,7 @@ def listed(next_=False, depth=50, experts=3, reduced=True, **backbone):
         weight_decay=0.0, epochs=1,
     )  # fmt: skip
     cfg = Config(image_lists(recipe, ""))
-    import_modules_from_strings(["tasks.longtail_cls.model", "mmseg.models"])
+    import_modules_from_strings(["tasks.vision.networks.classifier", "mmseg.models"])
     cfg.model.backbone.update(backbone)
     if "base_channels" in backbone:
         cfg.model.head.in_channels = 32 * backbone["base_channels"]
@@ -1068,7 +1081,7 @@ def test_bf16_steps(method, tmp_path):
 
 @pytest.mark.parametrize("method", EXPERTS)
 def test_selection_on_the_test_set(method, tmp_path):
-    from tasks.longtail_cls.recipes import _select_on_test
+    from tasks.vision.recipes import _select_on_test
 
     def legacy(cfg):
         for key, value in _select_on_test(dict(cfg.to_dict()), epoch=11).items():

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import HOSTILE, TASK, Records
 
-from suite import tables
-from suite.card import Card, Preset
-from suite.errors import UserError
-from suite.export import Export, check, files, format_of, long_form, write
-from suite.export import html as pages
-from suite.leaderboard import board
-from suite.record import MetricRow
+from suite.base.errors import UserError
+from suite.boards.leaderboard import board
+from suite.define.card import Card, Preset
+from suite.define.metrics import MetricRow
+from suite.render import board as tables
+from suite.render import files, long_form
+from suite.render import html as pages
+from suite.render.export import Export, check, format_of, write
 
 NAMES = [
     *HOSTILE,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.frontier import group_key, grouped, pareto
+from suite.stats.pareto import group_key, grouped, pareto
 
 VALUES = st.one_of(
     st.none(), st.just(math.nan), st.integers(0, 4).map(float), st.floats(-1, 1), st.just(math.inf)

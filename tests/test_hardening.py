@@ -8,17 +8,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from suite.card import Card, check_value, parse_setting
-from suite.catalog import Catalog
+from suite.base.canonical import canonical, short_hash
+from suite.base.errors import RecordError, UserError
 from suite.cli.output import duration
-from suite.digest import method_files
-from suite.errors import RecordError, UserError
-from suite.evaluate import evaluate_attempt
-from suite.job import Assignment
-from suite.jsonio import canonical, short_hash
-from suite.plan import make_plan
-from suite.record import Attempt, Failure, MetricRow, attempts
-from suite.worker import execute
+from suite.define.card import Card, check_value, parse_setting
+from suite.define.catalog import Catalog
+from suite.define.digest import method_files
+from suite.define.metrics import MetricRow
+from suite.records.attempt import Attempt, attempts
+from suite.records.files import Failure
+from suite.runs.evaluate import evaluate_attempt
+from suite.runs.job import Assignment
+from suite.runs.plan import make_plan
+from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -295,8 +297,8 @@ def configure(cfg, facts, what):
 
 
 def test_a_method_cannot_change_what_the_protocol_fixes(tmp_path):
+    from suite.define.data import find_data
     from suite.engine.run import resolve_config
-    from suite.settings import find_data
 
     (tmp_path / "unfair.py").write_text(UNFAIR)
     catalog = Catalog.load([tmp_path / "unfair.py"])

@@ -8,13 +8,21 @@ import time
 import msgspec
 import pytest
 
-from suite import hold, job
-from suite.catalog import Catalog
-from suite.hold import cancel, cancel_all, cancelled, run_lock, worked_on, worked_on_by_another
-from suite.job import Assignment
-from suite.plan import make_plan
-from suite.record import Status
-from suite.worker import execute
+from suite.define.catalog import Catalog
+from suite.records import lease as hold
+from suite.records.files import Status
+from suite.records.lease import (
+    cancel,
+    cancel_all,
+    cancelled,
+    run_lock,
+    worked_on,
+    worked_on_by_another,
+)
+from suite.runs import job
+from suite.runs.job import Assignment
+from suite.runs.plan import make_plan
+from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -9,14 +9,14 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.catalog import Catalog
-from suite.digest import Code, first_digest, method_digest
-from suite.errors import UserError
-from suite.history import History
-from suite.inputs import digest_of
-from suite.protocol import recipe_digest
-from suite.record import all_attempts
-from suite.syntax import EMPTY, parsed
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.define.digest import Code, first_digest, method_digest
+from suite.define.history import History
+from suite.define.protocol import recipe_digest
+from suite.define.syntax import EMPTY, parsed
+from suite.records.inputs import digest_of
+from suite.records.lookup import all_attempts
 
 GOLDEN = json.loads((ROOT / "tests/golden_identity.json").read_text())
 
@@ -109,10 +109,10 @@ def digest(text, own=("baselines",)):
         ('    """Docs."""\n', ""),
         ("    # why\n", ""),
         ('"title": "t"', '"title": "u"'),
-        ("baselines.losses", "baselines.parts.losses"),
-        ("from baselines.losses", "from .losses"),
+        ("baselines.parts.losses", "baselines.parts.losses"),
+        ("from baselines.parts.losses", "from .losses"),
         (
-            "from baselines.losses import mean\nimport torch",
+            "from baselines.parts.losses import mean\nimport torch",
             "import torch\nfrom suite.x import mean",
         ),
         ("mean(x)", "mean( x, )"),

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from suite.catalog import Catalog
-from suite.errors import UserError
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
 
 FILE = """
 CARD = {{
@@ -71,8 +71,8 @@ def test_a_task_that_keeps_no_scores_refuses_before_training(fake, suite, tmp_pa
 def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
     from types import SimpleNamespace
 
-    from suite.errors import RecordError
-    from suite.evaluate import trained
+    from suite.base.errors import RecordError
+    from suite.runs.evaluate import trained
 
     catalog = Catalog.load()
     task = catalog.task("longtail-cls")
@@ -87,7 +87,7 @@ def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
 def test_a_protocol_without_views_refuses_methods_that_adapt_to_them(tmp_path):
     from dataclasses import replace
 
-    from suite.worker import _require_inferring
+    from suite.runs.worker import _require_inferring
 
     catalog = Catalog.load()
     protocol = catalog.protocol(catalog.task("longtail-cls"), "smoke")
@@ -104,8 +104,8 @@ def test_a_protocol_without_views_refuses_methods_that_adapt_to_them(tmp_path):
 def test_lost_predictions_are_told_with_the_command_that_makes_them(tmp_path, kept):
     from strangers import Stranger
 
-    from suite.errors import RecordError
-    from suite.evaluate import evaluate_attempt
+    from suite.base.errors import RecordError
+    from suite.runs.evaluate import evaluate_attempt
 
     run = Stranger(tmp_path).run
     (run.path / "predictions.npz").unlink()

@@ -4,20 +4,22 @@ import shutil
 
 import pytest
 
-from suite.catalog import Catalog
+from suite.base.errors import InputError, UserError
+from suite.boards.leaderboard import board
+from suite.define.catalog import Catalog
 from suite.dispatch.batch import Batch, write_batch
-from suite.dispatch.local import LocalDispatch, Slot, chains
+from suite.dispatch.here import LocalDispatch
+from suite.dispatch.launch import assignments, launch, update_store
 from suite.dispatch.packing import pack
-from suite.errors import InputError, UserError
-from suite.inputs import digest_of, take
-from suite.launch import assignments, launch, update_store
-from suite.leaderboard import board
-from suite.plan import make_plan
-from suite.prune import remove, survey_weights
-from suite.record import Attempt, find_spec
-from suite.sites import Site
-from suite.store import connect
-from suite.worker import execute
+from suite.dispatch.request import Site
+from suite.records.attempt import Attempt
+from suite.records.inputs import digest_of, take
+from suite.records.lookup import find_spec
+from suite.runs.plan import make_plan
+from suite.runs.slots import Slot, chains
+from suite.runs.worker import execute
+from suite.store.connection import connect
+from suite.upkeep.prune import remove, survey_weights
 
 pytestmark = pytest.mark.usefixtures("fake")
 

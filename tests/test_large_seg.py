@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from suite import settings
-from suite.card import resolve
-from suite.catalog import Catalog
-from suite.errors import DataError, RecordError
-from suite.task import Trained
-from tasks.longtail_seg import ade20k, cityscapes, coco_stuff, evaluation, official, resampling
+from suite.base import settings
+from suite.base.errors import DataError, RecordError
+from suite.define.card import resolve
+from suite.define.catalog import Catalog
+from suite.define.task import Trained
+from tasks.longtail_seg import evaluation, resampling
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.recipes import SCHEDULES
+from tasks.vision.data import ade20k, cityscapes, coco_stuff, official
 
 SPECS = {spec.name: spec for spec in (ade20k.SPEC, cityscapes.SPEC, coco_stuff.SPEC)}
 COUNTS = {"train": 4, "val": 3}
@@ -78,7 +79,7 @@ def first(folder, spec, split="train"):
 
 
 def test_classes_and_palettes_are_mmsegs():
-    from tasks.longtail_seg import datasets  # noqa: F401 - silences mmseg's prints
+    from tasks.vision.data import segmentation as datasets  # noqa: F401 - silences mmseg's prints
 
     mmseg = pytest.importorskip("mmseg.datasets")
     for spec, theirs in (
@@ -385,7 +386,7 @@ def test_a_deep_check_leaves_the_statistics(ade, tmp_path, monkeypatch):
 
 
 def test_samples(copy):
-    from tasks.longtail_seg import datasets
+    from tasks.vision.data import segmentation as datasets
 
     spec, folder = copy
     kind = getattr(datasets, SCHEDULES[spec.name].dataset)
@@ -429,7 +430,7 @@ def test_ade20ks_zero_is_ignored(ade):
 
 
 def test_class_presence_of_the_data_in_memory():
-    from tasks.longtail_seg.datasets import ArraySegDataset
+    from tasks.vision.data.segmentation import ArraySegDataset
 
     scenes = ArraySegDataset(settings.cache_dir(), "train", limit=20)
     assert np.array_equal(scenes.class_presence().sum(0), scenes.label_statistics()[1])
@@ -441,7 +442,7 @@ def registered():
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
-    from tasks.longtail_seg import datasets, heads, sketch  # noqa: F401
+    from tasks.longtail_seg import heads, sketch  # noqa: F401
 
     init_default_scope("mmseg")
 
@@ -506,7 +507,7 @@ def test_every_method_takes_the_networks_with_further_heads(registered):
     from mmengine.config import Config
     from mmseg.registry import MODELS
 
-    from suite.protocol import Facts
+    from suite.define.protocol import Facts
     from tasks.longtail_seg.recipes import base_config
 
     catalog = Catalog.load()

@@ -5,10 +5,10 @@ import time
 import pytest
 from records import EVALUATION, TASK, TODAY, Records
 
-from suite import stats
-from suite.errors import UserError
-from suite.leaderboard import board as make_board
-from suite.record import MetricRow
+from suite.base.errors import UserError
+from suite.boards.leaderboard import board as make_board
+from suite.define.metrics import MetricRow
+from suite.stats import tests as stats
 
 QUICK, FULL = TASK.protocols
 

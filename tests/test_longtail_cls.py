@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from test_longtail_seg import board, by_method
 
-from suite.catalog import Catalog
-from suite.record import Status, attempts, read
+from suite.define.catalog import Catalog
+from suite.records.attempt import attempts
+from suite.records.files import Status, read
 
 SMOKE = ("run", "--task", "longtail-cls", "--protocol", "smoke")
 METHODS = (

@@ -15,11 +15,12 @@ from hypothesis import given, settings, strategies
 from PIL import Image
 from test_camvid import DATA
 
-from suite.errors import DataError, UserError
-from tasks.longtail_cls import cifar, digits, fashion, profiles
-from tasks.longtail_cls.arrays import ImageArrays, check_counts, check_labels, set_digest
-from tasks.longtail_cls.profiles import class_counts, group_rule, groups, select, thresholds
-from tasks.longtail_cls.sources import Source
+from suite.base.errors import DataError, UserError
+from tasks.vision import groups as profiles
+from tasks.vision.data import cifar, digits, fashion
+from tasks.vision.data.arrays import ImageArrays, check_counts, check_labels, set_digest
+from tasks.vision.data.sources import Source
+from tasks.vision.groups import class_counts, group_rule, groups, select, thresholds
 
 packs = pytest.mark.skipif(
     not (DATA / "cifar10_lt.npz").is_file(),
@@ -686,7 +687,7 @@ def test_other_digits_are_refused(monkeypatch):
 
 @packs
 def test_a_pack_is_sound_but_cannot_give_every_protocol():
-    from suite.catalog import Catalog
+    from suite.define.catalog import Catalog
 
     catalog = Catalog.load()
     task = catalog.task("longtail-cls")

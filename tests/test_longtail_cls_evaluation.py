@@ -10,9 +10,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from suite.errors import RecordError, UserError
-from suite.task import Trained
-from tasks.longtail_cls import stored
+from suite.base.errors import RecordError, UserError
+from suite.define.task import Trained
 from tasks.longtail_cls.evaluation import (
     calibration_error,
     class_auc,
@@ -20,7 +19,8 @@ from tasks.longtail_cls.evaluation import (
     resolve_groups,
     settings,
 )
-from tasks.longtail_cls.stored import restore, store
+from tasks.vision import stored
+from tasks.vision.stored import restore, store
 
 NAMES = ["a", "b", "c"]
 THREE = {"classes": NAMES, "groups": {"head": [0], "medium": [1], "tail": [2]}}
@@ -549,7 +549,7 @@ def test_what_is_no_stored_form(arrays, problem):
 def collector():
     from mmengine.evaluator import Evaluator
 
-    import tasks.longtail_cls.scores  # noqa: F401
+    import tasks.vision.scores  # noqa: F401
 
     evaluator = Evaluator([dict(type="ClassScores", classes=3)])
     return evaluator, evaluator.metrics[0]

@@ -18,10 +18,10 @@ from PIL import Image, ImageEnhance
 from scipy import stats
 from torch.utils.data import DataLoader
 
+from suite.base.errors import DataError, UserError
 from suite.engine.data import PositionSampler, SeededDataset
-from suite.errors import DataError, UserError
-from tasks.longtail_cls import images, lists
-from tasks.longtail_cls.images import (
+from tasks.vision.data import images, lists
+from tasks.vision.data.images import (
     CenterCrop,
     ColorJitter,
     HorizontalFlip,

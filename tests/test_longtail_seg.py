@@ -15,10 +15,11 @@ import pytest
 from conftest import ROOT
 from test_camvid import DATA, real
 
-from suite.catalog import Catalog
+from suite.define.catalog import Catalog
 from suite.engine.run import predict
-from suite.predict import prediction_job
-from suite.record import Status, attempts, read
+from suite.records.attempt import attempts
+from suite.records.files import Status, read
+from suite.runs.predict import prediction_job
 
 SMOKE = ("run", "--task", "longtail-seg", "--protocol", "smoke")
 METHODS = ("aucseg", "aucseg-exp", "aucseg-hinge", "aucseg-nobank", "cdt-seg", "ce", "copy-paste", "dice", "focal", "la", "ldam-drw-seg", "ldam-seg", "lovasz", "ohem", "rcs", "rfs", "seesaw-seg", "seql-seg", "tmb", "tversky", "vs-seg", "wce-en", "wce-inv")  # fmt: skip
@@ -83,7 +84,10 @@ def test_a_run_keeps_its_provenance_and_samples(smoke, inside):
     record = facts["record"]
     assert record["environment"]["packages"]["torch"]
     assert record["environment"]["threads"] == 1
-    assert set(record["files"]) == {"baselines/aucseg.py", "baselines/tmb.py"}
+    assert set(record["files"]) == {
+        "baselines/segmentation/aucseg.py",
+        "baselines/segmentation/tmb.py",
+    }
     assert len(record["class_counts"]) == 11
     assert record["cost"]["iterations"] == 20
     assert record["cost"]["peak_memory_bytes"] > 2**20
@@ -210,8 +214,8 @@ def test_the_method_in_the_readme_works(tmp_path):
     import torch
     from mmseg.registry import MODELS
 
+    from suite.define.data import find_data
     from suite.engine.run import resolve_config
-    from suite.settings import find_data
 
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "smooth.py").write_text(block.group(1))

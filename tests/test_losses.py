@@ -1,9 +1,9 @@
 """Known answers of the segmentation losses."""
 
-import importlib
 from types import SimpleNamespace
 
 import pytest
+from methods import baseline
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -11,10 +11,10 @@ pytest.importorskip("mmseg")
 
 from mmengine.config import Config  # noqa: E402
 
-from baselines.dice import SoftDiceLoss  # noqa: E402
-from baselines.focal import SoftmaxFocalLoss  # noqa: E402
-from baselines.la import LogitAdjustedLoss  # noqa: E402
-from baselines.wce import WeightedCrossEntropy, class_weights  # noqa: E402
+from baselines.segmentation.dice import SoftDiceLoss  # noqa: E402
+from baselines.segmentation.wce import WeightedCrossEntropy, class_weights  # noqa: E402
+from baselines.shared.focal import SoftmaxFocalLoss  # noqa: E402
+from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
 
 IGNORED = -100
 COUNTS = [900.0, 90.0, 9.0, 1.0]
@@ -200,7 +200,7 @@ def test_configure_gives_segmentation_losses_that_can_be_built(module, params, e
     from mmseg.registry import MODELS
 
     cfg = Config({"model": {"decode_head": {"loss_decode": [{"type": "CrossEntropyLoss"}]}}})
-    cfg = importlib.import_module(f"baselines.{module}").configure(cfg, FACTS, **params)
+    cfg = baseline(module).configure(cfg, FACTS, **params)
     losses = cfg.model.decode_head.loss_decode
     assert [loss.type for loss in losses] == expected
     # whatever scope a test before this one has left behind

@@ -1,6 +1,7 @@
 """Files of older versions are read as if they were today's, and nothing on disk changes."""
 
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,21 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import EVALUATION, TODAY, Records
 
-from suite import migrate, record
-from suite.digest import Code
-from suite.errors import RecordError
-from suite.plan import look
-from suite.record import (
-    Evaluation,
-    MetricRow,
-    Record,
-    Status,
-    attempts,
-    find_spec,
-    finished_digest,
-    read,
-)
-from suite.spec import RunSpec
+from suite.base.errors import RecordError
+from suite.define.digest import Code
+from suite.define.metrics import MetricRow
+from suite.define.spec import RunSpec
+from suite.records import files as record
+from suite.records import migrate
+from suite.records.attempt import attempts, finished_digest
+from suite.records.files import Evaluation, Record, Status, read
+from suite.records.lookup import all_attempts, find_spec
+from suite.runs.plan import look
 
 
 # A version 0 that never was: other names and units, one field in another place.
@@ -123,7 +119,7 @@ def test_an_old_root_makes_the_same_store(zero, root, tmp_path):
 
     def rows(board):
         report = board.ingest()
-        from suite.store import connect
+        from suite.store.connection import connect
 
         with connect(board.root) as store:
             return report.refused, store.execute(
@@ -195,7 +191,7 @@ def test_after_a_new_version_what_says_nothing_is_of_the_first(monkeypatch, tmp_
     after = Records(tmp_path / "after").unfinished("after", beat=1000.0)
     assert msgspec.json.decode((after.path / "spec.json").read_bytes())["schema"] == 2
     # the spec of version 1 has changed, that of version 2 has not
-    (old,) = record.all_attempts(tmp_path)
+    (old,) = all_attempts(tmp_path)
     assert read(RunSpec, old.path / "spec.json").params == {"scale": 0}
     assert read(RunSpec, after.path / "spec.json").params == {}
     content = b'{"state": "running", "digest": "", "started": 0, "heartbeat": 0}'
@@ -227,7 +223,7 @@ def test_no_content_does_anything_but_be_read_or_refused(kind, schema, rest):
         migrate.register(0, RunSpec=_spec, Status=_status, Record=_record, Evaluation=_evaluation)
         content = msgspec.json.encode({**rest, "schema": schema})
         with pytest.raises(RecordError) as refused:
-            record.decode(kind, content, record.Path("file"))
+            record.decode(kind, content, Path("file"))
         assert "\n" not in str(refused.value)
     except OverflowError:
         pass  # a number that JSON of ours cannot hold was drawn

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from suite.base.errors import UserError
+from suite.define.spec import RunSpec
 from suite.dispatch.packing import MARGIN, TARGET_SECONDS, Measured, pack
-from suite.errors import UserError
-from suite.job import Assignment
-from suite.sites import Site
-from suite.spec import RunSpec
+from suite.dispatch.request import Site
+from suite.runs.job import Assignment
 
 
 def work(*methods):

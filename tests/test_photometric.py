@@ -13,11 +13,10 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import binomtest, chisquare, kstest
 from test_augment import OneDevice, pictures, seeded
 
-from suite.errors import UserError
-from tasks.longtail_cls import autoaugment
-from tasks.longtail_cls.augment import augment
-from tasks.longtail_cls.images import ColorJitter, GaussianBlur, Grayscale, build_transform
-from tasks.longtail_cls.photometric import (
+from suite.base.errors import UserError
+from tasks.vision.augment import autoaugment
+from tasks.vision.augment.batch import augment
+from tasks.vision.augment.photometric import (
     BatchBlur,
     BatchColorJitter,
     BatchGrayscale,
@@ -26,6 +25,7 @@ from tasks.longtail_cls.photometric import (
     rotation,
     turn_hue,
 )
+from tasks.vision.data.images import ColorJitter, GaussianBlur, Grayscale, build_transform
 
 ALL = [
     BatchRotate(30, (9, 80, 200)),

@@ -7,12 +7,13 @@ import time
 
 import pytest
 
-from suite.catalog import Catalog
-from suite.errors import UserError
-from suite.job import Assignment
-from suite.plan import make_plan
-from suite.record import Attempt, Failure, Status
-from suite.worker import execute
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.records.attempt import Attempt
+from suite.records.files import Failure, Status
+from suite.runs.job import Assignment
+from suite.runs.plan import make_plan
+from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 

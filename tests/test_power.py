@@ -10,11 +10,12 @@ from records import TASK, Records
 from scipy import integrate
 from scipy import stats as reference
 
-from suite import power, stats
-from suite.catalog import Catalog
-from suite.errors import UserError
-from suite.sides import next_seeds
-from suite.spec import spelled
+from suite.base.errors import UserError
+from suite.boards import power
+from suite.define.catalog import Catalog
+from suite.define.spec import spelled
+from suite.stats import tests as stats
+from suite.store.rows import next_seeds
 
 QUICK, FULL = TASK.protocols
 

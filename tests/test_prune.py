@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from records import TODAY, Records
 
-from suite import prune
-from suite.hold import run_lock
-from suite.prune import (
+from suite.records.attempt import attempts
+from suite.records.lease import run_lock
+from suite.store.connection import connect
+from suite.upkeep import prune
+from suite.upkeep.prune import (
     remove,
     size_of,
     survey,
@@ -22,15 +24,13 @@ from suite.prune import (
     survey_superseded,
     survey_temporary,
 )
-from suite.record import attempts
-from suite.store import connect
 
 
 class Today:
     """A catalog for whom every method's code is `TODAY`, but that of `unknown`."""
 
     def digest(self, spec, inputs=None):
-        from suite.errors import UserError
+        from suite.base.errors import UserError
 
         if spec.method == "unknown":
             raise UserError("unknown method 'unknown'")

@@ -10,12 +10,12 @@ from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-from suite.catalog import Catalog
+from suite.define.catalog import Catalog
 from suite.engine.run import resolve_config
 from tasks.longtail_cls import protocols
-from tasks.longtail_cls.networks import WideStemResNet
-from tasks.longtail_cls.recipes import small_images, with_further_sets
-from tasks.longtail_cls.sources import Source
+from tasks.vision.data.sources import Source
+from tasks.vision.networks.wide_stem import WideStemResNet
+from tasks.vision.recipes import small_images, with_further_sets
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")
@@ -37,8 +37,8 @@ def expected_parameters(classes):
 @pytest.fixture(scope="module")
 def model():
     cfg = small_images(protocols._R34_200, Source("cifar100"), "")
-    assert "tasks.longtail_cls.networks" in cfg["custom_imports"]["imports"]
-    import_module("tasks.longtail_cls.model")
+    assert "tasks.vision.networks.wide_stem" in cfg["custom_imports"]["imports"]
+    import_module("tasks.vision.networks.classifier")
     torch.manual_seed(0)
     made = MODELS.build(cfg["model"])
     made.backbone.init_weights()

@@ -11,17 +11,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from suite import stats
-from suite.catalog import Catalog
+from suite.base.errors import UserError
+from suite.boards.leaderboard import board
+from suite.boards.rescore import rescore, shifting_task
 from suite.cli import main
-from suite.errors import UserError
-from suite.evaluate import evaluate_attempt
-from suite.inputs import digest_of
-from suite.launch import update_store
-from suite.leaderboard import board
-from suite.record import Attempt, Cost, MetricRow, Record
-from suite.rescore import rescore, shifting_task
-from suite.task import Shift
+from suite.define.catalog import Catalog
+from suite.define.metrics import MetricRow
+from suite.define.task import Shift
+from suite.dispatch.launch import update_store
+from suite.records.attempt import Attempt
+from suite.records.files import Cost, Record
+from suite.records.inputs import digest_of
+from suite.runs.evaluate import evaluate_attempt
+from suite.stats import tests as stats
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -12,13 +12,13 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, LOOPS, MODELS
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import Dataset, Sampler
 
+from suite.base.errors import UserError
 from suite.engine import data  # noqa: F401 - registers the sampler and the data set wrapper
 from suite.engine.hooks import MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, capture
 from suite.engine.run import SuiteRunner
 from suite.engine.weights import load
-from suite.errors import UserError
-from suite.job import NonFiniteLoss
+from suite.runs.job import NonFiniteLoss
 
 ITERATIONS = 12
 

@@ -27,15 +27,16 @@ from strangers import (
     tree,
 )
 
-from suite.accept import accept
-from suite.errors import RecordError, UserError
-from suite.evaluate import evaluate_attempt
-from suite.hold import run_lock
-from suite.merge import merge
-from suite.record import Attempt, Failure, Status, attempts
-from suite.review import review
-from suite.store import ingest
-from suite.verify import verify
+from suite.base.errors import RecordError, UserError
+from suite.exchange.importing import accept
+from suite.exchange.merge import merge
+from suite.exchange.review import review
+from suite.exchange.verify import verify
+from suite.records.attempt import Attempt, attempts
+from suite.records.files import Failure, Status
+from suite.records.lease import run_lock
+from suite.runs.evaluate import evaluate_attempt
+from suite.store.ingest import ingest
 
 HERE = Path(__file__).parent
 
@@ -113,7 +114,7 @@ LIES = {
     "data": ("data", lambda c: c["data"].update({"digits-lt": "cd" * 32})),
     "variant": ("data", lambda c: c.update(flags=["data-variant"])),
     "class-counts": ("data", lambda c: c["class_counts"].reverse()),
-    "files": ("method", lambda c: c["files"].update({"baselines/ce.py": "00"})),
+    "files": ("method", lambda c: c["files"].update({"baselines/shared/ce.py": "00"})),
     "future": ("record", lambda c: c.update(finished=time.time() + 1e6)),
     "seed": ("record", lambda c: c["environment"].update(seed=1)),
     "flag": ("record", lambda c: c.update(flags=["\x1b[2J"])),
@@ -492,7 +493,7 @@ def test_merge_leaves_live_and_locked_runs_and_damage_alone(tmp_path):
     (stopped.path / "record.json").unlink()
     locked = finished(theirs, 4)
     with run_lock(theirs, locked.run_id):
-        script = "import sys; from pathlib import Path; from suite.merge import merge\n"
+        script = "import sys; from pathlib import Path; from suite.exchange.merge import merge\n"
         script += "print({o.run_id: o.state for o in merge(Path(sys.argv[1]), Path(sys.argv[2]))})"
         command = [sys.executable, "-c", script, str(theirs), str(ours)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -18,28 +18,28 @@ from mmseg.models.data_preprocessor import SegDataPreProcessor  # noqa: E402
 from mmseg.registry import MODELS  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
 
-from baselines import copy_paste, rcs, rfs, seg_cdt, seg_ldam  # noqa: E402
-from baselines.copy_paste import CopyPastePreProcessor  # noqa: E402
-from baselines.dice import SoftDiceLoss  # noqa: E402
-from baselines.la import LogitAdjustedLoss  # noqa: E402
-from baselines.ldam import LDAMLoss  # noqa: E402
-from baselines.lovasz import LovaszSoftmax, jaccard_slopes  # noqa: E402
-from baselines.ohem import HardPixelCrossEntropy  # noqa: E402
-from baselines.rcs import RareClassSampler, class_shares  # noqa: E402
-from baselines.rfs import RepeatFactorSampler, repeat_factors  # noqa: E402
-from baselines.seesaw import SeesawLoss  # noqa: E402
-from baselines.seg_ldam import CosineConv, PixelLDAMLoss, StagedPixelLoss  # noqa: E402
-from baselines.seg_seesaw import PixelSeesawLoss  # noqa: E402
-from baselines.seg_seql import PixelEqualizationLoss  # noqa: E402
-from baselines.seg_vs import PixelVSLoss  # noqa: E402
-from baselines.seql import SoftmaxEqualizationLoss  # noqa: E402
-from baselines.tversky import SoftTverskyLoss  # noqa: E402
-from baselines.vs import VSLoss  # noqa: E402
-from suite.catalog import Catalog  # noqa: E402
+from baselines.classification.ldam import LDAMLoss  # noqa: E402
+from baselines.classification.seesaw import SeesawLoss  # noqa: E402
+from baselines.classification.seql import SoftmaxEqualizationLoss  # noqa: E402
+from baselines.classification.vs import VSLoss  # noqa: E402
+from baselines.segmentation import copy_paste, rcs, rfs, seg_cdt, seg_ldam  # noqa: E402
+from baselines.segmentation.copy_paste import CopyPastePreProcessor  # noqa: E402
+from baselines.segmentation.dice import SoftDiceLoss  # noqa: E402
+from baselines.segmentation.lovasz import LovaszSoftmax, jaccard_slopes  # noqa: E402
+from baselines.segmentation.ohem import HardPixelCrossEntropy  # noqa: E402
+from baselines.segmentation.rcs import RareClassSampler, class_shares  # noqa: E402
+from baselines.segmentation.rfs import RepeatFactorSampler, repeat_factors  # noqa: E402
+from baselines.segmentation.seg_ldam import CosineConv, PixelLDAMLoss, StagedPixelLoss  # noqa: E402
+from baselines.segmentation.seg_seesaw import PixelSeesawLoss  # noqa: E402
+from baselines.segmentation.seg_seql import PixelEqualizationLoss  # noqa: E402
+from baselines.segmentation.seg_vs import PixelVSLoss  # noqa: E402
+from baselines.segmentation.tversky import SoftTverskyLoss  # noqa: E402
+from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
+from suite.define.catalog import Catalog  # noqa: E402
+from suite.define.data import find_data  # noqa: E402
 from suite.engine.data import PositionSampler  # noqa: E402
 from suite.engine.run import resolve_config  # noqa: E402
-from suite.settings import find_data  # noqa: E402
-from tasks.longtail_seg import datasets, heads  # noqa: E402, F401 - registers
+from tasks.longtail_seg import heads  # noqa: E402, F401 - registers
 from tasks.longtail_seg.recipes import base_config  # noqa: E402
 
 IGNORED = -100

@@ -20,12 +20,10 @@ from test_cls_training import CATALOG, SMOKE, TASK, config, train
 from test_longtail_cls_evaluation import LABEL, LOGITS, THREE
 from torch import nn
 
-from suite.errors import RecordError
-from suite.jsonio import short_hash
-from suite.task import Trained
-from tasks.longtail_cls import lists
+from suite.base.canonical import short_hash
+from suite.base.errors import RecordError
+from suite.define.task import Trained
 from tasks.longtail_cls.evaluation import evaluate
-from tasks.longtail_cls.recipes import ListRecipe, image_lists, small_images, with_further_sets
 from tasks.longtail_cls.sharpness import (
     SOLVERS,
     SharpnessHook,
@@ -35,7 +33,9 @@ from tasks.longtail_cls.sharpness import (
     loss_gradient,
     power_ends,
 )
-from tasks.longtail_cls.stored import store
+from tasks.vision.data import lists
+from tasks.vision.recipes import ListRecipe, image_lists, small_images, with_further_sets
+from tasks.vision.stored import store
 
 NUMBERS = ("lambda_max", "lambda_min", "residual_max", "residual_min", "loss", "gradient_norm")
 
@@ -476,7 +476,7 @@ def test_a_built_config_is_the_hashed_recipe_and_the_diagnostics():
     built, facts = SMOKE.build("")
     hook = built.pop("prediction_hooks")["sharpness"]
     imports = built["custom_imports"]["imports"]
-    further = ["tasks.longtail_cls.sharpness", "tasks.longtail_cls.photometric"]
+    further = ["tasks.longtail_cls.sharpness", "tasks.vision.augment.photometric"]
     assert [imports.pop(-2), imports.pop()] == further
     loaders = built["prediction_dataloaders"]
     views = [loaders.pop(name) for name in SMOKE.views]

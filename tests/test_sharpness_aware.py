@@ -14,8 +14,8 @@ from mmengine.optim import build_optim_wrapper  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from torch import nn  # noqa: E402
 
-from baselines.focal_sam import coefficients  # noqa: E402
-from baselines.sharpness_aware import (  # noqa: E402
+from baselines.classification.focal_sam import coefficients  # noqa: E402
+from baselines.parts.sharpness_aware import (  # noqa: E402
     Part,
     SharpnessAwareClassifier,
     SharpnessAwareOptimWrapper,
@@ -23,10 +23,10 @@ from baselines.sharpness_aware import (  # noqa: E402
     split_by_size,
     step_gradient,
 )
-from suite.card import check_value  # noqa: E402
-from suite.catalog import Catalog  # noqa: E402
+from suite.base.errors import MethodWarning, UserError  # noqa: E402
+from suite.define.card import check_value  # noqa: E402
+from suite.define.catalog import Catalog  # noqa: E402
 from suite.engine.resume import _require_plain  # noqa: E402
-from suite.errors import MethodWarning, UserError  # noqa: E402
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")
@@ -318,7 +318,7 @@ def test_a_radius_of_zero_is_sgd_bit_for_bit(norm):
     assert_same(trained("focal-sam", norm=norm, rho=0.0), trained("ce", norm=norm), 1e-7)
 
 
-@pytest.mark.filterwarnings("ignore::suite.errors.MethodWarning")
+@pytest.mark.filterwarnings("ignore::suite.base.errors.MethodWarning")
 def test_reductions():
     sam = {rho: trained("sam", rho=rho) for rho in (0.2, 0.5)}
     every = {"rho_head": 0.2, "rho_tail": 0.5}
@@ -780,7 +780,7 @@ def test_no_default_leaves_head_or_tail_empty():
 
 
 def protocol_counts(name):
-    from tasks.longtail_cls.sources import Source
+    from tasks.vision.data.sources import Source
 
     base, _, variants = name.partition(":")
     if base in ("quick", "smoke"):

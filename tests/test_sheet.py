@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import HOSTILE
 
-from suite.sheet import Column, Sheet, duration, moment, shown, to_csv, to_latex, to_markdown
+from suite.render.table import Column, Sheet, duration, moment, shown, to_csv, to_latex, to_markdown
 
 COLUMNS = (
     Column("method"),

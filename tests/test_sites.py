@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.errors import UserError
-from suite.sites import Site, check, request, sites
+from suite.base.errors import UserError
+from suite.dispatch.request import Site, check, request, sites
 
 
 @pytest.fixture

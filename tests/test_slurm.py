@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cluster import RUN, SLOW, SLOW_STEADY, SLURM, until, whole
 
-from suite.record import attempts
+from suite.records.attempt import attempts
 
 pytestmark = [pytest.mark.slurm_real, pytest.mark.usefixtures("fake")]
 

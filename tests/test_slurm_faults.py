@@ -10,7 +10,7 @@ import pytest
 from cluster import CHECKPOINTS, RUN, SLOW, SLOW_STEADY, SLURM, Lab, board, started, until, whole
 from conftest import FAKE
 
-from suite.record import attempts
+from suite.records.attempt import attempts
 
 pytestmark = [pytest.mark.slurm_real, pytest.mark.usefixtures("fake")]
 

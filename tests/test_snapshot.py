@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from suite import snapshot
-from suite.catalog import Catalog
-from suite.digest import method_digest
-from suite.errors import UserError
-from suite.provenance import GIT_FILE, git_state
-from suite.snapshot import take
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.define.digest import method_digest
+from suite.dispatch import code_copy as snapshot
+from suite.dispatch.code_copy import take
+from suite.records.environment import GIT_FILE, git_state
 
 PLUGIN = (
     'CARD = {\n    "title": "t",\n    "tasks": ["fake"],\n    "names": {"mine": {"summary": "s"}},\n}\n\n\n'
@@ -33,7 +33,7 @@ def test_a_process_beside_the_copy_runs_the_copy(tmp_path, plugin):
     assert {"suite", "tasks", "baselines", "fake_task", "fake_methods"} <= catalog.packages
     copy = take(tmp_path / "code", catalog.packages, [plugin])
     code = (
-        "import suite, fake_task, sys; from pathlib import Path; from suite.catalog import Catalog;"
+        "import suite, fake_task, sys; from pathlib import Path; from suite.define.catalog import Catalog;"
         "c = Catalog.load([Path(sys.argv[1])]);"
         "print(suite.__file__, fake_task.__file__, c.code.digests['mine'], c.code.digests['steady'])"
     )

@@ -12,24 +12,26 @@ import msgspec
 import pytest
 from records import edit
 
-from suite.catalog import Catalog
+from suite.base.errors import UserError
 from suite.cli.carrying import Carrier
 from suite.cli.retry import _request
+from suite.define.catalog import Catalog
 from suite.dispatch import follow as following
-from suite.dispatch import slurm, standing, submission
+from suite.dispatch import reconcile as standing
+from suite.dispatch import slurm, submission
 from suite.dispatch.batch import Batch, batches, log_path, new_id, write_batch
 from suite.dispatch.follow import follow
-from suite.dispatch.job import CarryOut
+from suite.dispatch.launch import assignments
+from suite.dispatch.on_node import CarryOut
+from suite.dispatch.request import Site
 from suite.dispatch.slurm import Cluster, Ending, NoAnswer, Queued
+from suite.dispatch.states import survey
 from suite.dispatch.submission import Request
-from suite.errors import UserError
-from suite.hold import cancel
-from suite.launch import assignments
-from suite.plan import make_plan
-from suite.record import Attempt, Failure, Status
-from suite.sites import Site
-from suite.survey import survey
-from suite.worker import execute
+from suite.records.attempt import Attempt
+from suite.records.files import Failure, Status
+from suite.records.lease import cancel
+from suite.runs.plan import make_plan
+from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from suite import stats
+from suite.stats import tests as stats
 
 fractions = st.floats(0, 1, allow_subnormal=False).map(lambda x: round(x, 6))
 samples = st.lists(fractions, min_size=2, max_size=8)

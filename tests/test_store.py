@@ -12,13 +12,14 @@ import msgspec
 import pytest
 from records import EVALUATION, HOSTILE, TASK, Records, edit
 
-import suite.record
-import suite.store
-from suite import stats
-from suite.digest import Code
-from suite.errors import UserError
-from suite.record import Attempt, MetricRow
-from suite.store import connect, cost_by_method, store_path
+import suite.records.files
+import suite.store.ingest
+from suite.base.errors import UserError
+from suite.define.digest import Code
+from suite.define.metrics import MetricRow
+from suite.records.attempt import Attempt
+from suite.stats import tests as stats
+from suite.store.connection import connect, cost_by_method, store_path
 
 HERE = str(Path(__file__).parent)
 
@@ -88,7 +89,7 @@ def test_a_truncated_store_is_rebuilt(board):
 
 def test_a_store_of_another_version_is_rebuilt_and_not_read(board, monkeypatch):
     board.run(mIoU=0.3)
-    monkeypatch.setattr(suite.store, "STORE_SCHEMA", 99)
+    monkeypatch.setattr(suite.store.ingest, "STORE_SCHEMA", 99)
     board.ingest()
     monkeypatch.undo()
     with pytest.raises(UserError, match="version 99"):
@@ -225,7 +226,7 @@ def test_an_unknown_methods_newest_digest_is_todays(board):
 
 def test_a_running_attempt_without_heartbeat_is_stopped_with_no_ingest_between(board, monkeypatch):
     # a minute is long, and half a second too short for a busy machine
-    monkeypatch.setattr("suite.store.STALE_HEARTBEAT_SECONDS", 5.0)
+    monkeypatch.setattr("suite.store.ingest.STALE_HEARTBEAT_SECONDS", 5.0)
     attempt = board.unfinished()
     edit(attempt.path / "status.json", heartbeat=time.time())
     board.ingest()
@@ -527,10 +528,10 @@ def test_what_runs_took_by_method_and_device(tmp_path):
 @pytest.fixture
 def large(board, monkeypatch):
     """A root that counts as large, looked at once; `refresh()` says whether it was looked at again."""
-    monkeypatch.setattr(suite.store, "LOOKED_AT_ABOVE", 0)
+    monkeypatch.setattr(suite.store.ingest, "LOOKED_AT_ABOVE", 0)
     board.seeds("a", [0.1, 0.2])
     board.ingest()
-    mark = suite.record.change_mark(board.root)
+    mark = suite.records.attempt.change_mark(board.root)
 
     def rest():
         # longer ago than a tick of the file system's clock
@@ -538,17 +539,17 @@ def large(board, monkeypatch):
         board.ingest()
 
     looked, now = [], [Code({})]
-    scan = suite.store.intake.scan
+    scan = suite.store.ingest.intake.scan
 
     def counted(root):
         looked.append(root)
         return scan(root)
 
-    monkeypatch.setattr(suite.store.intake, "scan", counted)
+    monkeypatch.setattr(suite.store.ingest.intake, "scan", counted)
 
     def refresh():
         before = len(looked)
-        report = suite.store.refresh(board.root, {TASK.name: TASK}, now[0])
+        report = suite.store.ingest.refresh(board.root, {TASK.name: TASK}, now[0])
         return report, len(looked) > before
 
     rest()
@@ -558,9 +559,9 @@ def large(board, monkeypatch):
 def test_the_verb_looks_only_where_something_changed_if_asked(tmp_path, inside, monkeypatch):
     found = []
     for name in ("ingest", "refresh"):
-        kept = getattr(suite.store, name)
+        kept = getattr(suite.store.ingest, name)
         monkeypatch.setattr(
-            suite.store,
+            suite.store.ingest,
             name,
             lambda *a, kept=kept, name=name, **k: found.append(name) or kept(*a, **k),
         )
@@ -584,10 +585,10 @@ def test_a_large_root_at_rest_is_not_looked_through(large):
 @pytest.mark.parametrize("what", ["evaluation", "status", "run", "store", "late", "code"])
 def test_it_is_where_something_may_have_changed(large, what, monkeypatch):
     board = large.board
-    (attempt, *_) = suite.record.all_attempts(board.root)
+    (attempt, *_) = suite.records.lookup.all_attempts(board.root)
     if what == "evaluation":
         (path,) = (attempt.path / "evaluations").iterdir()
-        attempt.write_evaluation(suite.record.read(suite.record.Evaluation, path))
+        attempt.write_evaluation(suite.records.files.read(suite.records.files.Evaluation, path))
     elif what == "status":
         attempt.write_status(attempt.status())
     elif what == "run":
@@ -596,7 +597,7 @@ def test_it_is_where_something_may_have_changed(large, what, monkeypatch):
     elif what == "store":
         board.ingest(rebuild=True)
     elif what == "late":
-        monkeypatch.setattr(suite.store, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(suite.store.ingest, "LOOK_SECONDS", 0.0)
     else:
         large.now[0] = Code({"a": "another"})
     report, looked = large.refresh()
@@ -614,12 +615,12 @@ def test_a_change_in_the_tick_of_a_look_is_not_missed(large):
 
 
 def test_small_roots_are_always_looked_through(large, monkeypatch):
-    monkeypatch.setattr(suite.store, "LOOKED_AT_ABOVE", 100)
+    monkeypatch.setattr(suite.store.ingest, "LOOKED_AT_ABOVE", 100)
     large.board.ingest()
     assert large.refresh()[1] and large.refresh()[1]
-    assert not (large.board.root / suite.store.LOOK_FILE).exists()
+    assert not (large.board.root / suite.store.ingest.LOOK_FILE).exists()
 
 
 def test_a_damaged_look_is_none(large):
-    (large.board.root / suite.store.LOOK_FILE).write_text("{")
+    (large.board.root / suite.store.ingest.LOOK_FILE).write_text("{")
     assert large.refresh()[1]

@@ -9,8 +9,8 @@ import pytest
 from records import EVALUATION, HOSTILE, TASK, Records
 from rich.console import Console
 
-from suite import tables
-from suite.leaderboard import board
+from suite.boards.leaderboard import board
+from suite.render import board as tables
 
 QUICK = TASK.protocols[0]
 

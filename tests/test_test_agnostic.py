@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from suite.catalog import Catalog
-from suite.errors import RecordError, UserError
-from suite.task import Shift, Trained
-from tasks.longtail_cls.stored import store
+from suite.base.errors import RecordError, UserError
+from suite.define.catalog import Catalog
+from suite.define.task import Shift, Trained
 from tasks.test_agnostic import evaluation
 from tasks.test_agnostic.evaluation import evaluate, make_sets, settings, shifted
+from tasks.vision.stored import store
 
 COUNTS = (500, 120, 40, 9)
 PER_CLASS = 60

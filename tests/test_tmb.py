@@ -10,7 +10,7 @@ from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from baselines.tmb import STATE_PREFIX, Crop, TMemoryBankPreProcessor, install_bank
+from baselines.segmentation.tmb import STATE_PREFIX, Crop, TMemoryBankPreProcessor, install_bank
 
 SIDE = 8
 

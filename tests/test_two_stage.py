@@ -10,19 +10,19 @@ from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from baselines.tau_norm import tau_normalized
-from suite.catalog import Catalog
+from baselines.classification.tau_norm import tau_normalized
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.dispatch.launch import assignments
 from suite.engine import weights
 from suite.engine.hooks import MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
 from suite.engine.run import SuiteRunner, resolve_config
-from suite.errors import UserError
-from suite.launch import assignments
-from suite.plan import make_plan
-from suite.worker import execute
+from suite.runs.plan import make_plan
+from suite.runs.worker import execute
 from tasks.longtail_cls import protocols
-from tasks.longtail_cls.recipes import _select_on_test, small_images
-from tasks.longtail_cls.sources import Source
+from tasks.vision.data.sources import Source
+from tasks.vision.recipes import _select_on_test, small_images
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")

@@ -16,12 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from suite import variants
-from suite.catalog import Catalog
-from suite.errors import DataError, UserError
-from suite.record import all_attempts
-from suite.task import Initial
-from suite.variants import Variant, Weights, adopt, bring, keep
+from suite.base.errors import DataError, UserError
+from suite.define import variants
+from suite.define.catalog import Catalog
+from suite.define.task import Initial
+from suite.define.variants import Variant, Weights, adopt, bring, keep
+from suite.records.lookup import all_attempts
 from tasks.longtail_seg.initial import InitialWeightsHook, fit
 from tasks.longtail_seg.variants import make, taken
 
@@ -248,7 +248,7 @@ def test_what_is_taken_and_what_stays(brought, installed, tmp_path):
     assert made.backbone == "ResNet"
     assert made.augmentation == "RandomCrop, RandomFlip"
     assert task.evaluation_hash(made) == task.evaluation_hash(base)
-    from suite.settings import cache_dir
+    from suite.base.settings import cache_dir
 
     cfg, facts = made.build(cache_dir())
     before, _ = base.build(cache_dir())
@@ -729,7 +729,7 @@ def test_an_unregistered_name_is_not_imported_when_it_is_built(installed, root, 
     content = read_json(variant_files(root)[0])["settings"]
     content["model"]["backbone"]["type"] = "antigravity"
     made = make(base, content, None)
-    from suite.settings import cache_dir
+    from suite.base.settings import cache_dir
 
     with pytest.raises(UserError, match="'antigravity' is not registered"):
         made.build(cache_dir())

@@ -14,18 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from strangers import catalog, edit, finished, header, lying_size, npy, packed, rewrite_arrays
 
-from suite.errors import RecordError, UserError
-from suite.record import Attempt, MetricRow, attempts
-from suite.verify import (
-    chosen,
-    compare,
-    fingerprint,
-    parse_arrays,
-    read_arrays,
-    read_file,
-    stored_fingerprint,
-    verify,
-)
+from suite.base.bounded import parse_arrays, read_arrays, read_file
+from suite.base.errors import RecordError, UserError
+from suite.define.metrics import MetricRow
+from suite.exchange.verify import chosen, compare, verify
+from suite.records.attempt import Attempt, attempts
+from suite.records.fingerprint import fingerprint, stored_fingerprint
 
 HERE = Path("predictions.npz")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from suite.catalog import Catalog
-from suite.hold import run_lock
-from suite.job import Assignment
-from suite.plan import make_plan
-from suite.record import Evaluation, RunSpec, read
-from suite.worker import classify, execute
+from suite.define.catalog import Catalog
+from suite.records.files import Evaluation, RunSpec, read
+from suite.records.lease import run_lock
+from suite.runs.job import Assignment
+from suite.runs.plan import make_plan
+from suite.runs.worker import classify, execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -175,8 +175,8 @@ def test_disk_full_while_writing_loses_nothing(catalog, tmp_path):
 
 def test_worker_needs_neither_torch_nor_scipy_for_the_harness(tmp_path):
     code = (
-        "import sys, suite.worker, suite.plan, suite.catalog, suite.launch;"
-        "suite.catalog.Catalog.load().code;"
+        "import sys, suite.runs.worker, suite.runs.plan, suite.define.catalog, suite.dispatch.launch;"
+        "suite.define.catalog.Catalog.load().code;"
         "print([m for m in ('torch', 'scipy', 'mmengine', 'mmseg') if m in sys.modules])"
     )
     printed = subprocess.run(

@@ -12,14 +12,14 @@ import streamlit as st
 from dashboard import charts, controls, say, source, tables
 from dashboard.serve import PALETTE
 from dashboard.views import common
-from suite import expected
-from suite import recalls as stored
-from suite.coverage import Coverage
-from suite.expected import Curves, Recalls, Standing
-from suite.protocol import Protocol
-from suite.sheet import Column, Sheet, Value
-from suite.stats import LEVEL, MIN_REPLICATES
-from suite.task import Task
+from suite.define.protocol import Protocol
+from suite.define.task import Task
+from suite.render.table import Column, Sheet, Value
+from suite.stats.tests import LEVEL, MIN_REPLICATES
+from suite.store.coverage import Coverage
+from tasks.test_agnostic import expected
+from tasks.test_agnostic import recalls as stored
+from tasks.test_agnostic.expected import Curves, Recalls, Standing
 
 TITLE = "Test-agnostic"
 ICON = ":material/tune:"

@@ -11,11 +11,11 @@ import streamlit as st
 
 from dashboard import charts, controls, say, source, tables
 from dashboard.serve import PALETTE
-from suite import claims as published
-from suite.card import covers
-from suite.claims import Claim, Comparison
-from suite.leaderboard import board
-from suite.sheet import Column, Kind, Sheet
+from suite.boards.leaderboard import board
+from suite.claims import read as published
+from suite.claims.read import Claim, Comparison
+from suite.define.card import covers
+from suite.render.table import Column, Kind, Sheet
 
 TITLE = "Claims"
 ICON = ":material/menu_book:"

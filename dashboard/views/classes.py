@@ -8,15 +8,15 @@ import streamlit as st
 
 from dashboard import charts, class_charts, confusions, controls, say, source, tables
 from dashboard.views import common
-from suite import classes as by_class
-from suite import tables as boards
-from suite.classes import ClassScores
-from suite.errors import UserError
-from suite.protocol import Protocol
-from suite.sheet import Column, Sheet, Value
-from suite.sides import Side, next_seeds, run_command
-from suite.stats import MIN_REPLICATES
-from suite.task import Metric, Task
+from suite.base.errors import UserError
+from suite.boards import classes as by_class
+from suite.boards.classes import ClassScores
+from suite.define.protocol import Protocol
+from suite.define.task import Metric, Task
+from suite.render import board as boards
+from suite.render.table import Column, Sheet, Value
+from suite.stats.tests import MIN_REPLICATES
+from suite.store.rows import Side, next_seeds, run_command
 
 TITLE = "Classes"
 ICON = ":material/category:"

@@ -7,10 +7,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard import controls, say, source
-from suite.coverage import Coverage
+from suite.base.errors import UserError
+from suite.define.task import Task
 from suite.dispatch.batch import jobs_folder
-from suite.errors import UserError
-from suite.task import Task
+from suite.store.coverage import Coverage
 
 PAGES: dict[str, Any] = {}
 """Name in the URL -> page, for links."""

@@ -13,14 +13,13 @@ import streamlit as st
 from dashboard import charts, controls, say, source, tables
 from dashboard.serve import PALETTE
 from dashboard.views import common
-from suite.compare import Cell, Change, Comparison, Line, Over, Verdict, compare
-from suite.coverage import Coverage, totals
-from suite.errors import UserError
-from suite.overview import Overview, overview
-from suite.ranking import direction
-from suite.sheet import Column, Kind, Sheet
-from suite.sides import metric_key, pair
-from suite.task import Task
+from suite.base.errors import UserError
+from suite.boards.compare import Cell, Change, Comparison, Line, Over, Verdict, compare
+from suite.boards.overview import Overview, overview
+from suite.define.task import Task, direction
+from suite.render.table import Column, Kind, Sheet
+from suite.store.coverage import Coverage, totals
+from suite.store.rows import metric_key, pair
 
 TITLE = "Compare"
 ICON = ":material/compare_arrows:"

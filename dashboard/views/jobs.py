@@ -8,10 +8,10 @@ import streamlit as st
 
 from dashboard import controls, say, source, tables
 from dashboard.watch import View, watch
-from suite import jobs
-from suite.jobs import Choice, Submission
-from suite.sheet import Column, Sheet, Value, duration
-from suite.survey import STATES, RunState, State
+from suite.dispatch import progress as jobs
+from suite.dispatch.progress import Choice, Submission
+from suite.dispatch.states import STATES, RunState, State
+from suite.render.table import Column, Sheet, Value, duration
 
 TITLE = "Jobs"
 ICON = ":material/pending_actions:"

@@ -9,11 +9,10 @@ import streamlit as st
 
 from dashboard import board, controls, say, source, tables
 from dashboard.views import common
-from suite import tables as boards
-from suite.coverage import Coverage
-from suite.ranking import direction
-from suite.stats import MIN_REPLICATES
-from suite.task import Task
+from suite.define.task import Task, direction
+from suite.render import board as boards
+from suite.stats.tests import MIN_REPLICATES
+from suite.store.coverage import Coverage
 
 TITLE = "Leaderboard"
 ICON = ":material/leaderboard:"

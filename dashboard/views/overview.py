@@ -4,9 +4,9 @@ import streamlit as st
 
 from dashboard import say, source, tables
 from dashboard.views import common
-from suite.coverage import Coverage, totals
-from suite.sheet import Column, Sheet
-from suite.task import Task
+from suite.define.task import Task
+from suite.render.table import Column, Sheet
+from suite.store.coverage import Coverage, totals
 
 TITLE = "Overview"
 ICON = ":material/home:"

@@ -11,16 +11,16 @@ import streamlit as st
 
 from dashboard import charts, confusions, controls, say, source, tables
 from dashboard.views import common
-from suite import classes as by_class
-from suite.catalog import Catalog
-from suite.errors import RecordError, UserError
-from suite.escape import clipped, plain
-from suite.record import Attempt
-from suite.runs import STATES, ListedRun, newest_runs
-from suite.sheet import Column, Sheet, Value, duration, moment, shown
-from suite.showing import log_tail, run_facts, sample_image, sample_names, thinned
-from suite.sides import Side, settings_of
-from suite.task import Task
+from suite.base.errors import RecordError, UserError
+from suite.base.text import clipped, plain
+from suite.boards import classes as by_class
+from suite.define.catalog import Catalog
+from suite.define.task import Task
+from suite.records.attempt import Attempt
+from suite.records.describe import log_tail, run_facts, sample_image, sample_names, thinned
+from suite.render.table import Column, Sheet, Value, duration, moment, shown
+from suite.store.listing import STATES, ListedRun, newest_runs
+from suite.store.rows import Side, settings_of
 
 TITLE = "Run"
 ICON = ":material/science:"

@@ -10,12 +10,11 @@ import streamlit as st
 from dashboard import charts, controls, say, source, tables
 from dashboard.serve import PALETTE
 from dashboard.views import common, compare
-from suite import tables as boards
-from suite.frontier import group_key, grouped, pareto
-from suite.overview import group_keys
-from suite.ranking import direction
-from suite.sheet import Column, Kind, Sheet
-from suite.task import Task
+from suite.boards.overview import group_keys
+from suite.define.task import Task, direction
+from suite.render import board as boards
+from suite.render.table import Column, Kind, Sheet
+from suite.stats.pareto import group_key, grouped, pareto
 
 TITLE = "Trade-off"
 ICON = ":material/scatter_plot:"

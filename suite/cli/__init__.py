@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from suite.errors import UserError
+from suite.base.errors import UserError
 
 VERBS = (
     "run",

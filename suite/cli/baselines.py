@@ -29,8 +29,8 @@ def baselines(
     """
     import msgspec
 
-    from suite.catalog import Catalog
     from suite.cli.output import clean, console, params, print_json, table
+    from suite.define.catalog import Catalog
 
     parse_format(format, ("table", "json"))
     catalog = Catalog.load(plugin)

@@ -29,12 +29,12 @@ def cancel(
       python -m suite cancel --task longtail-seg
       python -m suite cancel --all
     """
-    from suite import settings
-    from suite.dispatch.standing import cancel_jobs
-    from suite.errors import UserError
-    from suite.hold import cancel as ask
-    from suite.hold import cancel_all
-    from suite.survey import pick, survey
+    from suite.base import settings
+    from suite.base.errors import UserError
+    from suite.dispatch.reconcile import cancel_jobs
+    from suite.dispatch.states import pick, survey
+    from suite.records.lease import cancel as ask
+    from suite.records.lease import cancel_all
 
     if sum((bool(runs), task is not None, all_)) != 1:
         raise UserError("cancel what? Name runs, or say --task TASK or --all (one of the three)")

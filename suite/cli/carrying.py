@@ -11,20 +11,21 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from suite import launch, settings
-from suite.catalog import Catalog
+from suite.base import settings
+from suite.base.errors import DataError, UserError
 from suite.cli.output import clean, console, table
 from suite.cli.progress import Progress
-from suite.dispatch import slurm, submission
+from suite.define.catalog import Catalog
+from suite.define.data import find_data
+from suite.dispatch import launch, slurm, submission
 from suite.dispatch.batch import Batch, jobs_folder, submission_lock
 from suite.dispatch.follow import follow
-from suite.dispatch.local import Slot
-from suite.dispatch.standing import standing
+from suite.dispatch.reconcile import standing
 from suite.dispatch.submission import Request
-from suite.errors import DataError, UserError
-from suite.job import Assignment, Report
-from suite.plan import Item, Plan
-from suite.worker import classify, evaluate_all
+from suite.runs.job import Assignment, Report
+from suite.runs.plan import Item, Plan
+from suite.runs.slots import Slot
+from suite.runs.worker import classify, evaluate_all
 
 MakePlan = Callable[[Container[str]], Plan]
 """Ids of the runs that a cluster job has in hand -> the plan."""
@@ -73,7 +74,7 @@ class Carrier:
             settings.writable_root(self.root)
         if any(not assignment.evaluate_only for assignment in work):
             # now, rather than in every worker
-            settings.find_data(plan.protocol, self.data_root)
+            find_data(plan.protocol, self.data_root)
         where = (
             f"{min(len(slots), len(work))} at a time on {slots[0].device}, {slots[0].threads} "
             "thread(s) each" + (f", {self.ranks} ranks a run" if self.ranks > 1 else "")
@@ -275,7 +276,7 @@ def _in_jobs(root: Path, settle: bool = True) -> Container[str]:
 
 def _mention_data(plan: Plan, data_root: Path | None) -> None:
     try:
-        settings.find_data(plan.protocol, data_root)
+        find_data(plan.protocol, data_root)
     except DataError as error:
         # login nodes do not always see what the nodes see; a wrong path is no secret either
         _say(f"[yellow]not found here, and the jobs will look for it:[/] {clean(error)}")

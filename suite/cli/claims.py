@@ -12,9 +12,9 @@ import typer
 from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.catalog import Catalog
-    from suite.claims import Claim, Comparison
-    from suite.leaderboard import Row
+    from suite.boards.leaderboard import Row
+    from suite.claims.read import Claim, Comparison
+    from suite.define.catalog import Catalog
 
 FORMATS = ("table", "json", "csv", "markdown")
 
@@ -69,9 +69,9 @@ def claims(
       python -m suite claims --method sade --protocol r32-200-rot:cifar100
       python -m suite claims --status below --format markdown
     """
-    from suite import claims as published
-    from suite.errors import UserError, did_you_mean
-    from suite.settings import results_root
+    from suite.base.errors import UserError, did_you_mean
+    from suite.base.settings import results_root
+    from suite.claims import read as published
 
     parse_format(format, FORMATS)
     if status is not None and status not in published.STATUSES:
@@ -93,8 +93,8 @@ def _wanted(
     found: Sequence[Claim], task: str | None, protocol: str | None, method: str | None
 ) -> list[Claim]:
     """Those asked for. Raises UserError for a name that no claim has."""
-    from suite.card import covers
-    from suite.errors import UserError, did_you_mean
+    from suite.base.errors import UserError, did_you_mean
+    from suite.define.card import covers
 
     tasks = {claim.task for claim in found}
     methods = {name for claim in found for name in (claim.method, claim.method_as_printed) if name}
@@ -117,9 +117,9 @@ def _wanted(
 
 def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row]]:
     """Task -> rows of its board, for the tasks that exist."""
-    from suite import store
-    from suite.escape import plain
-    from suite.leaderboard import board
+    from suite.base.text import plain
+    from suite.boards.leaderboard import board
+    from suite.store import ingest as store
 
     there = sorted(tasks & set(catalog.tasks()))
     if not there:
@@ -136,8 +136,8 @@ def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row
 
 
 def _print(comparisons: Sequence[Comparison], format: str) -> None:
-    from suite import claims as published
-    from suite import tables
+    from suite.claims import read as published
+    from suite.render import board as tables
 
     if format == "json":
         sys.stdout.write(tables.to_json([published.as_row(made) for made in comparisons]))

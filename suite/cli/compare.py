@@ -13,9 +13,9 @@ import typer
 from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.catalog import Catalog
-    from suite.compare import Cell, Comparison
-    from suite.overview import Overview
+    from suite.boards.compare import Cell, Comparison
+    from suite.boards.overview import Overview
+    from suite.define.catalog import Catalog
 
 FORMATS = ("table", "json", "markdown")
 
@@ -79,11 +79,11 @@ def compare(
       python -m suite compare 3f2a9c 81bb02 --format json
       python -m suite compare --all --task longtail-cls
     """
-    from suite import settings
-    from suite.compare import compare as compare_two
-    from suite.errors import UserError
-    from suite.overview import overview
-    from suite.sides import pick_task
+    from suite.base import settings
+    from suite.base.errors import UserError
+    from suite.boards.compare import compare as compare_two
+    from suite.boards.overview import overview
+    from suite.store.rows import pick_task
 
     parse_format(format, FORMATS)
     if over not in ("seeds", "images"):
@@ -135,8 +135,8 @@ def compare(
 
 def refresh(root: Path, catalog: Catalog) -> None:
     """Bring the store up to date; files that it refuses are named on stderr."""
-    from suite import store
-    from suite.escape import plain
+    from suite.base.text import plain
+    from suite.store import ingest as store
 
     for refused in store.refresh(root, catalog.tasks(), catalog.code).refused:
         print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
@@ -157,7 +157,7 @@ class Part:
 
 
 def _print(found: Comparison | Overview, format: str) -> None:
-    from suite.compare import Comparison
+    from suite.boards.compare import Comparison
 
     if format == "json":
         import msgspec
@@ -172,8 +172,8 @@ def _print(found: Comparison | Overview, format: str) -> None:
         return
     from rich.text import Text
 
+    from suite.base.text import plain
     from suite.cli.output import console, table
-    from suite.escape import plain
 
     out = console()
     for number, part in enumerate(parts):
@@ -188,7 +188,7 @@ def _print(found: Comparison | Overview, format: str) -> None:
 
 
 def _markdown(parts: Iterator[Part]) -> str:
-    from suite.escape import plain
+    from suite.base.text import plain
 
     # a backslash before every sign that may mean something
     signs = {ord(c): "\\" + c for c in r"\`*_{}[]()<>#|~!$"} | {ord("&"): "&amp;"}
@@ -282,7 +282,7 @@ def _limits(low: float | None, high: float | None, unit: str) -> str:
 
 
 def _overview_parts(found: Overview) -> Iterator[Part]:
-    from suite.posthoc import diagram
+    from suite.stats.critical_difference import diagram
 
     notes = [f"note: {note}" for note in found.notes]
     rows = [

@@ -45,10 +45,11 @@ def config(
       python -c "from mmengine.config import Config; from mmengine.runner import Runner;
       Runner.from_cfg(Config.fromfile('aucseg.py')).train()"
     """
-    from suite import settings
+    from suite.base import settings
+    from suite.base.errors import UserError
+    from suite.define.data import find_data
     from suite.engine.export import config_text
-    from suite.errors import UserError
-    from suite.plan import split_settings
+    from suite.runs.plan import split_settings
 
     results = settings.results_root(root)
     catalog = catalog_at(plugin, results)
@@ -59,7 +60,7 @@ def config(
     if other := [name for name in overrides if name != method]:
         raise UserError(f"--set {other[0]}.…: the config is of {method!r}")
     spec = catalog.spec(method, accepted, seed, overrides.get(method))
-    data = settings.find_data(accepted, settings.data_root(data_root))
+    data = find_data(accepted, settings.data_root(data_root))
     text = config_text(catalog.method(spec), accepted, seed, data)
     if output is None:
         print(text)

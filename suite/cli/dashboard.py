@@ -32,8 +32,10 @@ def dashboard(
     """
     from importlib import import_module
 
-    from suite import settings, store
-    from suite.errors import UserError
+    from suite.base import settings
+    from suite.base.errors import UserError
+    from suite.store.connection import store_path
+    from suite.store.ingest import refresh
 
     # the command line stands above all packages; `suite` itself imports none of the dashboard
     serve = import_module("dashboard.serve")
@@ -42,10 +44,10 @@ def dashboard(
     catalog = catalog_at(plugin, results)
     if (results / "runs").is_dir():
         try:
-            store.refresh(results, catalog.tasks(), catalog.code)
+            refresh(results, catalog.tasks(), catalog.code)
         except UserError as error:
             # somebody else's results, perhaps: they can be looked at all the same
-            if not store.store_path(results).exists():
+            if not store_path(results).exists():
                 raise
             print(f"not brought up to date: {error}", file=sys.stderr)
     serve.serve(results, plugin, address, port)

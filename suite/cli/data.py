@@ -29,10 +29,10 @@ def list_(
       python -m suite data list
       python -m suite data list --data-root ~/data --format json
     """
-    from suite import settings
-    from suite.catalog import Catalog
+    from suite.base import settings
+    from suite.base.errors import UserError
     from suite.cli.output import console, print_json, table
-    from suite.errors import UserError
+    from suite.define.catalog import Catalog
 
     parse_format(format, ("table", "json"))
     root = settings.data_root(data_root)
@@ -87,9 +87,9 @@ def check(
       python -m suite data check camvid --data-root ~/data
       python -m suite data check ade20k --quick
     """
-    from suite import settings
-    from suite.catalog import Catalog
-    from suite.errors import DataError, UserError, did_you_mean
+    from suite.base import settings
+    from suite.base.errors import DataError, UserError, did_you_mean
+    from suite.define.catalog import Catalog
 
     root = settings.data_root(data_root)
     known = Catalog.load().datasets()

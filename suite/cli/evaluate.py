@@ -34,12 +34,11 @@ def evaluate(
     """
     import sys
 
-    from suite import settings
-    from suite.errors import RecordError
-    from suite.evaluate import evaluate_attempt
-    from suite.launch import update_store
-    from suite.record import all_attempts
-    from suite.showing import find_run, newest_finished
+    from suite.base import settings
+    from suite.base.errors import RecordError
+    from suite.dispatch.launch import update_store
+    from suite.records.lookup import all_attempts, find_run, newest_finished
+    from suite.runs.evaluate import evaluate_attempt
 
     results = settings.results_root(root)
     catalog = catalog_at(plugin, results)

@@ -50,11 +50,11 @@ def export(
       python -m suite export --task longtail-seg --format html -o site
       python -m suite export --task longtail-seg --long -o runs.parquet
     """
-    from suite import export as exports
+    from suite.base.errors import UserError
+    from suite.base.settings import results_root
     from suite.cli.leaderboard import read_board
     from suite.cli.output import printable
-    from suite.errors import UserError
-    from suite.settings import results_root
+    from suite.render import export as exports
 
     # before the store is read: a wrong name shows at once
     format = exports.format_of(output, format, long)

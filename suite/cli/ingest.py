@@ -33,10 +33,11 @@ def ingest(
       python -m suite ingest
       python -m suite ingest --rebuild --root /data/results
     """
-    from suite import store
-    from suite.errors import UserError
-    from suite.escape import plain
-    from suite.settings import results_root
+    from suite.base.errors import UserError
+    from suite.base.settings import results_root
+    from suite.base.text import plain
+    from suite.store import ingest as store
+    from suite.store.connection import store_path
 
     folder = results_root(root)
     catalog = catalog_at(plugin, folder)
@@ -47,7 +48,7 @@ def ingest(
     else:
         report = store.ingest(folder, catalog.tasks(), catalog.code, rebuild=rebuild)
     print(
-        f"{store.store_path(folder)}: {report.attempts} attempts, {report.evaluations} evaluations, "
+        f"{store_path(folder)}: {report.attempts} attempts, {report.evaluations} evaluations, "
         f"{report.metrics} metric rows; {report.read} files read, {report.removed} gone, "
         f"{report.seconds:.2f} s"
     )

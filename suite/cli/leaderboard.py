@@ -12,9 +12,9 @@ import typer
 from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.catalog import Catalog
-    from suite.intake import Refused
-    from suite.task import Task
+    from suite.define.catalog import Catalog
+    from suite.define.task import Task
+    from suite.store.read_files import Refused
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 
@@ -45,8 +45,8 @@ def leaderboard(
       python -m suite leaderboard --task longtail-seg --by 'mIoU[group=tail]'
       python -m suite leaderboard --task longtail-seg --format latex > table.tex
     """
-    from suite.errors import UserError
-    from suite.settings import results_root
+    from suite.base.errors import UserError
+    from suite.base.settings import results_root
 
     parse_format(format, FORMATS)
     if claims and format == "json":
@@ -70,13 +70,13 @@ def print_board(
 
     Returns the files that the store refused; they are named on stderr.
     """
-    from suite import tables
     from suite.cli.output import console
+    from suite.render import board as tables
 
     task, by, rows, refused = read_board(root, catalog, task_name, protocol_name, by)
     printed: tables.Claims = {}
     if claims:
-        from suite.export import published
+        from suite.render.export import published
 
         printed = published(catalog, task, rows)
     if format == "table":
@@ -103,11 +103,12 @@ def read_board(
 
     Files that the store refused are named on stderr.
     """
-    from suite import settings, store
-    from suite.errors import UserError
-    from suite.escape import plain
-    from suite.leaderboard import board, rows_to_come
-    from suite.ranking import canonical_key
+    from suite.base import settings
+    from suite.base.errors import UserError
+    from suite.base.text import plain
+    from suite.boards.leaderboard import board, rows_to_come
+    from suite.define.metrics import canonical_key
+    from suite.store import ingest as store
 
     task = catalog.task(task_name)
     by = canonical_key(by) if by else None

@@ -30,10 +30,10 @@ def logs(
       python -m suite logs 3f2a9c
       python -m suite logs 3f2a9c --job --lines 0
     """
-    from suite import settings
+    from suite.base import settings
+    from suite.base.errors import UserError
     from suite.cli.output import printable
-    from suite.errors import UserError
-    from suite.survey import log_of
+    from suite.dispatch.states import log_of
 
     if lines < 0:
         raise UserError(f"--lines {lines}: 0 or more")

@@ -32,12 +32,12 @@ def merge(
       python -m suite merge /scratch/me/results --dry-run
       python -m suite merge /scratch/me/results
     """
-    from suite import settings
+    from suite.base import settings
+    from suite.base.text import clipped, plain
     from suite.cli.output import console, print_json, table
-    from suite.escape import clipped, plain
-    from suite.launch import update_store
-    from suite.merge import merge as bring_all
-    from suite.variants import adopt
+    from suite.define.variants import adopt
+    from suite.dispatch.launch import update_store
+    from suite.exchange.merge import merge as bring_all
 
     parse_format(format, FORMATS)
     results = settings.results_root(root)

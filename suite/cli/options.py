@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from suite.errors import UserError
+from suite.base.errors import UserError
 
 if TYPE_CHECKING:
-    from suite.catalog import Catalog
-    from suite.protocol import Protocol
-    from suite.sites import Site
-    from suite.task import Task
-    from suite.variants import Brought
+    from suite.define.catalog import Catalog
+    from suite.define.protocol import Protocol
+    from suite.define.task import Task
+    from suite.define.variants import Brought
+    from suite.dispatch.request import Site
 
 Root = Annotated[
     Path | None,
@@ -165,7 +165,7 @@ Wait = Annotated[
 def catalog_at(plugins: Sequence[Path], results: Path) -> Catalog:
     """What is installed, the `--plugin` files, and the protocols brought to the results root. A file there
     that is no protocol is left out, with a line on stderr."""
-    from suite.catalog import Catalog
+    from suite.define.catalog import Catalog
 
     catalog = Catalog.load(tuple(plugins)).at(results)
     for problem in catalog.problems:
@@ -182,13 +182,13 @@ def under(
     pretrained: Path | None,
 ) -> tuple[Catalog, Task, Protocol, Brought | None]:
     """The protocol that a command names, and the catalog and task that know it; where it was brought by
-    `--base-config` or `--pretrained`, with what `suite.variants.keep` writes."""
-    from suite import settings
+    `--base-config` or `--pretrained`, with what `suite.define.variants.keep` writes."""
+    from suite.base import settings
 
     chosen = catalog.protocol(task, protocol or settings.default_protocol(task.name))
     if base_config is None and pretrained is None:
         return catalog, task, chosen, None
-    from suite.variants import bring
+    from suite.define.variants import bring
 
     brought = bring(catalog, task, chosen, results, base_config, pretrained)
     for note in (*brought.notes, f"protocol {brought.protocol.name} ({brought.protocol.hash})"):
@@ -204,7 +204,7 @@ def where(
     `flags` are those that mean something on a cluster only. Raises UserError, also where one of them
     is given without --on slurm: it would be ignored.
     """
-    from suite.sites import request
+    from suite.dispatch.request import request
 
     if on not in ("local", "slurm"):
         raise UserError(f"--on {on!r}: use local or slurm")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from suite.sheet import duration
+from suite.render.table import duration
 
 
 def console() -> Console:
@@ -51,7 +51,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
 
 def plan_table(plan: Mapping[str, Any]) -> None:
     """A described plan: one line a run, then what it comes to."""
-    from suite.plan import EXPLAIN
+    from suite.runs.plan import EXPLAIN
 
     out = console()
     rows = [

@@ -52,12 +52,12 @@ def plan(
       python -m suite plan --task longtail-seg --seeds 0,1,2
       python -m suite plan --task longtail-seg --protocol camvid:half --format json
     """
-    from suite import settings
+    from suite.base import settings
     from suite.cli.output import plan_table, print_json
     from suite.dispatch.batch import jobs_folder
-    from suite.dispatch.local import make_slots
-    from suite.dispatch.standing import Standing, standing
-    from suite.plan import describe, make_plan
+    from suite.dispatch.reconcile import Standing, standing
+    from suite.runs.plan import describe, make_plan
+    from suite.runs.slots import make_slots
 
     parse_format(format, ("table", "json"))
     results = settings.results_root(root)

@@ -60,12 +60,12 @@ def power(
       python -m suite power ce aucseg --task longtail-seg --protocol camvid --metric mIoU --power 0.9
       python -m suite power ce la --task longtail-cls --run
     """
-    from suite import settings
+    from suite.base import settings
+    from suite.base.errors import UserError
+    from suite.base.text import plain
+    from suite.boards.power import needed
     from suite.cli.compare import refresh
     from suite.cli.output import print_json
-    from suite.errors import UserError
-    from suite.escape import plain
-    from suite.power import needed
 
     parse_format(format, ("table", "json"))
     if not run:
@@ -127,7 +127,7 @@ def _run(
 ) -> None:
     """Train them; does not return."""
     from suite.cli.run import run
-    from suite.spec import spelled
+    from suite.define.spec import spelled
 
     run(
         task=task,

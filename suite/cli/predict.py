@@ -32,10 +32,10 @@ def predict(
       python -m suite predict 3f2a9c 1b7d20 --set sharpness --data-root ~/data
       python -m suite predict 3f2a9c --set test
     """
-    from suite import settings
-    from suite.launch import update_store
-    from suite.predict import predict_sets
-    from suite.showing import find_run, newest_finished
+    from suite.base import settings
+    from suite.dispatch.launch import update_store
+    from suite.records.lookup import find_run, newest_finished
+    from suite.runs.predict import predict_sets
 
     results = settings.results_root(root)
     catalog = catalog_at(plugin, results)

@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from suite.cli.output import clean
-from suite.job import Assignment, Report
-from suite.launch import Result
-from suite.plan import Plan
-from suite.sheet import duration
+from suite.dispatch.launch import Result
+from suite.render.table import duration
+from suite.runs.job import Assignment, Report
+from suite.runs.plan import Plan
 
 _PLAIN_EVERY_SECONDS = 15.0
 

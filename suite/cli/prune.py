@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from suite.base.errors import UserError
 from suite.cli.options import Plugins, Root, catalog_at
-from suite.errors import UserError
 
 if TYPE_CHECKING:
-    from suite.prune import Kept, Kind
+    from suite.upkeep.prune import Kept, Kind
 
 
 def prune(
@@ -57,12 +57,12 @@ def prune(
       python -m suite prune 3f2a9c --all
       python -m suite prune --superseded --dry-run
     """
-    from suite import settings
+    from suite.base import settings
+    from suite.base.text import plain
     from suite.cli.output import console, table
-    from suite.escape import plain
-    from suite.launch import update_store
-    from suite.prune import remove, survey
-    from suite.showing import find_run
+    from suite.dispatch.launch import update_store
+    from suite.records.lookup import find_run
+    from suite.upkeep.prune import remove, survey
 
     if all_ and not weights and (checkpoints or superseded):
         raise UserError("--all is for weights; add --weights to the kinds you name")

@@ -15,8 +15,8 @@ from suite.cli.leaderboard import FORMATS
 from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, each, parse_format
 
 if TYPE_CHECKING:
-    from suite.rescore import Block
-    from suite.task import Shift, Task
+    from suite.boards.rescore import Block
+    from suite.define.task import Shift, Task
 
 _MOST_DRAWS = 100_000
 
@@ -106,12 +106,12 @@ def rescore(
       python -m suite rescore --dirichlet 0.5 --draws 100 --method ce --method sade
       python -m suite rescore 3f2a9c --prior hospital.csv --prior street.csv --format json
     """
-    from suite import settings
-    from suite.errors import UserError
-    from suite.escape import plain
-    from suite.ranking import canonical_key
-    from suite.rescore import rescore as scores_of
-    from suite.rescore import shifting_task
+    from suite.base import settings
+    from suite.base.errors import UserError
+    from suite.base.text import plain
+    from suite.boards.rescore import rescore as scores_of
+    from suite.boards.rescore import shifting_task
+    from suite.define.metrics import canonical_key
 
     parse_format(format, FORMATS)
     asked = _asked(prior, dirichlet, ratio, draws, seed, independent)
@@ -151,8 +151,8 @@ def _asked(
     independent: bool,
 ) -> Shift:
     """What the options ask for. Raises UserError: nothing, a missing file, a number out of range."""
-    from suite.errors import UserError
-    from suite.task import Shift
+    from suite.base.errors import UserError
+    from suite.define.task import Shift
 
     chosen = prior or ratios or independent
     if not chosen and dirichlet is None and draws is None and seed is None:
@@ -187,8 +187,8 @@ def _asked(
 
 
 def _print(blocks: Sequence[Block], task: Task, format: str, by: str | None) -> None:
-    from suite import tables
     from suite.cli.output import console
+    from suite.render import board as tables
 
     rows = [row for block in blocks for row in block.rows]
     if format == "json":

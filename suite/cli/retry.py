@@ -29,11 +29,11 @@ from suite.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from suite.catalog import Catalog
-    from suite.dispatch.standing import Hold
+    from suite.define.catalog import Catalog
+    from suite.dispatch.reconcile import Hold
+    from suite.dispatch.states import RunState
     from suite.dispatch.submission import Request
-    from suite.plan import Item, Plan
-    from suite.survey import RunState
+    from suite.runs.plan import Item, Plan
 
 
 def retry(
@@ -105,14 +105,14 @@ def retry(
       python -m suite retry --kind oom --mem 32G
       python -m suite retry 3f2a9c --on local
     """
-    from suite import settings
+    from suite.base import settings
+    from suite.base.errors import UserError, did_you_mean
     from suite.cli.carrying import Carrier
     from suite.cli.output import plan_table, printable
-    from suite.dispatch.local import make_slots
-    from suite.errors import UserError, did_you_mean
-    from suite.plan import Plan, describe
-    from suite.record import FAILURE_KINDS
-    from suite.survey import pick, survey
+    from suite.dispatch.states import pick, survey
+    from suite.records.files import FAILURE_KINDS
+    from suite.runs.plan import Plan, describe
+    from suite.runs.slots import make_slots
 
     if checkpoint_seconds is not None and not 0 <= checkpoint_seconds < math.inf:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds:g}: 0 or more")
@@ -247,9 +247,9 @@ def _release(runs: Sequence[RunState], dry_run: bool) -> set[str]:
 
 def _possible(catalog: Catalog, run: RunState, hold: Hold | None, limit: float | None) -> bool:
     """Whether the run can be tried again as it stands; says why not."""
+    from suite.base.errors import UserError
     from suite.cli.output import printable
-    from suite.errors import UserError
-    from suite.inputs import digest_of
+    from suite.records.inputs import digest_of
 
     spec, status = run.spec, run.status
     if spec.method not in catalog.methods():
@@ -290,8 +290,8 @@ def _request(
     Shell lines, the interpreter and sbatch's further options are never taken from the results folder:
     it may come from a stranger. They are the profile's, as it is today.
     """
+    from suite.dispatch.request import SHELL, request
     from suite.dispatch.submission import Request
-    from suite.sites import SHELL, request
 
     if hold is None or site_name is not None:
         return Request(request(site_name, flags), site_name, workers, plugins)
@@ -306,8 +306,8 @@ def _request(
 
 def _wanted(run: RunState, kinds: Sequence[str], named: bool) -> bool:
     """Whether the run is to be tried again; `named`: its id was given."""
-    from suite.record import INFRASTRUCTURE
-    from suite.survey import BY_US
+    from suite.dispatch.states import BY_US
+    from suite.records.files import INFRASTRUCTURE
 
     if run.state == "failed":
         failure = run.status.failure if run.status else None
@@ -320,8 +320,8 @@ def _wanted(run: RunState, kinds: Sequence[str], named: bool) -> bool:
 
 def _again(catalog: Catalog, run: RunState) -> Item:
     """The run as it is to be carried out: in its attempt where that can go on, else in a new one."""
-    from suite.inputs import digest_of
-    from suite.plan import look
+    from suite.records.inputs import digest_of
+    from suite.runs.plan import look
 
     if run.item.work:
         return run.item

@@ -11,7 +11,7 @@ import typer
 from suite.cli.options import DataRoot, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.review import Review
+    from suite.exchange.review import Review
 
 FORMATS = ("table", "json")
 
@@ -43,10 +43,10 @@ def review(
     """
     import warnings
 
-    from suite import settings
-    from suite.accept import accept as bring
-    from suite.launch import update_store
-    from suite.review import review as examine
+    from suite.base import settings
+    from suite.dispatch.launch import update_store
+    from suite.exchange.importing import accept as bring
+    from suite.exchange.review import review as examine
 
     parse_format(format, FORMATS)
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
@@ -66,8 +66,8 @@ def review(
 
 
 def _print(found: Review, brought: list[str], format: str, accept: bool) -> None:
+    from suite.base.text import clipped, plain
     from suite.cli.output import console, print_json, table
-    from suite.escape import clipped, plain
 
     if format == "json":
         print_json({**found.as_dict(), "imported": brought})

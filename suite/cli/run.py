@@ -43,7 +43,7 @@ from suite.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from suite.plan import Plan
+    from suite.runs.plan import Plan
 
 
 def run(
@@ -127,12 +127,13 @@ def run(
       python -m suite run --task longtail-seg --protocol ade20k:segnext-l --ranks 4
       python -m suite run --task longtail-seg --on slurm --site lab --seeds 0-4 --dry-run
     """
-    from suite import settings, variants
+    from suite.base import settings
+    from suite.base.errors import UserError
     from suite.cli.carrying import Carrier
+    from suite.define import variants
     from suite.dispatch.submission import Request
-    from suite.errors import UserError
-    from suite.plan import describe, make_plan
-    from suite.predict import extra_sets
+    from suite.runs.plan import describe, make_plan
+    from suite.runs.predict import extra_sets
 
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise UserError(f"--time-limit {time_limit:g}: minutes, more than 0")
@@ -197,7 +198,7 @@ def run(
         number,
     )
     if site is None:
-        from suite.dispatch.local import make_slots
+        from suite.runs.slots import make_slots
 
         slots = make_slots(device, workers, accepted.threads, number)
         if dry_run:

@@ -21,11 +21,11 @@ def show(
       python -m suite show 3f2a9c
       python -m suite show 3f2a9c --format json
     """
-    from suite import settings
-    from suite.catalog import Catalog
+    from suite.base import settings
     from suite.cli.output import clean, console, params, print_json, table
-    from suite.sheet import duration
-    from suite.showing import run_facts
+    from suite.define.catalog import Catalog
+    from suite.records.describe import run_facts
+    from suite.render.table import duration
 
     parse_format(format, ("table", "json"))
     facts: dict[str, Any] = run_facts(settings.results_root(root), run)

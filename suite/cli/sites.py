@@ -19,8 +19,8 @@ def sites(format: Annotated[str, typer.Option(help="table or json.")] = "table")
     """
     import msgspec
 
-    from suite import sites as profiles
     from suite.cli.output import clean, console, params, print_json, table
+    from suite.dispatch import request as profiles
 
     parse_format(format, ("table", "json"))
     known = profiles.sites()

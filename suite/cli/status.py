@@ -23,9 +23,9 @@ from suite.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from suite.catalog import Catalog
-    from suite.dispatch.standing import Standing
-    from suite.survey import RunState
+    from suite.define.catalog import Catalog
+    from suite.dispatch.reconcile import Standing
+    from suite.dispatch.states import RunState
 
 SHOWN = 20
 """Runs listed by name of each kind; the JSON has them all."""
@@ -68,10 +68,10 @@ def status(
     """
     import time
 
-    from suite import settings
+    from suite.base import settings
+    from suite.base.errors import UserError, did_you_mean
     from suite.cli.output import console, print_json
-    from suite.errors import UserError, did_you_mean
-    from suite.survey import STATES
+    from suite.dispatch.states import STATES
 
     parse_format(format, ("table", "json"))
     for name in state:
@@ -136,8 +136,8 @@ def _look(
     methods: Sequence[str],
     seeds: Sequence[int],
 ) -> tuple[list[RunState], Standing]:
-    from suite import settings
-    from suite.survey import survey
+    from suite.base import settings
+    from suite.dispatch.states import survey
 
     wanted, only = [], None
     if task is not None:
@@ -164,9 +164,9 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
     from rich.text import Text
 
     from suite.cli.output import clean, table
-    from suite.jobs import kinds as failed_kinds
-    from suite.sheet import duration
-    from suite.survey import STATES
+    from suite.dispatch.progress import kinds as failed_kinds
+    from suite.dispatch.states import STATES
+    from suite.render.table import duration
 
     parts: list[Any] = []
     if now.problem:

@@ -60,9 +60,9 @@ def tasks(
       python -m suite tasks
       python -m suite tasks --format json
     """
+    from suite.base.settings import results_root
     from suite.cli.output import clean, console, print_json, table
-    from suite.settings import results_root
-    from suite.variants import described
+    from suite.define.variants import described
 
     parse_format(format, ("table", "json"))
     results = results_root(root)

@@ -10,7 +10,7 @@ import typer
 from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.verify import Checked, Verdict
+    from suite.exchange.verify import Checked, Verdict
 
 FORMATS = ("table", "json")
 _SHOWN = 20
@@ -41,11 +41,11 @@ def verify(
     """
     import warnings
 
-    from suite import settings
+    from suite.base import settings
+    from suite.base.errors import UserError
     from suite.cli.output import print_json
-    from suite.errors import UserError
-    from suite.verify import chosen
-    from suite.verify import verify as verify_one
+    from suite.exchange.verify import chosen
+    from suite.exchange.verify import verify as verify_one
 
     parse_format(format, FORMATS)
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
@@ -100,8 +100,8 @@ def _json(one: Verdict) -> dict[str, Any]:
 
 
 def _print(verdicts: list[Verdict]) -> None:
+    from suite.base.text import clipped, plain
     from suite.cli.output import console, table
-    from suite.escape import clipped, plain
 
     out = console()
     rows = []

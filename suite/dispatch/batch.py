@@ -1,7 +1,7 @@
 """What was handed to a cluster: `<root>/jobs/<batch>/batch.json`, one a submission.
 
 <root>/jobs/lock                  held while something is planned and submitted
-<root>/jobs/code/<digest>/        copies of the code that jobs run (`suite.snapshot`)
+<root>/jobs/code/<digest>/        copies of the code that jobs run (`suite.dispatch.code_copy`)
 <root>/jobs/<batch>/batch.json    Batch: the jobs, the runs in each, and their ids on the cluster
 <root>/jobs/<batch>/slurm/        submitit's files: script, a log per job
 """
@@ -19,12 +19,12 @@ from typing import Literal
 
 import msgspec
 
-from suite.errors import RecordError, UserError
-from suite.hold import lock_file
-from suite.job import Assignment
-from suite.jsonio import write_atomic
-from suite.record import read_regular
-from suite.sites import Site
+from suite.base.bounded import read_regular
+from suite.base.errors import RecordError, UserError
+from suite.base.files import write_atomic
+from suite.dispatch.request import Site
+from suite.records.lease import lock_file
+from suite.runs.job import Assignment
 
 BATCH_SCHEMA = 1
 _JOB = re.compile(r"[0-9]{1,18}(_[0-9]{1,18})?")

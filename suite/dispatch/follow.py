@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
+from suite.base.errors import UserError
 from suite.dispatch import slurm
-from suite.dispatch.standing import standing
-from suite.errors import UserError
-from suite.hold import cancelled, worked_on
-from suite.job import Assignment, Report
-from suite.record import Attempt
+from suite.dispatch.reconcile import standing
+from suite.records.attempt import Attempt
+from suite.records.lease import cancelled, worked_on
+from suite.runs.job import Assignment, Report
 
 POLL_SECONDS = 2.0, 30.0
 """Between two looks: from the first, growing to the second with a suite's length, since every look is a

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from suite.dispatch.local import chains
-from suite.errors import UserError
-from suite.job import Assignment
-from suite.sites import Site
+from suite.base.errors import UserError
+from suite.dispatch.request import Site
+from suite.runs.job import Assignment
+from suite.runs.slots import chains
 
 MARGIN = 1.25
 """Measured time and peak memory are taken this much larger: other nodes, other neighbours."""

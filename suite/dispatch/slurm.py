@@ -18,10 +18,10 @@ from typing import Any
 
 import msgspec
 
+from suite.base.errors import UserError
 from suite.dispatch.batch import Batch, batch_folder, batches, jobs_folder, write_batch
-from suite.errors import UserError
-from suite.sites import Site
-from suite.snapshot import job_environment
+from suite.dispatch.code_copy import job_environment
+from suite.dispatch.request import Site
 
 COMMAND_SECONDS = 60.0
 """A SLURM command that has not answered by then is taken for dead."""
@@ -124,7 +124,7 @@ def submit(root: Path, batch: Batch) -> Batch:
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    from suite.dispatch.job import CarryOut
+    from suite.dispatch.on_node import CarryOut
 
     largest = cluster().max_array
     limit = min(largest, batch.site.max_array or largest)
@@ -392,5 +392,5 @@ def _setup(root: Path, batch: Batch) -> list[str]:
         # since SLURM 22.05 srun does not take this over by itself
         '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',
         f"[ -f {seen} ] || {{ echo {unseen} >&2; exit {REFUSED}; }}",
-        f"{_python(batch.site)} -c 'import submitit, suite.dispatch.job' || exit {REFUSED}",
+        f"{_python(batch.site)} -c 'import submitit, suite.dispatch.on_node' || exit {REFUSED}",
     ]

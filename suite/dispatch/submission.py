@@ -11,18 +11,18 @@ from pathlib import Path
 
 import msgspec
 
-from suite import snapshot
-from suite.catalog import Catalog
+from suite.base.errors import UserError
+from suite.define.catalog import Catalog
+from suite.define.protocol import Protocol
+from suite.dispatch import code_copy as snapshot
 from suite.dispatch import slurm
 from suite.dispatch.batch import Batch, jobs_folder, new_id, user
-from suite.dispatch.local import chains
 from suite.dispatch.packing import Measured, Packing, pack
-from suite.errors import UserError
-from suite.job import Assignment
-from suite.plan import measured
-from suite.protocol import Protocol
-from suite.provenance import PACKAGES
-from suite.sites import Site
+from suite.dispatch.request import Site
+from suite.records.environment import PACKAGES
+from suite.runs.job import Assignment
+from suite.runs.plan import measured
+from suite.runs.slots import chains
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from suite.job import Job, Outcome
+    from suite.runs.job import Job, Outcome
 
 
 def train(job: "Job") -> "Outcome":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.errors import UserError
-from suite.method import Method
-from suite.protocol import Protocol
+from suite.base.errors import UserError
+from suite.define.method import Method
+from suite.define.protocol import Protocol
 
 
 def config_text(method: Method, protocol: Protocol, seed: int, data: Path) -> str:

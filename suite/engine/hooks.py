@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 
 from suite.engine import ranks
 from suite.engine.resume import ResumeHook
-from suite.hold import TakenOver
-from suite.job import Job, NonFiniteLoss, Stopped
+from suite.records.lease import TakenOver
+from suite.runs.job import Job, NonFiniteLoss, Stopped
 
 CURVE_POINTS = 200
 """About as many points a curve has, however long the training."""

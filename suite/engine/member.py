@@ -31,8 +31,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(int(sys.argv[1]))
     member = msgspec.json.decode(sys.stdin.buffer.readline(), type=Member)
-    from suite.job import Stopped
-    from suite.worker import classify
+    from suite.runs.job import Stopped
+    from suite.runs.worker import classify
 
     code = 0
     try:
@@ -65,11 +65,12 @@ def _watch() -> None:
 def _follow(member: Member) -> None:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    from suite.catalog import Catalog
+    from suite.define.catalog import Catalog
     from suite.engine.run import follow
     from suite.engine.team import plugin_paths
-    from suite.job import Job
-    from suite.record import Attempt, Status
+    from suite.records.attempt import Attempt
+    from suite.records.files import Status
+    from suite.runs.job import Job
 
     root = Path(member.root)
     catalog = Catalog.load(plugin_paths(member)).at(root)

@@ -18,10 +18,10 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from suite.base.errors import UserError
+from suite.base.files import atomic_path
 from suite.engine import ranks
 from suite.engine.weights import load
-from suite.errors import UserError
-from suite.jsonio import atomic_path
 
 _VERSION = 1
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.device, torch.dtype)

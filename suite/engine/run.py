@@ -22,13 +22,14 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from mmengine.visualization import Visualizer
 
+from suite.base.errors import InputError, MethodWarning, RecordError, UserError
+from suite.define.metrics import MetricRow
+from suite.define.protocol import Facts
 from suite.engine import ranks, weights
 from suite.engine.hooks import JobHook, MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, bare_model
-from suite.errors import InputError, MethodWarning, RecordError, UserError
-from suite.job import Job, NonFiniteLoss, Outcome
-from suite.protocol import Facts
-from suite.record import Cost, MetricRow
+from suite.records.files import Cost
+from suite.runs.job import Job, NonFiniteLoss, Outcome
 
 PREDICTION_KEYS = ("prediction_dataloaders", "prediction_hooks")
 """Keys of a config that say how prediction sets other than the test set are made: from a data loader, or

@@ -18,9 +18,9 @@ from types import TracebackType
 
 import msgspec
 
-from suite.job import Job, Report
-from suite.record import Failure
-from suite.spec import RunSpec
+from suite.define.spec import RunSpec
+from suite.records.files import Failure
+from suite.runs.job import Job, Report
 
 NOTICE_SECONDS = 10.0
 """A rank whose connection broke waits so long to hear who died."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from suite.errors import UserError
+from suite.base.errors import UserError
 
 # what mmengine's own checkpoints hold beside tensors and plain containers; nothing is added at run
 # time, and there is no fallback to unpickling

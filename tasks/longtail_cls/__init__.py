@@ -1,9 +1,9 @@
 """Task `longtail-cls`: image classification where few classes own most of the training images."""
 
-from suite.task import Metric, Task
+from suite.define.task import Metric, Task
 from tasks.longtail_cls.evaluation import VERSION, confusion, evaluate, resolve_groups, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
-from tasks.longtail_cls.resampling import units
+from tasks.vision.per_class import units
 
 TASK = Task(
     name="longtail-cls",

@@ -10,19 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from suite.errors import RecordError, UserError
-from suite.protocol import Protocol
-from suite.record import MetricRow, subset
-from suite.task import Predictions, Trained
-from tasks.longtail_cls.profiles import groups
-from tasks.longtail_cls.stored import (
-    blocks,
-    check_scores,
-    checked,
-    normaliser,
-    plain,
-    restore,
-)
+from suite.base.errors import RecordError, UserError
+from suite.define.metrics import MetricRow, subset
+from suite.define.protocol import Protocol
+from suite.define.task import Predictions, Trained
+from tasks.vision.groups import groups
+from tasks.vision.stored import blocks, check_scores, checked, normaliser, plain, restore
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from suite import engine
-from suite.errors import DataError
-from suite.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
-from tasks.longtail_cls import cifar, digits, fashion, lists, profiles
-from tasks.longtail_cls.recipes import (
+from suite.base.errors import DataError
+from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
+from tasks.vision import groups as profiles
+from tasks.vision.data import cifar, digits, fashion, lists
+from tasks.vision.data.sources import Source, load
+from tasks.vision.recipes import (
     HASHED_IMPORTS,
     LIST_VIEWS,
     SMALL_VIEWS,
@@ -24,8 +26,7 @@ from tasks.longtail_cls.recipes import (
     view_names,
     with_further_sets,
 )
-from tasks.longtail_cls.sources import Source, load
-from tasks.longtail_cls.stored import STORED
+from tasks.vision.stored import STORED
 
 RATIOS = (100, 10, 20, 50, 200)
 _EXTRA = {

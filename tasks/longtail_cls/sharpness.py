@@ -30,8 +30,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from suite.base.errors import RecordError
 from suite.engine.resume import bare_model
-from suite.errors import RecordError
 
 Product = Callable[[Tensor], Tensor]
 """v (P,) -> H v (P,)."""

@@ -1,6 +1,6 @@
 """Task `longtail-seg`: semantic segmentation where few classes own most of the pixels."""
 
-from suite.task import Metric, Task
+from suite.define.task import Metric, Task
 from tasks.longtail_seg.evaluation import VERSION, confusion, evaluate, resolve_groups, settings
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.resampling import units

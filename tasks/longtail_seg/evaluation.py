@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import RecordError
-from suite.protocol import Protocol
-from suite.record import MetricRow, subset
-from suite.task import Predictions, Trained
-from tasks.longtail_seg import coco_stuff, official
+from suite.base.errors import RecordError
+from suite.define.metrics import MetricRow, subset
+from suite.define.protocol import Protocol
+from suite.define.task import Predictions, Trained
+from tasks.vision.data import coco_stuff, official
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,14 +21,14 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from suite.base.errors import DataError, UserError, did_you_mean
+from suite.define.protocol import Protocol
+from suite.define.task import Initial
 from suite.engine import weights
-from suite.errors import DataError, UserError, did_you_mean
-from suite.protocol import Protocol
-from suite.task import Initial
+from tasks.longtail_seg import heads, variants  # noqa: F401 - register
+from tasks.longtail_seg.recipes import base_config
 
 # the data sets first: they import mmseg without its prints
-from tasks.longtail_seg import datasets, heads, variants  # noqa: F401 - register
-from tasks.longtail_seg.recipes import base_config
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what mmcv was built without

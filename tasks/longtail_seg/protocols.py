@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from suite import engine, settings
-from suite.jsonio import short_hash
-from suite.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
-from tasks.longtail_seg import ade20k, camvid, cityscapes, coco_stuff, digits, official
+from suite import engine
+from suite.base import settings
+from suite.base.canonical import short_hash
+from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.recipes import HASHED_IMPORTS, SCHEDULES, base_config
+from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official
+from tasks.vision.data import digit_scenes as digits
 
 STORED = {"test": "test images; confusion per image, pixel-AUC histograms, three rendered samples"}
 JOIN = "tasks.longtail_seg.ranks"
@@ -134,7 +136,7 @@ def _protocol(
 
 
 def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], Facts]:
-    from tasks.longtail_seg import datasets
+    from tasks.vision.data import segmentation as datasets
 
     cfg = base_config(recipe, {"cache_dir": str(data), "data_root": str(data)})
     source = {k: v for k, v in cfg["train_dataloader"]["dataset"].items() if k != "pipeline"}
@@ -210,7 +212,7 @@ def _official(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
 
 
 def _build_official(recipe: str, spec: official.Spec, data: Path) -> tuple[dict[str, Any], Facts]:
-    from tasks.longtail_seg import datasets
+    from tasks.vision.data import segmentation as datasets
 
     cfg = base_config(recipe, {"data_root": str(data)})
     kind = getattr(datasets, SCHEDULES[spec.name].dataset)

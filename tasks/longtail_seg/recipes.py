@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.errors import UserError
-from tasks.longtail_seg import camvid, digits
+from suite.base.errors import UserError
 from tasks.longtail_seg.networks import NETWORKS
+from tasks.vision.data import camvid
+from tasks.vision.data import digit_scenes as digits
 
 Config = dict[str, Any]
 
@@ -79,7 +80,7 @@ RECIPES: tuple[str, ...] = (
     *(f"{data}:{network}" for data in SCHEDULES for network in NETWORKS),
 )
 HASHED_IMPORTS = {
-    "tasks.longtail_seg.datasets": "tasks.longtail_seg.datasets",
+    "tasks.vision.data.segmentation": "tasks.longtail_seg.datasets",
     "tasks.longtail_seg.heads": "tasks.longtail_seg.heads",
 }
 """Module -> the name by which the hashes of this task's protocols know it."""
@@ -402,7 +403,7 @@ def _config(
         "default_scope": "mmseg",
         "custom_imports": {
             # the data sets first: they import mmseg without its prints
-            "imports": ["tasks.longtail_seg.datasets", "mmseg.models"],
+            "imports": ["tasks.vision.data.segmentation", "mmseg.models"],
             "allow_failed_imports": False,
         },
         "model": model,

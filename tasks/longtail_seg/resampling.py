@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.task import Predictions, Trained, Units
+from suite.define.task import Predictions, Trained, Units
 from tasks.longtail_seg.evaluation import margins, resolve_groups
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
-from suite.task import Trained
+from suite.define.task import Trained
 from tasks.longtail_seg.evaluation import evaluate
 from tasks.longtail_seg.pixel_auc import PixelAUC
 

@@ -21,10 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from suite.errors import UserError
-from suite.jsonio import short_hash
-from suite.protocol import Budget, Facts, Protocol
-from suite.task import Bring, Initial
+from suite.base.canonical import short_hash
+from suite.base.errors import UserError
+from suite.define.protocol import Budget, Facts, Protocol
+from suite.define.task import Bring, Initial
 
 Config = dict[str, Any]
 Settings = Mapping[str, Any]

@@ -4,7 +4,7 @@ No training of its own: the predictions that a run has stored are evaluated unde
 proportions (`evaluation`).
 """
 
-from suite.task import Metric, Task
+from suite.define.task import Metric, Task
 from tasks.longtail_cls.protocols import PROTOCOLS
 from tasks.test_agnostic.evaluation import VERSION, evaluate, settings, shifted
 

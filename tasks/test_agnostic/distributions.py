@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import DataError, UserError, did_you_mean
-from suite.expected import class_order as class_order
-from suite.expected import falling
-from tasks.longtail_cls.profiles import select
+from suite.base.errors import DataError, UserError, did_you_mean
+from tasks.test_agnostic.expected import class_order as class_order
+from tasks.test_agnostic.expected import falling
+from tasks.vision.groups import select
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from suite.errors import RecordError, UserError
-from suite.protocol import Protocol
-from suite.record import MetricRow, subset
-from suite.task import Predictions, Shift, Trained
+from suite.base.errors import RecordError, UserError
+from suite.define.metrics import MetricRow, subset
+from suite.define.protocol import Protocol
+from suite.define.task import Predictions, Shift, Trained
 from tasks.longtail_cls.evaluation import adapted, recalls, restore_views
-from tasks.longtail_cls.stored import checked, plain, restore
 from tasks.test_agnostic.distributions import (
     Meta,
     check_prior,
@@ -37,6 +36,7 @@ from tasks.test_agnostic.distributions import (
     shifted_subset,
     symmetric_counts,
 )
+from tasks.vision.stored import checked, plain, restore
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,13 +9,14 @@ import os
 import random
 import time
 
-from suite.errors import UserError
-from suite.hold import TakenOver
-from suite.job import Job, NonFiniteLoss, Outcome, Stopped
-from suite.jsonio import write_atomic
-from suite.protocol import Budget, DataSet, Facts, Protocol
-from suite.record import Cost, MetricRow, subset
-from suite.task import Metric, Task
+from suite.base.errors import UserError
+from suite.base.files import write_atomic
+from suite.define.metrics import MetricRow, subset
+from suite.define.protocol import Budget, DataSet, Facts, Protocol
+from suite.define.task import Metric, Task
+from suite.records.files import Cost
+from suite.records.lease import TakenOver
+from suite.runs.job import Job, NonFiniteLoss, Outcome, Stopped
 
 TASKS = {"fake": "fake_task:TASK"}
 

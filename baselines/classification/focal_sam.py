@@ -1,0 +1,71 @@
+"""Focal-SAM: sharpness of every class, weighted by how rare it is."""
+
+CARD = {
+    "title": "Focal-SAM",
+    "paper": "Focal-SAM: Focal Sharpness-Aware Minimization for Long-Tailed Classification",
+    "venue": "ICML 2025",
+    "arxiv": "2505.01660",
+    "bibtex": """@inproceedings{li2025focal,
+  title = {{Focal-SAM}: Focal Sharpness-Aware Minimization for Long-Tailed Classification},
+  author = {Sicong Li and Qianqian Xu and Zhiyong Yang and Zitai Wang and Linchao Zhang and Xiaochun
+            Cao and Qingming Huang},
+  booktitle = {International Conference on Machine Learning},
+  year = {2025}}""",
+    "tasks": ["longtail-cls"],
+    "names": {
+        "focal-sam": {
+            "summary": "the share k_c = lam (1 - pi_c)^gamma of each class's loss is sharpened"
+        }
+    },
+    "params": {
+        "loss": {"default": "ce", "method": True, "help": "the method whose loss is minimised"},
+        "rho": {"default": 0.3, "low": 0.0, "high": 10.0, "help": "radius"},
+        "gamma": {"default": 3.2, "low": 0.0, "high": 100.0, "help": "exponent of 1 - pi_c"},
+        "lam": {
+            "default": 0.8,
+            "low": 0.0,
+            "high": 1.0,
+            "help": "lambda: k_c of a class without share",
+        },
+        "perturbed_statistics": {
+            "default": False,
+            "help": "batch statistics of the perturbed pass count too",
+        },
+    },
+    "notes": "Settings are those of the authors' code for CIFAR-100 and CIFAR-10. Running statistics come "
+    "from unperturbed passes.",
+    "protocol_defaults": {
+        "*:cifar10": {"rho": 0.2, "gamma": 3.0, "lam": 0.5},
+        "cpu-cifar": {"rho": 0.2, "gamma": 3.0, "lam": 0.5},
+    },
+    "needs": {"passes": 2.5},
+}
+
+from collections.abc import Sequence
+from typing import Any
+
+from baselines.parts.sharpness_aware import Part, sharpen
+
+
+def coefficients(counts: Sequence[float], gamma: float, lam: float) -> list[float]:
+    """k_c = lambda (1 - pi_c)^gamma."""
+    total = sum(counts)
+    return [lam * (1 - n / total) ** gamma for n in counts]
+
+
+def configure(
+    cfg: Any,
+    facts: Any,
+    *,
+    rho: float,
+    gamma: float,
+    lam: float,
+    perturbed_statistics: bool,
+) -> Any:
+    """1 - k_c of each class's loss at w, k_c of it at the point of ascent of that share."""
+    sharp = coefficients(facts.class_counts, gamma, lam)
+    parts = [
+        Part(rho=0.0, class_weight=[1 - k for k in sharp]),
+        Part(rho=rho, class_weight=sharp),
+    ]
+    return sharpen(cfg, parts, perturbed_statistics=perturbed_statistics)

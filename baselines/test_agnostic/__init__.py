@@ -1,0 +1,1 @@
+"""Methods for unknown test label distributions."""

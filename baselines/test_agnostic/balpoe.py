@@ -1,0 +1,62 @@
+"""BalPoE: a product of experts, each calibrated to another class prior, balanced in the mean."""
+
+CARD = {
+    "title": "BalPoE",
+    "paper": "Balanced Product of Calibrated Experts for Long-Tailed Recognition",
+    "venue": "CVPR 2023",
+    "arxiv": "2206.05260",
+    "bibtex": """@inproceedings{aimar2023balanced,
+  title = {Balanced Product of Calibrated Experts for Long-Tailed Recognition},
+  author = {Emanuel Sanchez Aimar and Arvi Jonnarth and Michael Felsberg and Marco Kuhlmann},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year = {2023}}""",
+    "tasks": ["longtail-cls", "test-agnostic"],
+    "names": {"balpoe": {"summary": "mean of experts of several logit adjustments, with mixup"}},
+    "params": {
+        "taus": {
+            "default": [0.0, 1.0, 2.0],
+            "help": "adjustment tau_k log pi of each expert's logits; their number is that of experts",
+        },
+        "alpha": {
+            "default": 0.4,
+            "low": 0.0,
+            "help": "mixup shares from Beta(alpha, alpha); 0: none",
+        },
+        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
+        "reduced": {
+            "default": False,
+            "help": "last two stages of an expert at three quarters of their width",
+        },
+    },
+    "needs": {"experts": 3},
+}
+
+from collections.abc import Sequence
+from typing import Any
+
+from baselines.parts.experts import use_experts
+from baselines.parts.staged import counts_of
+from baselines.shared.la import log_prior
+from baselines.shared.mixup import Remix
+from suite.base.errors import UserError
+
+
+def adjustments(class_counts: Sequence[float], taus: Sequence[float]) -> list[list[float]]:
+    """tau_k log pi, (E, C)."""
+    prior = log_prior(class_counts).double()
+    return [(tau * prior).tolist() for tau in taus]
+
+
+def configure(
+    cfg: Any, facts: Any, *, taus: list[float], alpha: float, scale: float, reduced: bool
+) -> Any:
+    """Experts of full width under the mean of their adjusted losses, on mixed batches."""
+    if not taus or not all(isinstance(t, int | float) and t >= 0 for t in taus):
+        raise UserError(f"balpoe.taus={taus}: a list of numbers >= 0, one an expert")
+    counts = counts_of(facts)
+    if alpha:
+        mixing = {"type": Remix.__name__, "class_counts": counts, "alpha": alpha}
+        cfg.model.mixing = {**mixing, "kappa": 1.0, "tau": 0.0}
+    shifts = adjustments(counts, taus)
+    loss = {"type": "ExpertAdjustedLoss", "adjustments": shifts, "mean": True}
+    return use_experts(cfg, loss, len(shifts), reduced, scale)

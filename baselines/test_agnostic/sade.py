@@ -1,0 +1,102 @@
+"""SADE: experts for a long-tailed, a uniform and a reversed class distribution, weighted at test time."""
+
+CARD = {
+    "title": "SADE",
+    "paper": "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
+    "venue": "NeurIPS 2022",
+    "arxiv": "2107.09249",
+    "bibtex": """@inproceedings{zhang2022sade,
+  title = {Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition},
+  author = {Yifan Zhang and Bryan Hooi and Lanqing Hong and Jiashi Feng},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2022}}""",
+    "tasks": ["longtail-cls", "test-agnostic"],
+    "names": {
+        "sade": {"summary": "experts of three class priors, weighted on unlabelled test images"}
+    },
+    "params": {
+        "tau": {
+            "default": 2.0,
+            "low": 0.0,
+            "help": "how far the third expert's prior is reversed",
+        },
+        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
+        "reduced": {
+            "default": True,
+            "help": "last two stages of an expert at three quarters of their width",
+        },
+        "adapt_lr": {
+            "default": 0.1,
+            "low": 0.000001,
+            "help": "test time: learning rate of the experts' weights",
+        },
+        "adapt_decay": {
+            "default": 0.0005,
+            "low": 0.0,
+            "help": "test time: weight decay of the experts' weights",
+        },
+        "adapt_batch": {"default": 128, "low": 1, "help": "test time: images a step"},
+        "adapt_epochs": {
+            "default": 5,
+            "low": 0,
+            "help": "test time: passes over the images at most; 0 leaves the experts' mean",
+        },
+    },
+    "protocol_defaults": {
+        "imagenet-lt": {"adapt_lr": 0.025},
+        "places-lt": {"tau": 1.0, "adapt_lr": 0.01, "adapt_decay": 0.0004},
+        "inat18": {"tau": 1.0, "adapt_lr": 0.2, "adapt_decay": 0.0002},
+    },
+    "notes": "tau is the authors' for CIFAR-100, ImageNet-LT, Places-LT and iNaturalist; elsewhere it is "
+    "CIFAR-100's. The learning rate and weight decay at test time are those of the authors' training.",
+    "needs": {"experts": 3, "unlabelled": True},
+}
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from baselines.parts.aggregation import aggregate
+from baselines.parts.experts import reversed_prior, use_experts
+from baselines.parts.staged import counts_of
+from baselines.shared.la import log_prior
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def adjustments(class_counts: Sequence[float], tau: float) -> list[list[float]]:
+    """What is added to the experts' logits, (3, C): 0; log pi; log pi - tau log pi_inv."""
+    prior = log_prior(class_counts).double()
+    inverse = prior.new_tensor(reversed_prior(class_counts)).log()
+    return [[0.0] * len(prior), prior.tolist(), (prior - tau * inverse).tolist()]
+
+
+def configure(
+    cfg: Any, facts: Any, *, tau: float, scale: float, reduced: bool, **at_test: float
+) -> Any:
+    """Three experts under the sum of their losses."""
+    shifts = adjustments(counts_of(facts), tau)
+    loss = {"type": "ExpertAdjustedLoss", "adjustments": shifts, "mean": False}
+    return use_experts(cfg, loss, len(shifts), reduced, scale)
+
+
+def infer(
+    arrays: Mapping[str, Array],
+    class_counts: Sequence[int],
+    *,
+    unlabelled: Mapping[str, Array],
+    adapt_lr: float,
+    adapt_decay: float,
+    adapt_batch: int,
+    adapt_epochs: int,
+) -> Array:
+    """Scores (N, C) of `logits` (3, N, C): experts weighted by what `unlabelled`, views (3, V, M, C), teach."""
+    return aggregate(
+        arrays["logits"],
+        unlabelled["logits"],
+        lr=adapt_lr,
+        decay=adapt_decay,
+        batch=adapt_batch,
+        epochs=adapt_epochs,
+    )

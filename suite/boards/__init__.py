@@ -1,0 +1,1 @@
+"""Answers: boards and comparisons, computed from the store and from stored predictions."""

@@ -1,0 +1,278 @@
+"""The rows of a task's board, from the store. Holds no statistics of its own."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import msgspec
+
+from suite.base.canonical import canonical
+from suite.base.errors import UserError, did_you_mean
+from suite.define.protocol import Protocol
+from suite.define.task import Task, default_keys, direction
+from suite.store.connection import connect, no_collection, statements
+from suite.store.ranking import ranks
+
+if TYPE_CHECKING:
+    from suite.define.catalog import Catalog
+
+Planned = tuple[str, Mapping[str, Any], str, str, str, str]
+"""(method, params, protocol name, protocol hash, evaluation hash, data set) of a row to come."""
+
+COST = (
+    "parameters",
+    "passes_per_step",
+    "train_seconds",
+    "wall_seconds",
+    "gpu_hours",
+    "peak_memory_bytes",
+)
+
+Cell = dict[str, float | None]
+Row = dict[str, Any]
+
+
+def board(
+    root: Path,
+    task: Task,
+    *,
+    protocol: str | None,
+    by: str | None,
+    today: Mapping[str, str],
+    planned: Sequence[Planned],
+    store: duckdb.DuckDBPyConnection | None = None,
+) -> list[Row]:
+    """Rows of the leaderboard, block after block.
+
+    A block is one protocol hash and one evaluation hash; only within it are rows comparable. In a
+    block, rows go by the mean of `by` in its direction, those without a value last.
+
+    Args:
+        protocol: name of the only protocol to show; ranks are over whole boards all the same.
+        by: metric key that ranks, such as `mIoU[group=tail]`; default the task's first primary.
+        today: method -> digest of its code today, of methods that no other's code is part of; what the
+            store says of them may be older.
+        planned: rows that are wanted; those of which nothing is there yet are shown as planned.
+        store: the root's store, if it is open already; it is left open.
+
+    Each row has `task`, `protocol`, `protocol_hash`, `evaluation_hash`, `dataset`, `method`,
+    `params`, `digest`, `n` (runs with this evaluation), `rank` (None where unranked), `flags`,
+    `failures` (run, seed, kind, message, step), `cost` (means over counted runs: parameters, passes
+    per step, train_seconds, wall_seconds with that of input runs, gpu_hours, peak_memory_bytes), `runs` (ids of all its
+    runs), `metrics` (key -> mean, low, high; final values not by class; None where a replicate has
+    no value) and `state`:
+
+    - `stale`: made by other code than today's;
+    - `running`: a replicate is alive;
+    - `done`: every known replicate is finished and evaluated;
+    - `partial`: some are, or they were interrupted;
+    - `failed`: none is and some failed;
+    - `planned`: nothing is there.
+
+    Raises UserError: no store, unknown protocol or metric key.
+    """
+    connection = store or connect(root)
+    named = {one.hash: one for one in task.protocols}
+    try:
+        only = None if protocol is None else _protocol_rows(connection, task, protocol)
+        with no_collection():
+            metrics = _metrics(connection, task, only)
+        key = _ranking_key(task, by, metrics)
+        rank_of = _ranks(connection, task, key, only)
+        with no_collection():
+            rows = [
+                _row(task, named.get(found["protocol_hash"]), found, metrics, rank_of, today)
+                for found in _found_rows(connection, task, only)
+            ]
+    finally:
+        if store is None:
+            connection.close()
+    rows += _planned_rows(task, rows, planned)
+    if protocol is not None:
+        rows = _only(task, rows, protocol)
+    return sorted(rows, key=_order(task, key))
+
+
+def rows_to_come(catalog: "Catalog", task: Task, protocol: Protocol) -> list[Planned]:
+    """A row for every method of the task, whether it has run or not."""
+    place = protocol.name, protocol.hash, task.evaluation_hash(protocol), protocol.dataset.name
+    return [
+        (method, catalog.spec(method, protocol).params, *place)
+        for method in catalog.methods(task.name)
+    ]
+
+
+def _protocol_rows(connection: duckdb.DuckDBPyConnection, task: Task, protocol: str) -> list[int]:
+    """Ids of the rows that may be shown: a board of one protocol must not read all the others."""
+    current = next((p.hash for p in task.protocols if p.name == protocol), "")
+    result = connection.execute(statements("protocol_rows"), {"name": protocol, "hash": current})
+    return [row_id for (row_id,) in result.fetchall()]
+
+
+def _found_rows(
+    connection: duckdb.DuckDBPyConnection, task: Task, only: Sequence[int] | None
+) -> Iterable[dict[str, Any]]:
+    result = connection.execute(
+        statements("board_rows"),
+        {
+            "task": task.name,
+            "hashes": [protocol.hash for protocol in task.protocols],
+            "evaluations": [task.evaluation_hash(protocol) for protocol in task.protocols],
+            "rows": only,
+        },
+    )
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, values, strict=True)) for values in result.fetchall()]
+
+
+def _metrics(
+    connection: duckdb.DuckDBPyConnection, task: Task, only: Sequence[int] | None
+) -> dict[tuple[int, str], dict[str, tuple[int, Cell]]]:
+    """(row id, evaluation hash) -> metric key -> (n, cell)."""
+    cells: dict[tuple[int, str], dict[str, tuple[int, Cell]]] = {}
+    result = connection.execute(statements("board_metrics"), {"task": task.name, "rows": only})
+    for row_id, evaluation, *columns in result.fetchall():
+        cells[row_id, evaluation] = {
+            key: (n, {"mean": mean, "low": low, "high": high})
+            for key, n, mean, low, high in sorted(zip(*columns, strict=True))
+        }
+    return cells
+
+
+def _ranking_key(
+    task: Task, by: str | None, metrics: Mapping[Any, Mapping[str, tuple[int, Cell]]]
+) -> str:
+    if by is None:
+        return task.primary[0]
+    known = {*task.primary, *task.columns, *chain.from_iterable(metrics.values())}
+    known = {key for key in known if direction(task, key) is not None}
+    if by not in known:
+        raise UserError(f"--by {by}: task {task.name} has no such metric{did_you_mean(by, known)}")
+    return by
+
+
+def _ranks(
+    connection: duckdb.DuckDBPyConnection, task: Task, key: str, only: Sequence[int] | None
+) -> dict[tuple[int, str], int | None]:
+    if (task.name, key) in default_keys({task.name: task}):
+        asked = {"task": task.name, "key": key, "rows": only}
+        result = connection.execute(statements("board_ranks"), asked)
+        return {(row_id, evaluation): rank for row_id, evaluation, rank in result.fetchall()}
+    higher = direction(task, key)
+    found = ranks(connection, {(task.name, key): higher is not False})
+    return {(row_id, evaluation): rank for _, evaluation, _, row_id, rank in found}
+
+
+def _row(
+    task: Task,
+    protocol: Protocol | None,
+    found: Mapping[str, Any],
+    metrics: Mapping[tuple[int, str], Mapping[str, tuple[int, Cell]]],
+    rank_of: Mapping[tuple[int, str], int | None],
+    today: Mapping[str, str],
+) -> Row:
+    place = found["row_id"], found["evaluation_hash"]
+    current = found["today"] and today.get(found["method"], found["digest"]) == found["digest"]
+    undefined: Cell = {"mean": None, "low": None, "high": None}
+    return {
+        "task": task.name,
+        # a protocol may have been renamed since: its hash is what it is
+        "protocol": protocol.name if protocol else found["protocol"],
+        "protocol_hash": found["protocol_hash"],
+        "evaluation_hash": found["evaluation_hash"],
+        "dataset": found["dataset"] or (protocol.dataset.name if protocol else None),
+        "method": found["method"],
+        "params": msgspec.json.decode(found["params"]),
+        "digest": found["digest"],
+        "n": found["n"],
+        "state": _state(found) if current else "stale",
+        "rank": rank_of.get(place) if current else None,
+        "flags": found["flags"] or [],
+        "failures": found["failures"] or [],
+        "cost": {name: found[name] for name in COST},
+        "runs": found["runs"],
+        "metrics": {
+            # a mean over some of the replicates is not the row's mean
+            key: cell if n == found["n"] else undefined
+            for key, (n, cell) in metrics.get(place, {}).items()
+        },
+    }
+
+
+def _state(found: Mapping[str, Any]) -> str:
+    if found["alive"]:
+        return "running"
+    if found["n"] == found["replicates"]:
+        return "done"
+    return "failed" if found["failures"] and not found["recorded"] else "partial"
+
+
+def _planned_rows(task: Task, rows: Iterable[Row], planned: Sequence[Planned]) -> list[Row]:
+    def identity(method: str, params: Any, protocol_hash: str, evaluation: str) -> tuple[Any, ...]:
+        return method, canonical(params), protocol_hash, evaluation
+
+    if not planned:
+        return []
+    there = {
+        identity(row["method"], row["params"], row["protocol_hash"], row["evaluation_hash"])
+        for row in rows
+    }
+    missing: list[Row] = []
+    for method, params, protocol, protocol_hash, evaluation_hash, dataset in planned:
+        wanted = identity(method, params, protocol_hash, evaluation_hash)
+        if wanted in there:
+            continue
+        there.add(wanted)
+        missing.append(
+            {
+                "task": task.name,
+                "protocol": protocol,
+                "protocol_hash": protocol_hash,
+                "evaluation_hash": evaluation_hash,
+                "dataset": dataset,
+                "method": method,
+                "params": dict(params),
+                "digest": None,
+                "n": 0,
+                "state": "planned",
+                "rank": None,
+                "flags": [],
+                "failures": [],
+                "cost": dict.fromkeys(COST),
+                "runs": [],
+                "metrics": {},
+            }
+        )
+    return missing
+
+
+def _only(task: Task, rows: list[Row], protocol: str) -> list[Row]:
+    known = {p.name for p in task.protocols} | {row["protocol"] for row in rows}
+    if protocol not in known:
+        near = did_you_mean(protocol, known)
+        raise UserError(f"--protocol {protocol}: task {task.name} has no such protocol{near}")
+    return [row for row in rows if row["protocol"] == protocol]
+
+
+def _order(task: Task, key: str) -> Callable[[Row], tuple[Any, ...]]:
+    """Sort key: protocol, block (today's evaluation first), then the mean, best first.
+
+    Rows come by method and parameters from the store, and sorting keeps that among equals.
+    """
+    sign = -1 if direction(task, key) is not False else 1
+    current = {(p.hash, task.evaluation_hash(p)) for p in task.protocols}
+
+    def order(row: Row) -> tuple[Any, ...]:
+        mean = row["metrics"].get(key, {}).get("mean")
+        block = row["protocol_hash"], row["evaluation_hash"]
+        return (
+            row["protocol"],
+            block not in current,
+            *block,
+            mean is None,
+            0.0 if mean is None else sign * mean,
+        )
+
+    return order

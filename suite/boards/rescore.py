@@ -1,0 +1,436 @@
+"""Stored runs under test label distributions that a user asks for: a board's rows, made in memory.
+
+Nothing is trained and nothing is written. A run counts, and runs make a row, as in the store
+(`suite/sql/attempts.sql`); a row looks as `suite.boards.leaderboard.board` describes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from suite.base.canonical import canonical, short_hash
+from suite.base.errors import RecordError, UserError, did_you_mean
+from suite.define.catalog import Catalog
+from suite.define.protocol import Protocol
+from suite.define.spec import RunSpec
+from suite.define.task import Shift, Task, direction
+from suite.records.attempt import Attempt
+from suite.records.files import Record
+from suite.records.inputs import digest_of
+from suite.records.lookup import all_attempts, find_run, find_spec, newest_finished
+from suite.render.board import COST
+from suite.runs.evaluate import metric_rows, stored_predictions
+from suite.stats import tests as stats
+from suite.store.ranking import sample
+
+Row = dict[str, Any]
+Cell = dict[str, float | None]
+
+STALE = "stale"
+UNKNOWN = "of a protocol that nothing here knows"
+UNFINISHED = "not finished"
+OTHER = "of another task or protocol"
+
+_MAX_LINEAGE = 64
+"""Inputs of inputs are followed this far, as in the store."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it counts: its newest finished attempt of today's code."""
+
+    attempt: Attempt
+    record: Record
+    protocol: Protocol
+    digest: str
+    """Today's of its code; the record may hold an earlier one of the same code."""
+
+
+@dataclass
+class Found:
+    """The runs below a root, as one task and one or all of its protocols see them.
+
+    Attributes:
+        counted: run id -> what counts of it.
+        left_out: run id -> why nothing does: `STALE`, `UNKNOWN`, `UNFINISHED`, `OTHER`.
+        damaged: run id -> what is wrong with its files, a line each.
+    """
+
+    counted: dict[str, Run] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one protocol, and the task with the settings and metric keys that they were made with."""
+
+    task: Task
+    rows: list[Row]
+
+
+@dataclass
+class Rescored:
+    """Blocks in the order of their protocols' names.
+
+    Attributes:
+        problems: runs that could not be scored, and files that could not be read, a line each.
+        notes: what else was left out, a line each.
+    """
+
+    blocks: list[Block] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for block in self.blocks for row in block.rows]
+
+
+def shifting_task(catalog: Catalog, name: str | None) -> Task:
+    """The task of that name; for None the only one with test distributions. Raises UserError."""
+    shifting = sorted(key for key, task in catalog.tasks().items() if task.shifted is not None)
+    if name is not None:
+        task = catalog.task(name)
+        if task.shifted is None:
+            others = f"; those that do: {', '.join(shifting)}" if shifting else ""
+            raise UserError(f"task {name!r} knows no test distributions{others}")
+        return task
+    if len(shifting) != 1:
+        found = f"there are {len(shifting)}: {', '.join(shifting)}" if shifting else "there is none"
+        raise UserError(f"--task is the only task with test distributions, but {found}")
+    return catalog.task(shifting[0])
+
+
+def rescore(
+    root: Path,
+    catalog: Catalog,
+    task: Task,
+    asked: Shift,
+    *,
+    runs: Sequence[str] = (),
+    protocol: Protocol | None = None,
+    methods: Sequence[str] = (),
+    by: str | None = None,
+) -> Rescored:
+    """Rows under the distributions asked for.
+
+    Args:
+        runs: ids, or their first digits. These alone are scored, and not ranked: ranks are over whole
+            boards, never over a choice. Default: every counted run.
+        protocol: the only one; default all of the task that have runs and that the distributions fit.
+        methods: those whose rows are shown; ranks are over all methods all the same.
+        by: canonical metric key that ranks; default the task's first for these distributions.
+
+    A run that cannot be scored is a problem, and its row `partial`. Raises UserError: a run that is named
+    and does not count or cannot be scored, a distribution that fits no protocol, an unknown metric key.
+    """
+    found = find(root, catalog, task, protocol)
+    if runs:
+        chosen = [_named(root, task, found, run) for run in runs]
+        chosen = list({run.attempt.run_id: run for run in chosen}.values())
+        made = Rescored()
+    else:
+        chosen = list(found.counted.values())
+        made = Rescored(
+            problems=[line for lines in found.damaged.values() for line in lines],
+            notes=_left_out(found),
+        )
+    under: dict[str, list[Run]] = {}
+    for run in chosen:
+        under.setdefault(run.protocol.name, []).append(run)
+    tasks = _asked(task, asked, under, protocol, made, strict=bool(runs))
+    scored: dict[str, list[Scored]] = {}
+    for name, one in tasks.items():
+        scored[name] = [(run, _scores(run, one, catalog, made)) for run in under.get(name, ())]
+    if runs and made.problems:
+        raise RecordError(made.problems[0])
+    if by is not None:
+        _check_key(task, by, tasks.values(), scored.values())
+    for name, one in tasks.items():
+        rows = _rows(root, one, scored[name], by or one.primary[0], ranked=not runs)
+        shown = [row for row in rows if not methods or row["method"] in methods]
+        if shown:
+            made.blocks.append(Block(one, shown))
+    for name in methods:
+        if not any(row["method"] == name for row in made.rows):
+            catalog.card(name)  # a name that nothing has: say what there is
+            made.notes.append(f"no finished run of {name!r}")
+    return made
+
+
+Scores = dict[str, float | None]
+"""Metric key -> final value of the whole set or a subset, not by class."""
+
+Scored = tuple[Run, Scores | None]
+"""None for a run that cannot be scored."""
+
+
+def find(root: Path, catalog: Catalog, task: Task, only: Protocol | None = None) -> Found:
+    """Look through all runs; `only`: of that protocol alone."""
+    accepted = {p.hash: p for p in ([only] if only else task.protocols)}
+    found = Found()
+    recorded: dict[str, list[tuple[Attempt, Record]]] = {}
+    for run_id, group in groupby(all_attempts(root), key=lambda attempt: attempt.run_id):
+        records, problems = [], []
+        for attempt in reversed([one for one in group if one.finished]):
+            try:
+                records.append((attempt, _record(attempt)))
+            except FileNotFoundError:  # removed since
+                continue
+            except RecordError as error:
+                problems.append(str(error))
+        spec = records[0][1].spec if records else find_spec(root, run_id)
+        if spec is not None and spec.protocol_hash not in accepted:
+            unknown = spec.protocol_hash not in catalog.protocols
+            found.left_out[run_id] = UNKNOWN if unknown else OTHER
+            continue
+        if problems:
+            found.damaged[run_id] = problems
+        if records:
+            recorded[run_id] = records
+        elif not problems:
+            found.left_out[run_id] = UNFINISHED
+    newest = _newest(recorded.values())
+    for run_id, records in recorded.items():
+        spec = records[0][1].spec
+        digest = _digest(root, catalog, spec) or (
+            records[0][1].digest
+            if spec.inputs or spec.method in catalog.code.links
+            else newest[spec.method]
+        )
+        of_today = next(((a, r) for a, r in records if catalog.code.same(r.digest, digest)), None)
+        if of_today is None:
+            found.left_out[run_id] = STALE
+        else:
+            found.counted[run_id] = Run(*of_today, accepted[spec.protocol_hash], digest)
+    return found
+
+
+def _record(attempt: Attempt) -> Record:
+    record = attempt.record()
+    said = record.run_id, record.attempt, record.spec.run_id
+    if said != (attempt.run_id, attempt.number, attempt.run_id):
+        raise RecordError(f"{attempt.path / 'record.json'}: describes another run or attempt")
+    return record
+
+
+def _digest(root: Path, catalog: Catalog, spec: RunSpec) -> str | None:
+    """Today's; None where the method, or an input run, is not known here."""
+    try:
+        return digest_of(root, catalog, spec)
+    except UserError:
+        return None
+
+
+def _newest(recorded: Iterable[Sequence[tuple[Attempt, Record]]]) -> dict[str, str]:
+    """Method -> digest of its newest record: counts as today's where the method is not known here."""
+    newest: dict[str, Record] = {}
+    for records in recorded:
+        for _, record in records:
+            method = record.spec.method
+            if method not in newest or newest[method].finished < record.finished:
+                newest[method] = record
+    return {method: record.digest for method, record in newest.items()}
+
+
+def _left_out(found: Found) -> list[str]:
+    counts = Counter(why for why in found.left_out.values() if why != OTHER)
+    if not counts:
+        return []
+    return ["left out: " + ", ".join(f"{count} run(s) {why}" for why, count in counts.items())]
+
+
+def _named(root: Path, task: Task, found: Found, prefix: str) -> Run:
+    """Raises UserError: no such run, several, or one that does not count."""
+    run_id = find_run(root, prefix)
+    if run_id in found.counted:
+        return found.counted[run_id]
+    if run_id in found.damaged:
+        raise UserError(found.damaged[run_id][0])
+    attempt = newest_finished(root, run_id)
+    why = found.left_out.get(run_id)
+    if why == STALE:
+        raise UserError(
+            f"run {run_id} was trained with other code of {attempt.record().spec.method!r} than today's; "
+            "train it again with --stale"
+        )
+    raise UserError(
+        f"run {run_id}: its protocol {attempt.record().spec.protocol!r} is none of task {task.name!r}"
+    )
+
+
+def _asked(
+    task: Task,
+    asked: Shift,
+    under: Mapping[str, Sequence[Run]],
+    only: Protocol | None,
+    made: Rescored,
+    strict: bool,
+) -> dict[str, Task]:
+    """Protocol name -> the task as it is asked there, sorted by name.
+
+    Of the protocols that have runs, those that the distributions do not fit (other classes) are noted and
+    left out, unless `strict` or it is all of them: then UserError.
+    """
+    assert task.shifted is not None
+    default = next(p for p in task.protocols if p.name == task.default_protocol)
+    # where nothing has run yet, a distribution that cannot be is refused all the same
+    protocols = [runs[0].protocol for _, runs in sorted(under.items())] or [only or default]
+    tasks: dict[str, Task] = {}
+    notes: list[str] = []
+    for protocol in protocols:
+        try:
+            tasks[protocol.name] = _with(task, *task.shifted(protocol, asked))
+        except UserError as error:
+            if strict or (not tasks and protocol is protocols[-1]):
+                raise
+            count = len(under[protocol.name])
+            notes.append(f"left out: {count} run(s) under {protocol.name}: {error}")
+    made.notes += notes
+    return tasks
+
+
+def _with(task: Task, settings: dict[str, Any], keys: tuple[str, ...]) -> Task:
+    """The task with these settings for one protocol: hash, ranking key and columns follow."""
+    return replace(task, settings=lambda _: settings, primary=keys[:1], columns=keys)
+
+
+def _scores(run: Run, task: Task, catalog: Catalog, made: Rescored) -> Scores | None:
+    """None, with the problem noted, for a run that cannot be scored."""
+    attempt = run.attempt
+    try:
+        rows = metric_rows(
+            attempt,
+            run.record,
+            stored_predictions(attempt, run.record, run.protocol, task),
+            task,
+            task.evaluation(run.protocol),
+            catalog,
+        )
+    except RecordError as error:
+        spec = run.record.spec
+        made.problems.append(
+            f"run {attempt.run_id} ({spec.method}, seed {spec.seed}) cannot be scored: {error}"
+        )
+        return None
+    return {row.key: row.value for row in rows if row.class_ is None and row.step is None}
+
+
+def _check_key(
+    task: Task, by: str, tasks: Iterable[Task], scored: Iterable[Sequence[Scored]]
+) -> None:
+    known = {key for one in tasks for key in one.columns}
+    known |= {key for block in scored for _, scores in block for key in scores or ()}
+    known = {key for key in known if direction(task, key) is not None}
+    if by not in known:
+        raise UserError(f"--by {by}: task {task.name} has no such metric{did_you_mean(by, known)}")
+
+
+def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bool) -> list[Row]:
+    """One block's rows, best first and those without a value last."""
+    groups: dict[tuple[str, ...], list[Scored]] = {}
+    for one in scores:
+        groups.setdefault(_row_key(root, one[0]), []).append(one)
+    # among equals by method, parameters and digest, as the store gives them
+    ordered = [
+        sorted(group, key=lambda one: (one[0].record.spec.seed, one[0].attempt.run_id))
+        for _, group in sorted(groups.items())
+    ]
+    rows = [_row(task, group) for group in ordered]
+    higher = direction(task, key) is not False
+    if ranked:
+        samples = [_sample(group, key) for group in ordered]
+        for row, rank in zip(rows, stats.shared_ranks(samples, higher), strict=True):
+            row["rank"] = rank
+
+    def order(row: Row) -> tuple[bool, float]:
+        mean = row["metrics"].get(key, {}).get("mean")
+        return mean is None, 0.0 if mean is None else -mean if higher else mean
+
+    return sorted(rows, key=order)
+
+
+def _row_key(root: Path, run: Run) -> tuple[str, ...]:
+    """(method, params, digest, lineage, data variant): runs that differ in none are replicates."""
+    record = run.record
+    spec = record.spec
+    return (
+        spec.method,
+        canonical(spec.params).decode(),
+        run.digest,
+        canonical(_lineage(root, spec)).decode(),
+        # comparable by eye, not to be averaged with the rest
+        *(flag for flag in ("data-variant", "external") if flag in record.flags),
+    )
+
+
+def _lineage(root: Path, spec: RunSpec, depth: int = 0) -> dict[str, str]:
+    """Role -> hash of the input run without its seed; its id where the run is not here."""
+    found = {}
+    for role, run_id in spec.inputs.items():
+        source = find_spec(root, run_id) if depth < _MAX_LINEAGE else None
+        found[role] = run_id
+        if source is not None:
+            above = _lineage(root, source, depth + 1)
+            found[role] = short_hash([source.protocol_hash, source.method, source.params, above])
+    return found
+
+
+def _row(task: Task, group: Sequence[Scored]) -> Row:
+    protocol = group[0][0].protocol
+    first = group[0][0].record
+    records = [run.record for run, _ in group]
+    defined = [scores for _, scores in group if scores is not None]
+    keys = sorted({key for scores in defined for key in scores})
+    return {
+        "task": task.name,
+        "protocol": protocol.name,
+        "protocol_hash": protocol.hash,
+        "evaluation_hash": task.evaluation_hash(protocol),
+        "dataset": max(record.dataset for record in records),
+        "method": first.spec.method,
+        "params": first.spec.params,
+        "digest": group[0][0].digest,
+        "n": len(defined),
+        "state": "done" if len(defined) == len(group) else "partial",
+        "rank": None,
+        "flags": sorted({flag for record in records for flag in record.flags}),
+        "failures": [],
+        "cost": {name: _mean_cost(records, name) for name in COST},
+        "runs": [run.attempt.run_id for run, _ in group],
+        "metrics": {key: _cell([scores.get(key) for scores in defined]) for key in keys},
+    }
+
+
+def _mean_cost(records: Sequence[Record], name: str) -> float:
+    values = [
+        getattr(record.cost, name)
+        # what came before is part of what a run takes
+        + (record.cost.input_seconds if name == "wall_seconds" else 0)
+        for record in records
+    ]
+    return float(sum(values) / len(values))
+
+
+def _cell(values: Sequence[float | None]) -> Cell:
+    """A mean over some of the replicates is not the row's mean."""
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(values):
+        return {"mean": None, "low": None, "high": None}
+    mean, low, high, _ = stats.mean_interval(defined)
+    return {"mean": mean, "low": low, "high": high}
+
+
+def _sample(group: Sequence[Scored], key: str) -> dict[Hashable, float]:
+    scored = [(run, scores.get(key)) for run, scores in group if scores is not None]
+    return sample(
+        [run.record.spec.seed for run, _ in scored],
+        [run.attempt.run_id for run, _ in scored],
+        [value for _, value in scored],
+    )

@@ -1,0 +1,395 @@
+"""What can be run: tasks, protocols and methods, found through entry points, never by import order.
+
+Entry point groups (see pyproject.toml; a third party's package declares the same):
+    longtail_suite.tasks        ->  a mapping {task name: "module:ATTRIBUTE"}
+    longtail_suite.baselines    ->  a package whose files open with a CARD
+A single file joins with `--plugin FILE`.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from suite.base.canonical import canonical
+from suite.base.errors import UserError, did_you_mean
+from suite.define import variants
+from suite.define.card import Card, covers, identity, read_card, resolve
+from suite.define.digest import Code, first_digest, method_digest
+from suite.define.history import History
+from suite.define.method import Method, Part, Source
+from suite.define.protocol import DataSet, Protocol
+from suite.define.spec import RunSpec
+from suite.define.task import Task
+
+TASKS_GROUP = "longtail_suite.tasks"
+BASELINES_GROUP = "longtail_suite.baselines"
+
+
+class _Digests(Mapping[str, str]):
+    """Method -> digest of its file as it is when first asked for: a worker asks for one of fifty."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, method: str) -> str:
+        return method_digest(self._paths[method])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+class Catalog:
+    """Tasks and methods known to this process."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        sources: Mapping[str, Source],
+        packages: Iterable[str] = (),
+        distributions: Iterable[str] = (),
+    ) -> None:
+        self._tasks = dict(tasks)
+        self._sources = dict(sources)
+        self.packages = frozenset({"suite", *packages})
+        """Top-level import names of everything known here but `--plugin` files."""
+        self.distributions = frozenset(filter(None, distributions))
+        """Names of the installed distributions that declare them."""
+        self.variants: Mapping[str, variants.Variant] = {}
+        """Protocols that users brought, by hash; they are among `protocols` too."""
+        self.problems: tuple[str, ...] = ()
+        """A line on each file below `<root>/protocols` that was left out."""
+        self._seen: tuple[Path, tuple[str, ...], Catalog] | None = None
+        self.history = History.shipped()
+        # resolved once, not per seed
+        self._params: dict[tuple[str, str, bytes], dict[str, Any]] = {}
+
+    @classmethod
+    def load(cls, plugins: Sequence[Path] = ()) -> Catalog:
+        """Installed tasks and methods, and those of the `--plugin` files.
+
+        Raises UserError: two methods of one name, a malformed card, a plug-in that is missing or
+        raises on import (it is imported here, so that the mistake shows before anything starts).
+        """
+        tasks: dict[str, Task] = {}
+        packages: set[str] = set()
+        distributions: set[str] = set()
+        for entry in entry_points(group=TASKS_GROUP):
+            packages.add(_top(entry.module))
+            distributions.add(entry.dist.name if entry.dist else "")
+            for name, target in _load(entry).items():
+                packages.add(_top(target))
+                if name in tasks:
+                    raise UserError(f"two tasks are called {name!r}; the second is {target}")
+                home, _, attribute = target.partition(":")
+                tasks[name] = getattr(importlib.import_module(home), attribute)
+        sources: dict[str, Source] = {}
+        for entry in entry_points(group=BASELINES_GROUP):
+            packages.add(_top(entry.value))
+            distributions.add(entry.dist.name if entry.dist else "")
+            found = importlib.util.find_spec(entry.value)
+            if found is None or not found.submodule_search_locations:
+                raise UserError(f"entry point {entry.name!r}: no package {entry.value!r}")
+            for folder in found.submodule_search_locations:
+                for path in sorted(Path(folder).rglob("[!_]*.py")):
+                    place = path.relative_to(folder).with_suffix("").parts
+                    _add(sources, path, ".".join((entry.value, *place)))
+        for path in plugins:
+            if not path.is_file():
+                raise UserError(f"--plugin {path}: no such file")
+            known = set(sources)
+            _add(sources, path.resolve(), None)
+            added = sorted(set(sources) - known)
+            if not added:
+                raise UserError(
+                    f"--plugin {path}: has no CARD = {{...}}; see 'A method of your own' in README.md"
+                )
+            try:
+                module = sources[added[0]].load()
+            except (Exception, SystemExit) as error:
+                text = " ".join(f"{type(error).__name__}: {error}".split())
+                raise UserError(f"--plugin {path}: raises on import: {text}") from None
+            if not callable(getattr(module, "configure", None)):
+                raise UserError(f"--plugin {path}: has no function configure(cfg, facts, **params)")
+            sources[added[0]].check_infer()
+        return cls(tasks, sources, packages, distributions)
+
+    def at(self, root: Path) -> Catalog:
+        """This catalog with the protocols that users brought to a results root (`suite.define.variants`).
+
+        Cheap where nothing has come since it was last asked. A file that is no variant is left out, with a
+        line in `problems`.
+        """
+        names = variants.listing(root)
+        if not names:
+            return self
+        if self._seen is None or self._seen[:2] != (root, names):
+            made, problems = variants.found(root, names, self)
+            self._seen = root, names, self.having(made, problems)
+        return self._seen[2]
+
+    def having(
+        self,
+        made: Mapping[str, tuple[variants.Variant, Protocol]],
+        problems: Sequence[str] = (),
+    ) -> Catalog:
+        """This catalog and some variants. Each is accepted by all tasks that accept its base."""
+        other = copy.copy(self)
+        other.__dict__.pop("protocols", None)
+        other._seen = None
+        other.problems = tuple(problems)
+        other.variants = {**self.variants, **{hash_: one for hash_, (one, _) in made.items()}}
+        for variant, protocol in made.values():
+            base = next(p for p in self.task(variant.task).protocols if p.name == variant.base)
+            for name, task in other.tasks().items():
+                if any(p.hash == base.hash for p in task.protocols):
+                    more = replace(task, protocols=(*task.protocols, protocol))
+                    other._tasks = {**other._tasks, name: more}
+        return other
+
+    # -- tasks and protocols
+    def tasks(self) -> dict[str, Task]:
+        return dict(self._tasks)
+
+    def task(self, name: str) -> Task:
+        if name not in self._tasks:
+            raise UserError(f"unknown task {name!r}{did_you_mean(name, self._tasks)}")
+        return self._tasks[name]
+
+    @cached_property
+    def protocols(self) -> dict[str, Protocol]:
+        """Every protocol accepted by some task, by hash (names are unique only within a task)."""
+        return {p.hash: p for task in self._tasks.values() for p in task.protocols}
+
+    def protocol(self, task: Task, name: str | None) -> Protocol:
+        """The task's protocol of that name; its default one for None.
+
+        `camvid` or `camvid:half` stands for the first variant declared that has all of it.
+        """
+        name = name or task.default_protocol
+        accepted = {protocol.name: protocol for protocol in task.protocols}
+        if name in accepted:
+            return accepted[name]
+        for full, protocol in accepted.items():
+            if covers(name, full):
+                return protocol
+        base, _, words = name.partition(":")
+        brought = [
+            protocol
+            for full, protocol in accepted.items()
+            if protocol.hash in self.variants
+            and full.partition(":")[0] == base
+            and set(words.split(",")) <= variants.short_names(full)
+        ]
+        if len(brought) == 1:
+            return brought[0]
+        if brought:
+            names = ", ".join(protocol.name for protocol in brought)
+            raise UserError(f"--protocol {name}: which of {names}?")
+        raise UserError(
+            f"task {task.name!r} has no protocol {name!r}{did_you_mean(name, accepted)}"
+        )
+
+    def protocol_of(self, spec: RunSpec) -> Protocol:
+        """The protocol of a run. Raises UserError: not known here."""
+        if spec.protocol_hash not in self.protocols:
+            why = f" ({self.problems[0]})" if self.problems else ""
+            raise UserError(
+                f"run {spec.run_id}: protocol {spec.protocol!r} ({spec.protocol_hash}) is not known "
+                f"here{why}"
+            )
+        return self.protocols[spec.protocol_hash]
+
+    def datasets(self) -> dict[str, DataSet]:
+        """Data set name -> data set, as the first protocol on it declares it."""
+        found: dict[str, DataSet] = {}
+        for protocol in self.protocols.values():
+            found.setdefault(protocol.dataset.name, protocol.dataset)
+        return found
+
+    # -- methods
+    def source(self, method: str) -> Source:
+        if method not in self._sources:
+            raise UserError(f"unknown method {method!r}{did_you_mean(method, self._sources)}")
+        return self._sources[method]
+
+    def card(self, method: str) -> Card:
+        return self.source(method).card
+
+    def methods(self, task: str | None = None) -> list[str]:
+        """Names of the methods whose card names the task (all methods for None), sorted."""
+        sources = self._sources.items()
+        return sorted(name for name, s in sources if task is None or task in s.card.tasks)
+
+    @cached_property
+    def code(self) -> Code:
+        """Digests of today's files, and how those of runs follow from them."""
+        cards = {name: source.card for name, source in self._sources.items()}
+        digests = _Digests({name: source.path for name, source in self._sources.items()})
+
+        def before(method: str) -> frozenset[str]:
+            known = self.history.before(method, digests[method])
+            return known | {first_digest(self._sources[method].path)}
+
+        return Code(
+            digests,
+            {name: card.built_on for name, card in cards.items() if card.built_on},
+            frozenset(name for name, card in cards.items() if card.needs.inputs),
+            before,
+            self.history.token,
+        )
+
+    def digest(self, spec: RunSpec, inputs: Mapping[str, str] | None = None) -> str:
+        """Today's code digest of a run; `inputs`: role -> digest of the run that fills it.
+
+        Raises UserError for a method that is not known here.
+        """
+        found = self.code.digest(spec.method, spec.params, inputs or {})
+        if found is None:
+            # says which name it is
+            list(self._parts(spec.method, spec.params))
+            raise UserError(f"run {spec.run_id}: unknown method {spec.method!r}")
+        return found
+
+    def resolve(
+        self, method: str, protocol: Protocol, overrides: Mapping[str, Any], typed: str = ""
+    ) -> dict[str, Any]:
+        """All parameters of the method under the protocol, and as `KEY.name` those of the method that
+        its parameter KEY names. Raises UserError for a bad override, which was typed as `typed`."""
+        card = self.card(method)
+        heads = tuple(f"{key}." for key in card.built_on)
+        own = {key: value for key, value in overrides.items() if not key.startswith(heads)}
+        values = dict(resolve(card, method, protocol.name, own, typed))
+        for key in card.built_on:
+            inner = self._check_link(method, key, values[key])
+            nested = self.resolve(inner, protocol, _nested(overrides, key), f"{method}.{key}")
+            values |= {f"{key}.{name}": value for name, value in nested.items()}
+        return values
+
+    def _check_link(self, method: str, key: str, inner: Any) -> str:
+        """`inner`, if it is the name of a method that `method` can be built on. Raises UserError."""
+        card = self.card(method)
+        where = f"--set {method}.{key}={inner}"
+        options = [
+            name
+            for name, source in self._sources.items()
+            if set(source.card.tasks) & set(card.tasks)
+            and not source.card.built_on
+            and not source.card.needs.inputs
+        ]
+        if inner in options:
+            return str(inner)
+        if not isinstance(inner, str) or inner not in self._sources:
+            raise UserError(f"{where}: no such method{did_you_mean(str(inner), options)}")
+        other = self.card(inner)
+        if not set(other.tasks) & set(card.tasks):
+            raise UserError(f"{where}: {inner!r} is for {', '.join(other.tasks)}")
+        raise UserError(
+            f"{where}: {inner!r} is itself built on another method or run; choose a plain one"
+        )
+
+    def spec(
+        self,
+        method: str,
+        protocol: Protocol,
+        seed: int = 0,
+        overrides: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, str] | None = None,
+    ) -> RunSpec:
+        """The run of a method under a protocol; `inputs`: role -> id of the run that fills it."""
+        key = (method, protocol.hash, canonical(overrides or {}))
+        if key not in self._params:
+            params = self.resolve(method, protocol, overrides or {})
+            self._params[key] = self._identity(method, params)
+        return RunSpec(
+            protocol=protocol.name,
+            protocol_hash=protocol.hash,
+            method=method,
+            params=self._params[key],
+            seed=seed,
+            inputs=dict(inputs or {}),
+        )
+
+    def _identity(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        card = self.card(method)
+        found = identity(card, {key: value for key, value in params.items() if key in card.params})
+        for key in card.built_on:
+            nested = self._identity(params[key], _nested(params, key))
+            found |= {f"{key}.{k}": value for k, value in nested.items()}
+        return found
+
+    def method(self, spec: RunSpec) -> Method:
+        """The method of a run, neutral values filled in again.
+
+        Raises UserError: a method or a parameter that is not known here.
+        """
+        return Method(spec.method, tuple(self._full(self._parts(spec.method, spec.params), spec)))
+
+    def _parts(self, method: str, params: Mapping[str, Any], key: str = "") -> Iterable[Part]:
+        source = self.source(method)
+        own = {k: value for k, value in params.items() if "." not in k}
+        for link in source.card.built_on:
+            inner = self._check_link(method, link, own.pop(link, source.card.params[link].neutral))
+            yield from self._parts(inner, _nested(params, link), link)
+        yield Part(source, own, key)
+
+    @staticmethod
+    def _full(parts: Iterable[Part], spec: RunSpec) -> Iterable[Part]:
+        for part in parts:
+            neutral = {
+                key: param.neutral
+                for key, param in part.source.card.params.items()
+                if key not in part.params and not param.method
+            }
+            for key, value in neutral.items():
+                if value is msgspec.UNSET:
+                    raise UserError(
+                        f"run {spec.run_id} of {spec.method!r} knows no parameter {key!r}, which came "
+                        "later and declares no neutral value; train it again with --stale"
+                    )
+            yield Part(part.source, {**neutral, **part.params}, part.key)
+
+
+def _nested(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Those of `values` that begin with `key.`, without it."""
+    head = f"{key}."
+    return {k.removeprefix(head): value for k, value in values.items() if k.startswith(head)}
+
+
+def _top(target: str) -> str:
+    return target.partition(":")[0].partition(".")[0]
+
+
+def _load(entry: EntryPoint) -> Mapping[str, str]:
+    try:
+        listing: Mapping[str, str] = entry.load()
+    except Exception as error:
+        raise UserError(
+            f"entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}"
+        ) from None
+    return listing
+
+
+def _add(sources: dict[str, Source], path: Path, module: str | None) -> None:
+    card = read_card(path)
+    if card is None:
+        return
+    source = Source(card, path, module)
+    for name in card.names:
+        if name in sources and sources[name].path != path:
+            raise UserError(
+                f"{path}: the name {name!r} is taken by {sources[name].path}; choose another"
+            )
+        sources[name] = source

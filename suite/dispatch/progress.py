@@ -1,0 +1,194 @@
+"""What is said of runs under way: counts by state, the commands that go on, what was submitted.
+
+Pure functions on what `suite.dispatch.states` found.
+"""
+
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from suite.define.catalog import Catalog
+from suite.define.spec import RunSpec, spelled
+from suite.dispatch.batch import Batch
+from suite.dispatch.states import BY_US, STATES, RunState, Settled, State
+from suite.records.files import INFRASTRUCTURE
+
+MOST_NAMED = 8
+"""Runs or methods that a line names; a command with more takes all."""
+
+Board = tuple[tuple[str, ...], str]
+"""(names of the tasks that accept it, name) of a protocol."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which runs are asked for: of a task, under the protocols of a name, of methods whose name contains
+    a text, in some states; empty for any."""
+
+    task: str = ""
+    protocol: str = ""
+    method: str = ""
+    states: Collection[str] = ()
+
+    def takes(self, tasks: Collection[str], protocol: str, method: str, state: str) -> bool:
+        """Whether a run is asked for."""
+        return (
+            (not self.task or self.task in tasks)
+            and (not self.protocol or self.protocol == protocol)
+            and self.method.lower() in method.lower()
+            and (not self.states or state in self.states)
+        )
+
+
+def of_choice(runs: Iterable[RunState], choice: Choice) -> list[RunState]:
+    """Those of the runs that are asked for."""
+    return [
+        run
+        for run in runs
+        if choice.takes(run.tasks, run.spec.protocol, run.spec.method, run.state)
+    ]
+
+
+def tasks_by_protocol(catalog: Catalog) -> dict[str, tuple[str, ...]]:
+    """Protocol hash -> names of the tasks that accept it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for task in catalog.tasks().values():
+        for protocol in task.protocols:
+            found[protocol.hash] = (*found.get(protocol.hash, ()), task.name)
+    return found
+
+
+def tally(
+    runs: Iterable[RunState],
+    settled: Settled,
+    tasks: Mapping[str, tuple[str, ...]],
+    choice: Choice,
+) -> dict[Board, Counter[State]]:
+    """Runs by protocol and state: those that were looked at, and those that the store knows as settled.
+
+    `tasks`: see `tasks_by_protocol`.
+    """
+    found: dict[Board, Counter[State]] = {}
+    for run in of_choice(runs, choice):
+        found.setdefault((run.tasks, run.spec.protocol), Counter())[run.state] += 1
+    for (protocol_hash, protocol, method, state), count in settled.counts.items():
+        names = tasks.get(protocol_hash, ())
+        if choice.takes(names, protocol, method, state):
+            found.setdefault((names, protocol), Counter())[state] += count
+    return dict(sorted(found.items(), key=lambda one: (not one[0][0], one[0])))
+
+
+def kinds(runs: Iterable[RunState]) -> Counter[str]:
+    """How many of the failed runs failed in which way."""
+    return Counter(
+        run.status.failure.kind
+        for run in runs
+        if run.state == "failed" and run.status is not None and run.status.failure is not None
+    )
+
+
+def commands(runs: Sequence[RunState], catalog: Catalog, task: str = "") -> list[str]:
+    """What to type to go on with these runs, none of which is under way. `task`: only of that one."""
+    of = ["--task", task] if task else []
+    found = []
+    failed = kinds(runs)
+    by_others = any(run.state == "cancelled" and run.note != BY_US for run in runs)
+    if by_others or not INFRASTRUCTURE.isdisjoint(failed):
+        found.append(_line("retry", *of))
+    others = sorted(set(failed) - INFRASTRUCTURE)
+    if any(run.state == "cancelled" and run.note == BY_US for run in runs):
+        others.append("cancelled")
+    if others:
+        found.append(_line("retry", *(word for kind in others for word in ("--kind", kind)), *of))
+    stopped = [run for run in runs if run.state == "stopped"]
+    if 0 < len(stopped) <= MOST_NAMED:
+        found.append(_line("retry", *(run.spec.run_id for run in stopped)))
+    elif stopped:
+        found += _run_lines(stopped, catalog)
+    return found + _run_lines([run for run in runs if run.state == "planned"], catalog)
+
+
+def _run_lines(runs: Iterable[RunState], catalog: Catalog) -> list[str]:
+    """A `run` for each protocol; none for what is not known today."""
+    groups: dict[tuple[str, str], list[RunSpec]] = {}
+    known = set(catalog.methods())
+    for run in runs:
+        protocol = catalog.protocols.get(run.spec.protocol_hash)
+        if protocol is not None and run.tasks and run.spec.method in known:
+            groups.setdefault((run.tasks[0], protocol.name), []).append(run.spec)
+    found = []
+    for (task, name), members in sorted(groups.items()):
+        methods = sorted({spec.method for spec in members})
+        named = methods if len(methods) <= MOST_NAMED else []
+        found.append(
+            _line(
+                "run",
+                *("--task", task, "--protocol", name),
+                *(word for method in named for word in ("--method", method)),
+                *("--seeds", spelled(spec.seed for spec in members)),
+            )
+        )
+    return found
+
+
+def _line(*words: str) -> str:
+    return shlex.join(["python", "-m", "suite", *words])
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A batch of cluster jobs, and what has become of its runs.
+
+    Attributes:
+        created: Unix seconds.
+        by: who submitted it, and where.
+        asked: what was asked for, in a few words.
+        resources: what each job asks for.
+        states: its runs by what they are now.
+    """
+
+    id: str
+    created: float
+    by: str
+    cluster: str
+    state: str
+    asked: str
+    resources: str
+    jobs: int
+    states: Mapping[State, int]
+
+    @property
+    def runs(self) -> int:
+        return sum(self.states.values())
+
+
+def submission(batch: Batch, state_of: Mapping[str, State]) -> Submission:
+    """`state_of`: run id -> state; a run that is not there has not begun."""
+    runs = [assignment for job in batch.jobs for assignment in job]
+    specs = [run.spec for run in runs]
+    methods = list(dict.fromkeys(spec.method for spec in specs))
+    more = f" and {len(methods) - MOST_NAMED} more" if len(methods) > MOST_NAMED else ""
+    protocols = ", ".join(dict.fromkeys(spec.protocol for spec in specs))
+    seeds = spelled(spec.seed for spec in specs)
+    site = batch.site
+    asks = {
+        "profile": batch.site_name,
+        "partition": site.partition,
+        "time": site.time,
+        "GPUs": site.gpus_per_node or None,
+        "cores": site.cpus_per_task,
+        "memory": site.mem,
+    }
+    states = Counter(state_of.get(spec.run_id, "planned") for spec in specs)
+    return Submission(
+        id=batch.id,
+        created=batch.created,
+        by=f"{batch.user} on {batch.host}" if batch.host else batch.user,
+        cluster=batch.cluster,
+        state=batch.state,
+        asked=f"{', '.join(methods[:MOST_NAMED])}{more}; {protocols}; seeds {seeds}",
+        resources=", ".join(f"{name} {value}" for name, value in asks.items() if value is not None),
+        jobs=len(batch.jobs),
+        states={name: states[name] for name in STATES if states[name]},
+    )

@@ -1,0 +1,1 @@
+"""Results of others: recomputed, examined, merged, imported."""

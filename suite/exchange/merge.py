@@ -1,0 +1,313 @@
+"""Finished attempts from elsewhere as new attempts here, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from suite.base.errors import RecordError, UserError
+from suite.base.settings import writable_root
+from suite.define.spec import RunSpec
+from suite.exchange.verify import read_attempt
+from suite.records.attempt import Attempt, attempts
+from suite.records.files import Record, Status, read
+from suite.records.fingerprint import stored_fingerprint
+from suite.records.lease import run_lock, worked_on
+from suite.records.lookup import all_attempts
+
+EXTERNAL = "external"
+"""Flag of a record that was not made here."""
+_INCOMING = ".incoming-"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of an attempt of the other root.
+
+    `state`: brought (or, with `dry_run`, would be) as attempt `to`; here (as `to`) already; unfinished,
+    busy (somebody is at the run, there or here) or refused: left out for the reason `why`.
+    """
+
+    run_id: str
+    attempt: int
+    state: str
+    method: str = ""
+    seed: int | None = None
+    to: int | None = None
+    why: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def merge(other: Path, root: Path, *, dry_run: bool = False) -> list[Merged]:
+    """Bring the finished and failed attempts below `other` into `root`, as the next attempts of their runs.
+
+    Attempts that are here identically are skipped, so a second merge brings nothing. Input runs come before
+    the runs that name them, whose records then name the new attempts. Raises UserError: no results folder,
+    or the same one.
+    """
+    if not (other / "runs").is_dir():
+        raise UserError(f"{other}: no results folder (it holds no runs/); name another one")
+    if (other / "runs").resolve() == (root / "runs").resolve():
+        raise UserError(f"{other}: is the results root itself; name another one, or give --root")
+    if not dry_run:
+        writable_root(root)
+    theirs: dict[str, list[Attempt]] = {}
+    for attempt in all_attempts(other):
+        theirs.setdefault(attempt.run_id, []).append(attempt)
+    done: list[Merged] = []
+    moved: dict[tuple[str, int], int] = {}
+    for run_id in inputs_first({run_id: _inputs(known) for run_id, known in theirs.items()}):
+        if _locked(other, run_id):
+            done += [
+                Merged(run_id, a.number, "busy", why="a process is at it") for a in theirs[run_id]
+            ]
+            continue
+        planned: list[Attempt] = []
+        for attempt in theirs[run_id]:
+            try:
+                one = _merge_one(attempt, root, moved, len(planned), dry_run)
+            except OSError as error:
+                raise UserError(f"{attempt.path}: {error.strerror or error}") from None
+            if one.to is not None:
+                moved[run_id, attempt.number] = one.to
+            if dry_run and one.state == "brought":
+                planned.append(attempt)
+            done.append(one)
+    return done
+
+
+def _merge_one(
+    theirs: Attempt,
+    root: Path,
+    moved: Mapping[tuple[str, int], int],
+    ahead: int,
+    dry_run: bool,
+) -> Merged:
+    """`ahead`: attempts of the run that a dry run has said would come."""
+    status = theirs.status()
+    if not theirs.finished:
+        return _merge_failure(theirs, status, root, ahead, dry_run)
+    try:
+        found = read_attempt(theirs.path)
+        record = found.record
+        if (record.run_id, record.attempt) != (theirs.run_id, theirs.number):
+            raise RecordError(f"says run {record.run_id}, attempt {record.attempt}")
+        if record.spec.run_id != record.run_id:
+            raise RecordError(f"its spec is that of run {record.spec.run_id}")
+    except RecordError as error:
+        return Merged(theirs.run_id, theirs.number, "refused", why=str(error))
+
+    def about(state: str, to: int | None = None, why: str = "") -> Merged:
+        spec = record.spec
+        return Merged(theirs.run_id, theirs.number, state, spec.method, spec.seed, to, why)
+
+    known, same_arrays = present(root, record, stored_fingerprint(theirs.path / "predictions.npz"))
+    if known is not None:
+        why = "" if same_arrays else "here already, with other prediction sets; see `predict`"
+        return about("here" if same_arrays else "unfinished", known.number, why)
+    why = "" if not found.problems else f"without {len(found.problems)} unreadable evaluation(s)"
+    if dry_run:
+        return about("brought", _next(root, theirs.run_id) + ahead, why)
+
+    def fill(staged: Attempt) -> None:
+        _copy(theirs.path, staged.path)
+        for evaluation in found.evaluations:
+            staged.write_evaluation(msgspec.structs.replace(evaluation, attempt=staged.number))
+        staged.write_record(renumbered(record, staged.number, moved))
+
+    made = bring(root, theirs.run_id, fill)
+    if made is None:
+        return about("busy", why="a process is at it here")
+    return about("brought", made.number, why)
+
+
+def _merge_failure(
+    theirs: Attempt, status: Status | None, root: Path, ahead: int, dry_run: bool
+) -> Merged:
+    """A failed attempt is a row too; others that are not finished stay where they can be finished."""
+    where = theirs.run_id, theirs.number
+    if worked_on(status):
+        return Merged(*where, "busy", why="a process is at it")
+    if status is None or status.state != "failed":
+        return Merged(
+            *where, "unfinished", why="not finished; finish it there with `retry` or `run`"
+        )
+    try:
+        spec = read(RunSpec, theirs.path / "spec.json")
+        if spec.run_id != theirs.run_id:
+            raise RecordError(f"its spec is that of run {spec.run_id}")
+    except (FileNotFoundError, RecordError) as error:
+        return Merged(*where, "refused", why=str(error))
+    about = spec.method, spec.seed
+    for attempt in attempts(root, theirs.run_id):
+        if attempt.status() == status:
+            return Merged(*where, "here", *about, attempt.number)
+    if any(attempt.finished for attempt in attempts(root, theirs.run_id)):
+        # as the newest attempt it would be tried again, although the run is through
+        return Merged(*where, "unfinished", *about, why="failed there, finished here")
+    if dry_run:
+        return Merged(*where, "brought", *about, _next(root, theirs.run_id) + ahead)
+
+    def fill(staged: Attempt) -> None:
+        _copy(theirs.path, staged.path)
+
+    made = bring(root, theirs.run_id, fill)
+    if made is None:
+        return Merged(*where, "busy", *about, why="a process is at it here")
+    return Merged(*where, "brought", *about, made.number)
+
+
+# -- bringing
+
+
+def bring(root: Path, run_id: str, fill: Callable[[Attempt], None]) -> Attempt | None:
+    """Make the next attempt of a run: `fill` writes its files into a folder that nobody looks into, which
+    is then renamed. Killed at any instant, it leaves the attempt whole or not at all.
+
+    Returns None, with nothing done, where another process is at the run. Raises OSError, and what `fill`
+    raises.
+    """
+    with run_lock(root, run_id) as mine:
+        known = attempts(root, run_id)
+        if not mine or (known and worked_on(known[-1].status())):
+            return None
+        folder = root / "runs" / run_id
+        for leftover in folder.glob(f"{_INCOMING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        made = Attempt(root, run_id, _next(root, run_id))
+        staged = Attempt(root, run_id, made.number)
+        staged.path = folder / f"{_INCOMING}{platform.node()}-{os.getpid()}"
+        staged.path.mkdir()
+        try:
+            fill(staged)
+            _sync(staged.path)
+            os.rename(staged.path, made.path)
+        except BaseException:
+            shutil.rmtree(staged.path, ignore_errors=True)
+            raise
+        _sync_one(folder)
+        return made
+
+
+def present(
+    root: Path, record: Record, arrays: Mapping[str, tuple[int, int]] | None
+) -> tuple[Attempt | None, bool]:
+    """The attempt that a record is already here as, and whether all of its predictions are too."""
+    wanted = bare(record)
+    for attempt in attempts(root, record.run_id):
+        try:
+            if bare(attempt.record()) == wanted:
+                stored = stored_fingerprint(attempt.path / "predictions.npz") or {}
+                return attempt, (arrays or {}).items() <= stored.items()
+        except (FileNotFoundError, RecordError):
+            continue
+    return None, False
+
+
+def bare(record: Record) -> Record:
+    """A record without what bringing it here changes."""
+    return msgspec.structs.replace(
+        record,
+        attempt=0,
+        inputs={
+            role: msgspec.structs.replace(one, attempt=0) for role, one in record.inputs.items()
+        },
+        flags=sorted(set(record.flags) - {EXTERNAL}),
+        external="",
+    )
+
+
+def renumbered(record: Record, number: int, moved: Mapping[tuple[str, int], int]) -> Record:
+    """The record as attempt `number`; `moved`: (run id, attempt there) -> attempt here, of input runs."""
+    inputs = {
+        role: msgspec.structs.replace(
+            one, attempt=moved.get((one.run_id, one.attempt), one.attempt)
+        )
+        for role, one in record.inputs.items()
+    }
+    return msgspec.structs.replace(record, attempt=number, inputs=inputs)
+
+
+def _next(root: Path, run_id: str) -> int:
+    known = attempts(root, run_id)
+    return known[-1].number + 1 if known else 1
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The files of an attempt that name no attempt number. Only regular ones: a pipe would never end."""
+    for name in ("spec.json", "status.json", "predictions.npz", "weights.safetensors", "log.txt"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in sorted((source / "samples").iterdir()):
+            if path.suffix == ".png" and path.is_file():
+                (target / "samples").mkdir(exist_ok=True)
+                shutil.copyfile(path, target / "samples" / path.name)
+
+
+def _sync(folder: Path) -> None:
+    for base, _, names in os.walk(folder):
+        for name in names:
+            _sync_one(Path(base) / name)
+        _sync_one(Path(base))
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(root: Path, run_id: str) -> bool:
+    """Whether another process holds the run's lock. Makes no file: the other root may be read-only."""
+    try:
+        with open(root / "runs" / run_id / "lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _inputs(known: Iterable[Attempt]) -> set[str]:
+    named: set[str] = set()
+    for attempt in known:
+        with contextlib.suppress(FileNotFoundError, RecordError):
+            named.update(read(RunSpec, attempt.path / "spec.json").inputs.values())
+        with contextlib.suppress(FileNotFoundError, RecordError):
+            named.update(attempt.record().spec.inputs.values())
+    return named
+
+
+def inputs_first(needs: Mapping[str, Iterable[str]]) -> list[str]:
+    """Run ids in an order in which those that others name come first. An id is a hash over the ids that it
+    names, so there is no circle; should one be claimed, it is cut."""
+    return list(_ordered(needs))
+
+
+def _ordered(needs: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    seen: set[str] = set()
+    for first in sorted(needs):
+        stack = [(first, False)]
+        while stack:
+            run_id, through = stack.pop()
+            if through:
+                yield run_id
+            elif run_id not in seen and run_id in needs:
+                seen.add(run_id)
+                stack.append((run_id, True))
+                stack += [(other, False) for other in sorted(needs[run_id])]

@@ -1,0 +1,133 @@
+"""A board as files for papers, spreadsheets, re-analysis and browsers.
+
+    csv, markdown, latex, parquet      one file
+    html                               a folder that opens from disk, see `suite.render.html`
+
+Names and messages come from records, which may be a stranger's: every format escapes them its own
+way, but for Parquet and JSON, which are data and keep them as they are. Everything is written whole
+or not at all, see `suite.render.files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from suite.base.errors import UserError
+
+if TYPE_CHECKING:
+    from suite.define.card import Card
+    from suite.define.catalog import Catalog
+    from suite.define.task import Task
+    from suite.render.board import Claims
+
+FORMATS = ("csv", "markdown", "latex", "parquet", "html")
+LONG_FORMATS = ("csv", "parquet")
+SUFFIXES = {".csv": "csv", ".md": "markdown", ".tex": "latex", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What is exported: the rows of a task's board as `suite.boards.leaderboard.board` gives them.
+
+    Attributes:
+        root: results folder; its store and records give the long form and the provenance.
+        by: ranking metric's key, default the task's first primary.
+        cards: method -> its card, for papers and BibTeX; methods without one are shown by name.
+        claims: published numbers, shown beside ours; see `published`.
+    """
+
+    root: Path
+    task: Task
+    rows: Sequence[Mapping[str, Any]]
+    by: str | None = None
+    cards: Mapping[str, Card] = field(default_factory=dict)
+    claims: Claims = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.by or self.task.primary[0]
+
+
+def format_of(path: Path, given: str | None, long: bool) -> str:
+    """The format asked for, or what the ending of `path` says. Raises UserError."""
+    format = given or SUFFIXES.get(path.suffix.lower())
+    if format is None:
+        raise UserError(f"-o {path}: no format follows from its ending; add --format")
+    if format not in FORMATS:
+        raise UserError(f"--format {format!r}: use one of {', '.join(FORMATS)}")
+    if long and format not in LONG_FORMATS:
+        raise UserError(f"--long is for {' and '.join(LONG_FORMATS)}, not for {format}")
+    return format
+
+
+def published(catalog: Catalog, task: Task, rows: Sequence[Mapping[str, Any]]) -> Claims:
+    """The nearest published number for each (method, protocol, metric) of a board.
+
+    Raises UserError: there are no claims here, or they are malformed.
+    """
+    from suite.claims import read as claims
+    from suite.render.board import Published
+
+    keys = {*task.primary, *task.columns}.union(*(row["metrics"] for row in rows))
+    found = claims.columns(
+        claims.read_claims(claims.default_folder(), catalog.methods(), catalog.tasks()),
+        rows,
+        task,
+        keys,
+        lambda name, under: catalog.spec(name, under).params,
+    )
+    return {
+        place: Published(
+            nearest.claim.value,
+            claims.value_text(nearest.claim),
+            nearest.status,
+            f"{nearest.claim.source.title}, {nearest.claim.location}",
+        )
+        for place, (nearest, *_) in found.items()
+    }
+
+
+def check(path: Path, format: str) -> None:
+    """Raise UserError where `path` may not be written: before work is spent on what goes there."""
+    from suite.render import files
+
+    if format == "html":
+        files.check_folder(path)
+    elif path.is_dir():
+        raise UserError(f"-o {path}: is a folder; name a file in it, or use --format html")
+
+
+def write(content: Export, format: str, path: Path, *, long: bool = False) -> None:
+    """Write `content` to `path`, replacing what an earlier export left there.
+
+    Args:
+        long: one line per run and metric in place of one per row of the board.
+
+    Raises UserError: `path` cannot be written, is a folder where a file is wanted or the other way
+    round, or holds what no export wrote.
+    """
+    from suite.render import board as tables
+    from suite.render import files, long_form
+    from suite.render import parquet as wide
+
+    rows, task, claims = content.rows, content.task, content.claims
+    if format == "html":
+        from suite.render import html
+
+        html.write(content, path)
+    elif long:
+        table = long_form.read(content)
+        files.write_file(path, long_form.csv(table) if format == "csv" else wide.parquet(table))
+    elif format == "parquet":
+        files.write_file(path, wide.parquet(wide.table(rows)))
+    elif format == "csv":
+        files.write_file(path, tables.to_csv(rows, content.claims).encode())
+    elif format == "markdown":
+        files.write_file(path, tables.to_markdown(rows, task, content.by, claims).encode())
+    elif format == "latex":
+        files.write_file(path, tables.to_latex(rows, task, content.by, claims).encode())
+    else:
+        raise UserError(f"--format {format!r}: use one of {', '.join(FORMATS)}")

@@ -1,0 +1,1 @@
+"""One run's life: planned, carried out by a worker, stored, evaluated."""

@@ -1,0 +1,118 @@
+"""Prediction sets added after training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from suite.base.errors import RecordError, UserError, did_you_mean
+from suite.define.catalog import Catalog
+from suite.define.protocol import Protocol
+from suite.define.task import Predictions
+from suite.records.attempt import Attempt
+from suite.records.files import Status
+from suite.records.inputs import digest_of
+from suite.records.lease import run_lock
+from suite.runs.evaluate import evaluate_attempt
+from suite.runs.job import Job
+from suite.runs.slots import make_slots
+
+
+def extra_sets(protocol: Protocol, names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, each once. Raises UserError for one that is not a further set of the protocol."""
+    for name in names:
+        if name in protocol.prediction_sets:
+            raise UserError(f"set {name!r} is stored by every run itself and is not made again")
+        if name not in protocol.extra_sets:
+            near = did_you_mean(name, protocol.extra_sets)
+            raise UserError(
+                f"protocol {protocol.name!r} has no further prediction set {name!r}{near}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def predict_sets(
+    attempt: Attempt, catalog: Catalog, names: Sequence[str], data_root: Path | None, device: str
+) -> list[str]:
+    """Compute prediction sets from the kept weights, store them, evaluate anew; returns their names.
+
+    Sets that every run of the method stores itself are made again only where they are lost
+    (`predictions.npz` missing or unreadable), and those that its scores need are made with any other. Raises UserError: unknown set, a protocol unknown here, the run in use, missing data or
+    weights.
+    """
+    record = attempt.record()
+    protocol = catalog.protocols.get(record.spec.protocol_hash)
+    if protocol is None:
+        raise UserError(
+            f"run {attempt.run_id}: its protocol {record.spec.protocol!r} is not known here"
+        )
+    there = _readable(attempt)
+    lost = [name for name in names if name in protocol.prediction_sets and name not in there]
+    extra_sets(protocol, [name for name in names if name not in lost])
+    needed = protocol.views if catalog.method(record.spec).adapts else ()
+    wanted = dict.fromkeys([*names, *(name for name in needed if name not in there)])
+    if protocol.predict is None:
+        raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")
+    today = digest_of(attempt.root, catalog, record.spec)
+    if not catalog.code.same(record.digest, today):
+        raise UserError(
+            f"run {attempt.run_id} was trained with other code of {record.spec.method!r} than "
+            "today's; train it again with --stale"
+        )
+    slot = make_slots(device, 1, protocol.threads)[0]
+    # before torch is imported: mmengine takes a GPU wherever it sees one
+    os.environ["CUDA_VISIBLE_DEVICES"] = slot.visible
+    with run_lock(attempt.root, attempt.run_id) as mine:
+        if not mine:
+            raise UserError(f"run {attempt.run_id} is in use by another process; try again later")
+        job = prediction_job(attempt, catalog, data_root, slot.device)
+        try:
+            made = {name: protocol.predict(job, name) for name in wanted}
+        finally:
+            shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
+        # of a damaged file nothing is left; where a further set is added, damage must not be overwritten
+        before = _readable(attempt) if lost else attempt.predictions()
+        # first, so that a kill between the two leaves scores to be made, not scores without the set
+        for path in (attempt.path / "evaluations").glob("*.json"):
+            path.unlink()
+        attempt.write_predictions({**before, **made})
+        for task in catalog.tasks().values():
+            if protocol in task.protocols:
+                evaluate_attempt(attempt, task, protocol, catalog, again=True)
+    return list(wanted)
+
+
+def _readable(attempt: Attempt) -> Predictions:
+    """The stored sets; none where the file is missing or damaged."""
+    try:
+        return attempt.predictions()
+    except RecordError:
+        return {}
+
+
+def prediction_job(
+    attempt: Attempt, catalog: Catalog, data_root: Path | None, device: str = "cpu"
+) -> Job:
+    """The finished run as a job that an engine's `predict` takes."""
+    record, now = attempt.record(), time.time()
+    return Job(
+        spec=record.spec,
+        method=catalog.method(record.spec),
+        protocol=catalog.protocols[record.spec.protocol_hash],
+        attempt=attempt,
+        device=device,
+        data_root=data_root,
+        checkpoint_seconds=0.0,
+        time_limit=None,
+        # their weights are not read again
+        inputs={
+            role: Attempt(attempt.root, source.run_id, source.attempt)
+            for role, source in record.inputs.items()
+        },
+        status=Status(state="done", digest=record.digest, started=now, heartbeat=now),
+        report=lambda _: None,
+        stopping=lambda: False,
+    )

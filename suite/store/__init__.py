@@ -1,0 +1,1 @@
+"""DuckDB, built from the record files by one ingester; readers open a snapshot."""

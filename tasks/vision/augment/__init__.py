@@ -1,0 +1,1 @@
+"""Augmentation of whole batches and of single images."""

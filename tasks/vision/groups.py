@@ -1,0 +1,127 @@
+"""Long-tailed profiles: how many images of each class train, which ones, and the classes' groups.
+
+Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019, made
+the profiles; counts and conventions are those of its released code and of what followed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from suite.base.errors import DataError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+PROFILES = ("exp", "step")
+CONVENTIONS = ("first", "shuffled")
+
+# (head above, tail below), in training images, by data set and imbalance ratio
+_THRESHOLDS = {
+    "cifar100": (100, 20),
+    "cifar10": (1000, 200),
+    # no published rule: CIFAR-10's, in proportion to the largest class
+    "fashion-mnist": (1200, 240),
+}
+# at ratio 10 the usual rule leaves no tail; these are of Focal-SAM's code
+_THRESHOLDS_10 = {"cifar100": (265, 99), "cifar10": (2319, 835), "fashion-mnist": (2782, 1002)}
+
+
+def class_counts(profile: str, n_max: int, classes: int, ratio: float) -> tuple[int, ...]:
+    """Training images of each class, in label order.
+
+    exp: int(n_max ratio^(-c / (C - 1))); step: the first C/2 classes n_max, the others int(n_max /
+    ratio). Truncated, not rounded. Raises UserError for a ratio below 1, another profile, or a count
+    that becomes 0.
+    """
+    if not ratio >= 1:
+        raise UserError(
+            f"the imbalance ratio is {ratio:g}; it is n_max / n_min, at least 1"
+            + (f" (write {1 / ratio:g} for 1:{1 / ratio:g})" if 0 < ratio < 1 else "")
+        )
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}{did_you_mean(profile, PROFILES)}")
+    # the released code's expressions: in floating point others truncate to other counts
+    factor = 1.0 / ratio
+    if profile == "exp":
+        steps = max(classes - 1, 1)
+        counts = [int(n_max * factor ** (c / steps)) for c in range(classes)]
+    else:
+        half = classes // 2
+        counts = [n_max] * half + [int(n_max * factor)] * (classes - half)
+    if min(counts) < 1:
+        raise UserError(
+            f"an imbalance ratio of {ratio:g} leaves no image of the rarest class, as the largest has "
+            f"{n_max}; take a smaller ratio"
+        )
+    return tuple(counts)
+
+
+def thresholds(name: str, ratio: float) -> tuple[int, int]:
+    """(head above, tail below) in training images, of a data set at an imbalance ratio.
+
+    Raises UserError for a data set without thresholds.
+    """
+    if name not in _THRESHOLDS:
+        raise UserError(
+            f"no group thresholds for data set {name!r}{did_you_mean(name, _THRESHOLDS)}"
+        )
+    return (_THRESHOLDS_10 if ratio == 10 else _THRESHOLDS)[name]
+
+
+def groups(counts: Sequence[int], head_over: int, tail_under: int) -> dict[str, tuple[int, ...]]:
+    """Class indices of head, medium and tail. Strict at both ends: a class at a threshold is medium."""
+    head = tuple(c for c, n in enumerate(counts) if n > head_over)
+    tail = tuple(c for c, n in enumerate(counts) if n < tail_under)
+    rest = set(head) | set(tail)
+    medium = tuple(c for c in range(len(counts)) if c not in rest)
+    return {"head": head, "medium": medium, "tail": tail}
+
+
+def group_rule(head_over: int, tail_under: int) -> str:
+    """The rule in one line."""
+    return (
+        f"training images: head > {head_over}, medium {tail_under}-{head_over}, tail < {tail_under}"
+    )
+
+
+def order_in_class(sizes: Sequence[int], counts: Sequence[int], convention: str) -> list[Array]:
+    """For each class which of its images train: positions among its `sizes[c]` images in file order.
+
+    `first`: the first counts[c] (SSE-SAM). `shuffled`: each class's positions are shuffled in turn by
+    numpy's legacy generator with seed 0, then the first counts[c] (LDAM, SADE, the unified study).
+    """
+    import numpy as np
+
+    if convention not in CONVENTIONS:
+        raise UserError(f"unknown convention {convention!r}{did_you_mean(convention, CONVENTIONS)}")
+    state = np.random.RandomState(0)
+    chosen = []
+    for size, count in zip(sizes, counts, strict=True):
+        order = np.arange(size)
+        if convention == "shuffled":
+            state.shuffle(order)
+        chosen.append(order[:count])
+    return chosen
+
+
+def select(labels: Array, counts: Sequence[int], convention: str) -> Array:
+    """Indices (int64) of the training images, class after class, from `labels` (N,).
+
+    Raises DataError where a class has fewer images than asked for.
+    """
+    import numpy as np
+
+    members = [np.flatnonzero(labels == c) for c in range(len(counts))]
+    short = [c for c, count in enumerate(counts) if len(members[c]) < count]
+    if short:
+        c = short[0]
+        more = f" (and {len(short) - 1} more classes)" if len(short) > 1 else ""
+        raise DataError(
+            f"class {c} has {len(members[c])} training images, the profile asks for {counts[c]}{more}"
+        )
+    chosen = order_in_class([len(m) for m in members], counts, convention)
+    return np.concatenate([m[o] for m, o in zip(members, chosen, strict=True)]).astype(np.int64)
