@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
         # pytest's own, which may change: then every process does it all, as without this
         with contextlib.suppress(Exception):
-            _rewrite(sorted((ROOT / "tests").glob("test_*.py"))[number::count], config)
+            _rewrite(sorted((ROOT / "tests").rglob("test_*.py"))[number::count], config)
 
 
 def _rewrite(paths: list[Path], config: pytest.Config) -> None:

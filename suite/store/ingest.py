@@ -24,7 +24,7 @@ from suite.base.canonical import canonical, short_hash
 from suite.base.errors import UserError
 from suite.base.files import write_atomic
 from suite.define.digest import Code
-from suite.define.task import Task
+from suite.define.task import Task, default_keys
 from suite.records.attempt import change_mark, mark_changed
 from suite.records.files import SCHEMA, STALE_HEARTBEAT_SECONDS
 from suite.records.lease import lock_file
@@ -160,7 +160,7 @@ def _settings(
     tasks: Mapping[str, Task], today: Code
 ) -> tuple[dict[str, str], dict[tuple[str, str], bool]]:
     """What a store depends on besides files, and the metric keys that are ranked."""
-    wanted = _ranking().default_keys(tasks) if tasks else {}
+    wanted = default_keys(tasks) if tasks else {}
     settings = {
         "schema": str(STORE_SCHEMA),
         "records": str(SCHEMA),

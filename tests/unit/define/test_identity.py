@@ -18,7 +18,7 @@ from suite.define.syntax import EMPTY, parsed
 from suite.records.inputs import digest_of
 from suite.records.lookup import all_attempts
 
-GOLDEN = json.loads((ROOT / "tests/golden_identity.json").read_text())
+GOLDEN = json.loads((ROOT / "tests/unit/define/golden_identity.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from suite.records.lease import run_lock
 from suite.runs.evaluate import evaluate_attempt
 from suite.store.ingest import ingest
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture

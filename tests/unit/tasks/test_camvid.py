@@ -11,7 +11,7 @@ from PIL import Image
 from suite.base.errors import DataError
 from tasks.vision.data import camvid
 
-DATA = Path(os.environ.get("LONGTAIL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+DATA = Path(os.environ.get("LONGTAIL_TEST_DATA") or Path(__file__).parents[4] / "shared" / "data")
 real = pytest.mark.skipif(
     not (DATA / "camvid").is_dir(),
     reason=f"no CamVid in {DATA}: set LONGTAIL_TEST_DATA to a folder that holds camvid/",

@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-GOLDEN = json.loads((ROOT / "tests/golden.json").read_text())
+GOLDEN = json.loads((ROOT / "tests/torch/engine/golden.json").read_text())
 
 
 SCRIPT = """

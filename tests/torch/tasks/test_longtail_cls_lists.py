@@ -33,7 +33,7 @@ from tasks.vision.data.images import (
     crop_box,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 TRAIN = [("train/a 1.jpg", 0), ("train/b.jpg", 0), ("train/c.jpg", 1), ("train/d.jpg", 2)]
 TEST = [("val/e.jpg", 0), ("val/f.jpg", 1), ("val/g.jpg", 2)]
 SPEC = lists.ListSpec(

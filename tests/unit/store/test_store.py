@@ -21,7 +21,7 @@ from suite.records.attempt import Attempt
 from suite.stats import tests as stats
 from suite.store.connection import connect, cost_by_method, store_path
 
-HERE = str(Path(__file__).parent)
+HERE = str(Path(__file__).parents[2])
 
 
 @pytest.fixture
