@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from records import TODAY, Records
 
+from suite.define.digest import Code
 from suite.records.attempt import attempts
 from suite.records.lease import run_lock
 from suite.store.connection import connect
@@ -28,6 +29,8 @@ from suite.upkeep.prune import (
 
 class Today:
     """A catalog for whom every method's code is `TODAY`, but that of `unknown`."""
+
+    code = Code({})
 
     def digest(self, spec, inputs=None):
         from suite.base.errors import UserError

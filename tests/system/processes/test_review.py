@@ -328,10 +328,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import suite.merge
+import suite.exchange.merge
 from strangers import catalog
-from suite.accept import accept
-from suite.review import review
+from suite.exchange.importing import accept
+from suite.exchange.review import review
 
 calls = 0
 def dying(step):

@@ -15,10 +15,10 @@ import json, sys, tempfile
 import torch; torch.set_num_threads(1)
 from mmengine.config import Config
 from mmengine.runner import Runner
-from suite.catalog import Catalog
+from suite.define.catalog import Catalog
 from suite.engine.hooks import MonitorHook
 from suite.engine.run import resolve_config
-from suite.settings import find_data
+from suite.define.data import find_data
 
 Config.pretty_text = property(str)  # what mmengine prints of it takes longer than the losses
 catalog, found = Catalog.load(), {}

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 from dashboards import _restored, check, open_page, texts  # noqa: F401
-from records import HOSTILE, TASK, Records, edit
-from test_expected import SCORED, scored
+from records import HOSTILE, SCORED, TASK, Records, edit, scored
 
 from dashboard import controls
 from dashboard.views import agnostic

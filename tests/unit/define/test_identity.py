@@ -109,10 +109,10 @@ def digest(text, own=("baselines",)):
         ('    """Docs."""\n', ""),
         ("    # why\n", ""),
         ('"title": "t"', '"title": "u"'),
-        ("baselines.parts.losses", "baselines.parts.losses"),
-        ("from baselines.parts.losses", "from .losses"),
+        ("baselines.losses", "baselines.parts.losses"),
+        ("from baselines.losses", "from .losses"),
         (
-            "from baselines.parts.losses import mean\nimport torch",
+            "from baselines.losses import mean\nimport torch",
             "import torch\nfrom suite.x import mean",
         ),
         ("mean(x)", "mean( x, )"),

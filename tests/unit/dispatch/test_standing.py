@@ -433,8 +433,8 @@ def test_a_worker_that_hears_the_signal_first_does_not_end_the_job(tmp_path, cat
         [sys.executable, "-c", f"""
 import signal, sys, threading, time
 from pathlib import Path
-from suite.dispatch import job
-from suite.record import Attempt
+from suite.dispatch import on_node as job
+from suite.records.attempt import Attempt
 
 def signal_the_worker():
     attempt = Attempt(Path({str(tmp_path)!r}), {batch.jobs[0][0].spec.run_id!r}, 1)

@@ -1,16 +1,14 @@
 """Expected top-1 under class shares: known answers, the task's own exact rows, and what the store gives."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
-from records import EVALUATION, TASK, Records, edit
+from records import CLASSES, EVALUATION, SCORED, TASK, Records, edit, scored
 
 from suite.base.errors import UserError
-from suite.define.metrics import MetricRow
-from suite.define.task import Metric, Trained
+from suite.define.task import Trained
 from suite.stats import tests as stats
 from suite.store.connection import connect
 from tasks.longtail_cls.evaluation import recalls as recall_of
@@ -19,8 +17,6 @@ from tasks.test_agnostic.distributions import shifted_counts
 from tasks.test_agnostic.evaluation import evaluate
 from tasks.test_agnostic.expected import Curves, Recalls, Row, Stretch
 
-CLASSES = ("road", "sky", "sign")
-SCORED = replace(TASK, metrics=(Metric(name="mIoU"), Metric(name="recall")))
 QUICK = TASK.protocols[0]
 
 
@@ -279,25 +275,6 @@ def test_names_are_told_apart():
     names = ["a", "b", "a", "a #1", "a"]
     assert recalls.told_apart(names) == ["a #2", "b", "a #3", "a #1", "a #4"]
     assert recalls.told_apart([]) == []
-
-
-def rows_of(values, subset="", classes=CLASSES):
-    return [
-        MetricRow(metric="recall", subset=subset, class_=name, value=value)
-        for name, value in zip(classes, values, strict=True)
-    ]
-
-
-def scored(records, method, values, *, classes=CLASSES, unadapted=None, **more):
-    """A run with recalls by class."""
-    rows = [*rows_of(values, classes=classes), MetricRow(metric="mIoU", value=0.5)]
-    rows.append(MetricRow(metric="recall", class_="road", step=5, value=0.0))
-    rows += rows_of([0.0] * len(classes), "split=val", classes)
-    if unadapted is not None:
-        rows += rows_of(unadapted, "scores=unadapted", classes)
-    attempt = records.run(method, rows=rows, **more)
-    edit(attempt.path / "record.json", class_counts=[7, 700, 70], classes=list(CLASSES))
-    return attempt
 
 
 def read(records, **more):
