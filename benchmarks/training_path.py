@@ -25,6 +25,7 @@ from suite.define.catalog import Catalog
 from suite.engine import run as engine
 from suite.engine.hooks import JobHook, MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook
+from suite.engine.runner import quiet_runner
 from suite.records.attempt import Attempt
 from suite.records.files import Status
 from suite.runs.job import Job
@@ -138,7 +139,7 @@ def main() -> None:
             stopping=lambda: False,
         )
         alternate = Alternate(bare, asked.block)
-        with engine._runner(job, cfg) as runner:
+        with quiet_runner(job, cfg) as runner:
             resume = ResumeHook(attempt.checkpoint_dir, 60.0)
             hooks = (MonitorHook(), RestoreGeneratorsHook(resume), resume, JobHook(job, resume))
             for hook in (*hooks, alternate):

@@ -71,7 +71,7 @@ class SeededDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Any:
         position, index = key
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        mixed = _mix(self.seed, position)
+        mixed = mixed_seed(self.seed, position)
         random.seed(mixed)
         np.random.seed(mixed & 0xFFFFFFFF)
         torch.default_generator.manual_seed(mixed)
@@ -86,7 +86,7 @@ class SeededDataset(Dataset):
         # what torch's loader asks for first: all samples of a batch
         if not hasattr(self.inner, "batch"):
             return [self[key] for key in keys]
-        self._generator.manual_seed(_mix(self.seed, keys[0][0]))
+        self._generator.manual_seed(mixed_seed(self.seed, keys[0][0]))
         return self.inner.batch([index for _, index in keys], self._generator)
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ def whole_batch(batch: Any) -> Any:
     return batch
 
 
-def _mix(seed: int, position: int) -> int:
+def mixed_seed(seed: int, position: int) -> int:
     """A 63-bit seed from two numbers (splitmix64's finaliser, Steele et al. 2014)."""
     mask = (1 << 64) - 1
     z = (seed * 0x9E3779B97F4A7C15 + position * 0xD1B54A32D192ED03 + 0x2545F4914F6CDD1D) & mask

@@ -116,7 +116,7 @@ class SegSketch(BaseMetric):
         """File name -> PNG of image, label and prediction side by side."""
         return self._samples
 
-    # a test on several ranks, see `suite.engine.ranks.test`, which sets `at`
+    # a test on several ranks, see `suite.engine.test_loop`, which sets `at`
     @property
     def settled(self) -> bool:
         """Whether the rest of the images may be counted in any order: the AUC has chosen its bins."""

@@ -16,7 +16,7 @@ from suite.base.errors import UserError
 from suite.engine import data  # noqa: F401 - registers the sampler and the data set wrapper
 from suite.engine.hooks import MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, capture
-from suite.engine.run import SuiteRunner
+from suite.engine.runner import SuiteRunner
 from suite.engine.weights import load
 from suite.runs.job import NonFiniteLoss
 
@@ -290,7 +290,7 @@ def test_a_file_that_holds_code_is_not_loaded(tmp_path, capsys):
 
 
 def test_a_method_may_draw_though_no_figure_is_made_before():
-    from suite.engine.run import LateVisualizer
+    from suite.engine.runner import LateVisualizer
 
     made = LateVisualizer.get_instance("drawn")
     try:
