@@ -35,7 +35,7 @@ from strangers import Stranger, catalog, lie, rows_of, tree  # noqa: E402
 from suite.base.errors import RecordError, UserError  # noqa: E402
 from suite.exchange.importing import accept  # noqa: E402
 from suite.exchange.merge import merge  # noqa: E402
-from suite.exchange.review import review  # noqa: E402
+from suite.exchange.review.examine import review  # noqa: E402
 from suite.exchange.verify import in_folder, verify  # noqa: E402
 from suite.records.attempt import Attempt  # noqa: E402
 

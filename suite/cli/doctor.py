@@ -28,7 +28,8 @@ def doctor(
       python -m suite doctor --root /data/results --format json
     """
     from suite.cli.output import clean, console, print_json
-    from suite.upkeep.doctor import Place, examine
+    from suite.upkeep.doctor.examine import examine
+    from suite.upkeep.doctor.finding import Place
 
     parse_format(format, ("table", "json"))
     source = ctx.get_parameter_source("root")

@@ -11,7 +11,7 @@ import typer
 from suite.cli.options import DataRoot, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.exchange.review import Review
+    from suite.exchange.review.findings import Review
 
 FORMATS = ("table", "json")
 
@@ -46,7 +46,7 @@ def review(
     from suite.base import settings
     from suite.dispatch.launch import update_store
     from suite.exchange.importing import accept as bring
-    from suite.exchange.review import review as examine
+    from suite.exchange.review.examine import review as examine
 
     parse_format(format, FORMATS)
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts

@@ -10,7 +10,7 @@ import typer
 from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.exchange.verify import Checked, Verdict
+    from suite.exchange.verify import CheckedEvaluation, Verdict
 
 FORMATS = ("table", "json")
 _SHOWN = 20
@@ -137,7 +137,7 @@ def _word(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _result(e: Checked) -> str:
+def _result(e: CheckedEvaluation) -> str:
     c = e.compared
     if e.state == "match":
         near = f", {c.near} of them within 1e-9" if c.near else ""

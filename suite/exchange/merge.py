@@ -17,7 +17,7 @@ import msgspec
 from suite.base.errors import RecordError, UserError
 from suite.base.settings import writable_root
 from suite.define.spec import RunSpec
-from suite.exchange.verify import read_attempt
+from suite.exchange.attempt_files import read_attempt
 from suite.records.attempt import Attempt, attempts
 from suite.records.files import Record, Status, read
 from suite.records.fingerprint import stored_fingerprint
@@ -30,7 +30,7 @@ _INCOMING = ".incoming-"
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedAttempt:
     """What became of an attempt of the other root.
 
     `state`: brought (or, with `dry_run`, would be) as attempt `to`; here (as `to`) already; unfinished,
@@ -49,7 +49,7 @@ class Merged:
         return asdict(self)
 
 
-def merge(other: Path, root: Path, *, dry_run: bool = False) -> list[Merged]:
+def merge(other: Path, root: Path, *, dry_run: bool = False) -> list[MergedAttempt]:
     """Bring the finished and failed attempts below `other` into `root`, as the next attempts of their runs.
 
     Attempts that are here identically are skipped, so a second merge brings nothing. Input runs come before
@@ -65,82 +65,83 @@ def merge(other: Path, root: Path, *, dry_run: bool = False) -> list[Merged]:
     theirs: dict[str, list[Attempt]] = {}
     for attempt in all_attempts(other):
         theirs.setdefault(attempt.run_id, []).append(attempt)
-    done: list[Merged] = []
+    done: list[MergedAttempt] = []
     moved: dict[tuple[str, int], int] = {}
     for run_id in inputs_first({run_id: _inputs(known) for run_id, known in theirs.items()}):
         if _locked(other, run_id):
             done += [
-                Merged(run_id, a.number, "busy", why="a process is at it") for a in theirs[run_id]
+                MergedAttempt(run_id, a.number, "busy", why="a process is at it")
+                for a in theirs[run_id]
             ]
             continue
         planned: list[Attempt] = []
         for attempt in theirs[run_id]:
             try:
-                one = _merge_one(attempt, root, moved, len(planned), dry_run)
+                merged = _merge_attempt(attempt, root, moved, len(planned), dry_run)
             except OSError as error:
                 raise UserError(f"{attempt.path}: {error.strerror or error}") from None
-            if one.to is not None:
-                moved[run_id, attempt.number] = one.to
-            if dry_run and one.state == "brought":
+            if merged.to is not None:
+                moved[run_id, attempt.number] = merged.to
+            if dry_run and merged.state == "brought":
                 planned.append(attempt)
-            done.append(one)
+            done.append(merged)
     return done
 
 
-def _merge_one(
+def _merge_attempt(
     theirs: Attempt,
     root: Path,
     moved: Mapping[tuple[str, int], int],
     ahead: int,
     dry_run: bool,
-) -> Merged:
+) -> MergedAttempt:
     """`ahead`: attempts of the run that a dry run has said would come."""
     status = theirs.status()
     if not theirs.finished:
         return _merge_failure(theirs, status, root, ahead, dry_run)
     try:
-        found = read_attempt(theirs.path)
-        record = found.record
+        files = read_attempt(theirs.path)
+        record = files.record
         if (record.run_id, record.attempt) != (theirs.run_id, theirs.number):
             raise RecordError(f"says run {record.run_id}, attempt {record.attempt}")
         if record.spec.run_id != record.run_id:
             raise RecordError(f"its spec is that of run {record.spec.run_id}")
     except RecordError as error:
-        return Merged(theirs.run_id, theirs.number, "refused", why=str(error))
+        return MergedAttempt(theirs.run_id, theirs.number, "refused", why=str(error))
 
-    def about(state: str, to: int | None = None, why: str = "") -> Merged:
+    def about(state: str, to: int | None = None, why: str = "") -> MergedAttempt:
         spec = record.spec
-        return Merged(theirs.run_id, theirs.number, state, spec.method, spec.seed, to, why)
+        return MergedAttempt(theirs.run_id, theirs.number, state, spec.method, spec.seed, to, why)
 
     known, same_arrays = present(root, record, stored_fingerprint(theirs.path / "predictions.npz"))
     if known is not None:
         why = "" if same_arrays else "here already, with other prediction sets; see `predict`"
         return about("here" if same_arrays else "unfinished", known.number, why)
-    why = "" if not found.problems else f"without {len(found.problems)} unreadable evaluation(s)"
+    why = "" if not files.problems else f"without {len(files.problems)} unreadable evaluation(s)"
     if dry_run:
         return about("brought", _next(root, theirs.run_id) + ahead, why)
 
     def fill(staged: Attempt) -> None:
         _copy(theirs.path, staged.path)
-        for evaluation in found.evaluations:
+        for evaluation in files.evaluations:
             staged.write_evaluation(msgspec.structs.replace(evaluation, attempt=staged.number))
         staged.write_record(renumbered(record, staged.number, moved))
 
-    made = bring(root, theirs.run_id, fill)
-    if made is None:
+    brought = bring(root, theirs.run_id, fill)
+    if brought is None:
         return about("busy", why="a process is at it here")
-    return about("brought", made.number, why)
+    return about("brought", brought.number, why)
 
 
 def _merge_failure(
     theirs: Attempt, status: Status | None, root: Path, ahead: int, dry_run: bool
-) -> Merged:
+) -> MergedAttempt:
     """A failed attempt is a row too; others that are not finished stay where they can be finished."""
     where = theirs.run_id, theirs.number
     if worked_on(status):
-        return Merged(*where, "busy", why="a process is at it")
+        return MergedAttempt(*where, "busy", why="a process is at it")
     if status is None or status.state != "failed":
-        return Merged(
+        return MergedAttempt(
             *where, "unfinished", why="not finished; finish it there with `retry` or `run`"
         )
     try:
@@ -148,24 +149,24 @@ def _merge_failure(
         if spec.run_id != theirs.run_id:
             raise RecordError(f"its spec is that of run {spec.run_id}")
     except (FileNotFoundError, RecordError) as error:
-        return Merged(*where, "refused", why=str(error))
+        return MergedAttempt(*where, "refused", why=str(error))
     about = spec.method, spec.seed
     for attempt in attempts(root, theirs.run_id):
         if attempt.status() == status:
-            return Merged(*where, "here", *about, attempt.number)
+            return MergedAttempt(*where, "here", *about, attempt.number)
     if any(attempt.finished for attempt in attempts(root, theirs.run_id)):
         # as the newest attempt it would be tried again, although the run is through
-        return Merged(*where, "unfinished", *about, why="failed there, finished here")
+        return MergedAttempt(*where, "unfinished", *about, why="failed there, finished here")
     if dry_run:
-        return Merged(*where, "brought", *about, _next(root, theirs.run_id) + ahead)
+        return MergedAttempt(*where, "brought", *about, _next(root, theirs.run_id) + ahead)
 
     def fill(staged: Attempt) -> None:
         _copy(theirs.path, staged.path)
 
-    made = bring(root, theirs.run_id, fill)
-    if made is None:
-        return Merged(*where, "busy", *about, why="a process is at it here")
-    return Merged(*where, "brought", *about, made.number)
+    brought = bring(root, theirs.run_id, fill)
+    if brought is None:
+        return MergedAttempt(*where, "busy", *about, why="a process is at it here")
+    return MergedAttempt(*where, "brought", *about, brought.number)
 
 
 # -- bringing
@@ -185,19 +186,19 @@ def bring(root: Path, run_id: str, fill: Callable[[Attempt], None]) -> Attempt |
         folder = root / "runs" / run_id
         for leftover in folder.glob(f"{_INCOMING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        made = Attempt(root, run_id, _next(root, run_id))
-        staged = Attempt(root, run_id, made.number)
+        attempt = Attempt(root, run_id, _next(root, run_id))
+        staged = Attempt(root, run_id, attempt.number)
         staged.path = folder / f"{_INCOMING}{platform.node()}-{os.getpid()}"
         staged.path.mkdir()
         try:
             fill(staged)
             _sync(staged.path)
-            os.rename(staged.path, made.path)
+            os.rename(staged.path, attempt.path)
         except BaseException:
             shutil.rmtree(staged.path, ignore_errors=True)
             raise
         _sync_one(folder)
-        return made
+        return attempt
 
 
 def present(
@@ -221,7 +222,7 @@ def bare(record: Record) -> Record:
         record,
         attempt=0,
         inputs={
-            role: msgspec.structs.replace(one, attempt=0) for role, one in record.inputs.items()
+            role: msgspec.structs.replace(named, attempt=0) for role, named in record.inputs.items()
         },
         flags=sorted(set(record.flags) - {EXTERNAL}),
         external="",
@@ -232,9 +233,9 @@ def renumbered(record: Record, number: int, moved: Mapping[tuple[str, int], int]
     """The record as attempt `number`; `moved`: (run id, attempt there) -> attempt here, of input runs."""
     inputs = {
         role: msgspec.structs.replace(
-            one, attempt=moved.get((one.run_id, one.attempt), one.attempt)
+            named, attempt=moved.get((named.run_id, named.attempt), named.attempt)
         )
-        for role, one in record.inputs.items()
+        for role, named in record.inputs.items()
     }
     return msgspec.structs.replace(record, attempt=number, inputs=inputs)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.base.bounded import MAX_JSON, read_arrays, read_file
 from suite.base.canonical import canonical
-from suite.base.errors import RecordError
+from suite.base.errors import RecordError, UserError
 from suite.define.catalog import Catalog
 from suite.define.data import find_data
 from suite.define.metrics import MetricRow
@@ -19,10 +19,10 @@ from suite.define.protocol import Protocol
 from suite.define.spec import RunSpec
 from suite.define.task import Task
 from suite.exchange.merge import EXTERNAL
-from suite.exchange.verify import today
 from suite.records.attempt import Attempt, attempts, finished_digest
 from suite.records.files import RUN_ID, Evaluation, Record, decode
 from suite.records.fingerprint import Fingerprint, stored_fingerprint
+from suite.records.inputs import digest_of
 from suite.records.lookup import all_attempts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Data:
+class DataCopy:
     """A copy of a protocol's data, as a run of ours or the copy itself tells of it."""
 
     variant: bool
@@ -41,12 +41,13 @@ class _Data:
     classes: list[str]
 
 
-class Ours:
-    """What is here to hold a stranger's runs against: our own finished runs, external ones left out."""
+class Reference:
+    """What a stranger's runs are held against: our finished runs, but for external ones where it says `own`,
+    and our copy of the data."""
 
     def __init__(self, root: Path, catalog: Catalog, data_root: Path | None) -> None:
         self.root, self.catalog, self.data_root = root, catalog, data_root
-        self._data: dict[str, list[_Data]] = {}
+        self._data: dict[str, list[DataCopy]] = {}
         self._constants: dict[tuple[str, bytes], Fingerprint] = {}
         self._units: dict[tuple[str, bytes], dict[str, str]] = {}
         self._prints: dict[Path, Fingerprint | None] = {}
@@ -54,14 +55,14 @@ class Ours:
     @cached_property
     def records(self) -> dict[str, list[tuple[Attempt, Record]]]:
         """Protocol hash -> our finished attempts."""
-        found: dict[str, list[tuple[Attempt, Record]]] = {}
+        records: dict[str, list[tuple[Attempt, Record]]] = {}
         for attempt in all_attempts(self.root):
             try:
                 record = attempt.record()
             except (FileNotFoundError, RecordError):
                 continue
-            found.setdefault(record.spec.protocol_hash, []).append((attempt, record))
-        return found
+            records.setdefault(record.spec.protocol_hash, []).append((attempt, record))
+        return records
 
     def own(self, hash_: str) -> list[tuple[Attempt, Record]]:
         return [pair for pair in self.records.get(hash_, ()) if EXTERNAL not in pair[1].flags]
@@ -81,24 +82,24 @@ class Ours:
                     continue
         return None
 
-    def data(self, protocol: Protocol) -> list[_Data]:
+    def data(self, protocol: Protocol) -> list[DataCopy]:
         """What is known of the protocol's training data: by our runs, else by reading them."""
         if protocol.hash not in self._data:
-            found: list[_Data] = []
+            copies: list[DataCopy] = []
             for _, r in self.own(protocol.hash):
-                one = _Data("data-variant" in r.flags, r.data, r.class_counts, r.classes)
-                if one not in found:
-                    found.append(one)
-            self._data[protocol.hash] = found or self._read_data(protocol)
+                copy = DataCopy("data-variant" in r.flags, r.data, r.class_counts, r.classes)
+                if copy not in copies:
+                    copies.append(copy)
+            self._data[protocol.hash] = copies or self._read_data(protocol)
         return self._data[protocol.hash]
 
-    def _read_data(self, protocol: Protocol) -> list[_Data]:
+    def _read_data(self, protocol: Protocol) -> list[DataCopy]:
         try:
             _, facts = protocol.build(find_data(protocol, self.data_root))
         except Exception:
             return []  # not here, or damaged: then it cannot be checked
         counts, classes = list(facts.class_counts), list(facts.classes)
-        return [_Data(facts.variant, dict(facts.observed), counts, classes)]
+        return [DataCopy(facts.variant, dict(facts.observed), counts, classes)]
 
     def prints(self, attempt: Attempt) -> Fingerprint | None:
         path = attempt.path / "predictions.npz"
@@ -114,16 +115,16 @@ class Ours:
             values: dict[str, list[tuple[int, int]]] = {}
             different = set()
             for attempt, _ in self.witnesses(protocol, data):
-                found = self.prints(attempt)
-                if found:
-                    different.add(key_of(found))
-                    for name, value in found.items():
+                prints = self.prints(attempt)
+                if prints:
+                    different.add(key_of(prints))
+                    for name, value in prints.items():
                         values.setdefault(name, []).append(value)
             # a run of a post-hoc method shares every array with the one it was trained as
             self._constants[key] = {
-                name: found[0]
-                for name, found in values.items()
-                if len(different) > 1 and len(found) > 1 and len(set(found)) == 1
+                name: prints[0]
+                for name, prints in values.items()
+                if len(different) > 1 and len(prints) > 1 and len(set(prints)) == 1
             }
         return self._constants[key]
 
@@ -131,7 +132,7 @@ class Ours:
         """Task -> digest of the test units, of the first of our runs on this copy that tells it."""
         key = protocol.hash, canonical(data)
         if key not in self._units:
-            self._units[key] = made = {}
+            self._units[key] = digests = {}
             for task in self.catalog.tasks().values():
                 if protocol not in task.protocols or task.units is None:
                     continue
@@ -142,7 +143,7 @@ class Ours:
                         continue
                     digest = units_of(task, protocol, predictions, record)
                     if digest is not None:
-                        made[task.name] = digest
+                        digests[task.name] = digest
                         break
         return self._units[key]
 
@@ -161,7 +162,7 @@ class Ours:
             spec = record.spec
             if (spec.method, canonical(spec.params)) != (method, params):
                 continue
-            if today(self.root, self.catalog, record) == "other":
+            if self._of_other_code(record):
                 continue
             path = attempt.evaluation_path(task.name, task.evaluation_hash(protocol))
             try:
@@ -172,6 +173,14 @@ class Ours:
                 if is_final(row, task.primary[0]) and row.value is not None:
                     newest[spec.seed] = row.value
         return [newest[seed] for seed in sorted(newest)]
+
+    def _of_other_code(self, record: Record) -> bool:
+        """Whether it is known that the method's code is another today."""
+        try:
+            digest = digest_of(self.root, self.catalog, record.spec)
+        except UserError:
+            return False
+        return not self.catalog.code.same(record.digest, digest)
 
 
 def units_of(task: Task, protocol: Protocol, predictions: Arrays, record: Record) -> str | None:

@@ -13,8 +13,9 @@ import pytest
 from records import Records
 
 from suite.base import settings
-from suite.upkeep import doctor
-from suite.upkeep.doctor import CHECKS, Place, examine
+from suite.upkeep.doctor import cluster, contents, data, environment, filesystem, finding
+from suite.upkeep.doctor.examine import CHECKS, examine
+from suite.upkeep.doctor.finding import Finding, Place
 
 
 @pytest.fixture(autouse=True)
@@ -52,18 +53,18 @@ def commands(folder, monkeypatch, **scripts):
 # -- the frame
 def test_a_check_that_breaks_or_hangs_is_a_line_and_costs_nothing_else(place):
     def breaks(place):
-        yield doctor.Finding("first", "ok", "before")
+        yield Finding("first", "ok", "before")
         raise RuntimeError("line one\nline two")
 
     def exits(place):
         sys.exit(3)
 
     def hangs(place):
-        yield doctor.Finding("hangs", "ok", "before")
+        yield Finding("hangs", "ok", "before")
         time.sleep(30)
 
     def fine(place):
-        return [doctor.Finding("fine", "ok", "yes")]
+        return [Finding("fine", "ok", "yes")]
 
     start = time.monotonic()
     checks = {"breaks": breaks, "exits": exits, "hangs": hangs, "fine": fine}
@@ -104,10 +105,10 @@ def test_no_check_raises_whatever_lies_about(name, tmp_path, monkeypatch):
 
 # -- environment
 def test_python_and_packages_are_held_against_what_is_declared(place, monkeypatch):
-    assert states(doctor.check_python(place)) == [("python", "ok")]
-    assert one(doctor.check_packages(place), "ok").text.startswith("torch ")
-    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.9.1")
-    old = one(doctor.check_python(place), "problem")
+    assert states(environment.check_python(place)) == [("python", "ok")]
+    assert one(environment.check_packages(place), "ok").text.startswith("torch ")
+    monkeypatch.setattr(environment.platform, "python_version", lambda: "3.9.1")
+    old = one(environment.check_python(place), "problem")
     assert "3.9.1" in old.text and ">=3.11" in old.todo
 
     declared = ["torch<0.2,>=0.1", "no-such-thing>=2", "streamlit>=1", 'pytest>=8; extra == "test"']
@@ -120,7 +121,7 @@ def test_python_and_packages_are_held_against_what_is_declared(place, monkeypatc
 
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
     monkeypatch.setattr(importlib.metadata, "version", version)
-    found = list(doctor.check_packages(place))
+    found = list(environment.check_packages(place))
     assert [(f.state, f.text.split()[0]) for f in found] == [
         ("warning", "torch"),
         ("problem", "no-such-thing"),
@@ -131,9 +132,9 @@ def test_python_and_packages_are_held_against_what_is_declared(place, monkeypatc
 
 
 def test_a_suite_that_is_not_installed_says_how(place, monkeypatch):
-    monkeypatch.setattr(doctor, "DISTRIBUTION", "no-such-distribution")
-    assert one(doctor.check_python(place), "problem").todo == "pip install -e ."
-    assert list(doctor.check_packages(place)) == []
+    monkeypatch.setattr(environment, "DISTRIBUTION", "no-such-distribution")
+    assert one(environment.check_python(place), "problem").todo == "pip install -e ."
+    assert list(environment.check_packages(place)) == []
 
 
 def test_imports_are_tried_out_in_another_process(place, tmp_path, monkeypatch):
@@ -147,8 +148,8 @@ def test_imports_are_tried_out_in_another_process(place, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     commands(tmp_path / "bin", monkeypatch, **{"nvidia-smi": "echo GPU 0: some"})
-    monkeypatch.setattr(doctor, "IMPORTED", ("good", "broken", "torch"))
-    found = list(doctor.check_imports(place))
+    monkeypatch.setattr(environment, "IMPORTED", ("good", "broken", "torch"))
+    found = list(environment.check_imports(place))
     broken = one(found, "problem")
     assert broken.text == "import broken: ImportError: libfoo.so not found"
     assert broken.todo == 'python -c "import broken"'
@@ -158,21 +159,21 @@ def test_imports_are_tried_out_in_another_process(place, tmp_path, monkeypatch):
     assert gpu.state == "warning" and "1 GPU(s) by nvidia-smi, none for torch" in gpu.text
     # no GPU is no fault
     commands(tmp_path / "none", monkeypatch)
-    assert list(doctor.check_imports(place))[-1].state == "ok"
+    assert list(environment.check_imports(place))[-1].state == "ok"
 
 
 def test_an_import_that_crashes_or_hangs_is_a_problem(place, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(doctor, "IMPORTED", ("crash",))
+    monkeypatch.setattr(environment, "IMPORTED", ("crash",))
     (tmp_path / "crash.py").write_text("import os; os.abort()")
-    assert "killed by signal 6" in one(doctor.check_imports(place), "problem").text
+    assert "killed by signal 6" in one(environment.check_imports(place), "problem").text
     (tmp_path / "crash.py").write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(doctor, "CHECK_SECONDS", 1.3)
-    assert "has not answered" in one(doctor.check_imports(place), "problem").text
+    monkeypatch.setattr(finding, "CHECK_SECONDS", 1.3)
+    assert "has not answered" in one(environment.check_imports(place), "problem").text
 
 
 def test_a_plugin_that_cannot_be_read_is_a_problem(tmp_path):
-    found = examine(Place(plugins=[tmp_path / "none.py"]), {"catalog": doctor.check_catalog})
+    found = examine(Place(plugins=[tmp_path / "none.py"]), {"catalog": environment.check_catalog})
     assert states(found) == [("catalog", "problem")]
     assert "no such file" in found[0].text
 
@@ -180,7 +181,7 @@ def test_a_plugin_that_cannot_be_read_is_a_problem(tmp_path):
 # -- folders
 def test_the_data_root_says_where_it_is_from(place, tmp_path, monkeypatch, fake):
     def root_of(given=None):
-        found = list(doctor.check_data(Place(data_root=given)))
+        found = list(data.check_data(Place(data_root=given)))
         assert any("fake-data (embedded)" in f.text for f in found)
         return found[0]
 
@@ -199,10 +200,10 @@ def test_the_data_root_says_where_it_is_from(place, tmp_path, monkeypatch, fake)
 
 
 def test_the_root_is_written_to_and_left_as_it_was(place, tmp_path):
-    found = list(doctor.check_root(place))
+    found = list(filesystem.check_root(place))
     assert states(found)[:2] == [("root", "ok"), ("locks", "ok")]
     assert list(tmp_path.iterdir()) == []
-    absent = one(doctor.check_root(Place(root=tmp_path / "a" / "b")), "ok")
+    absent = one(filesystem.check_root(Place(root=tmp_path / "a" / "b")), "ok")
     assert "can be made" in absent.text and list(tmp_path.iterdir()) == []
 
 
@@ -210,8 +211,8 @@ def test_a_root_that_cannot_be_written_is_a_problem(place, tmp_path, monkeypatch
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(doctor.os, "fsync", full)
-    assert "No space left" in one(doctor.check_root(place), "problem").text
+    monkeypatch.setattr(filesystem.os, "fsync", full)
+    assert "No space left" in one(filesystem.check_root(place), "problem").text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,31 +229,31 @@ def test_locks_that_do_not_work_are_told(place, monkeypatch, flock, says):
         if isinstance(flock, OSError):
             raise flock
 
-    monkeypatch.setattr(doctor.fcntl, "flock", call)
-    assert says in one(doctor.check_root(place), "warning").text
+    monkeypatch.setattr(filesystem.fcntl, "flock", call)
+    assert says in one(filesystem.check_root(place), "warning").text
 
 
 def test_a_slow_disk_and_a_full_one_are_told(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "SLOW_FSYNC_SECONDS", -1.0)
-    assert states(doctor.check_root(place))[2] == ("fsync", "warning")
-    free = doctor.shutil.disk_usage(tmp_path).free
-    monkeypatch.setattr(doctor, "SMALL_SHM_BYTES", 0)
+    monkeypatch.setattr(filesystem, "SLOW_FSYNC_SECONDS", -1.0)
+    assert states(filesystem.check_root(place))[2] == ("fsync", "warning")
+    free = filesystem.shutil.disk_usage(tmp_path).free
+    monkeypatch.setattr(filesystem, "SMALL_SHM_BYTES", 0)
     for low, full, state in ((0, 0, "ok"), (2 * free, 0, "warning"), (0, 2 * free, "problem")):
-        monkeypatch.setattr(doctor, "LOW_BYTES", low)
-        monkeypatch.setattr(doctor, "FULL_BYTES", full)
-        assert [f.state for f in doctor.check_disk(place)] == [state]
+        monkeypatch.setattr(filesystem, "LOW_BYTES", low)
+        monkeypatch.setattr(filesystem, "FULL_BYTES", full)
+        assert [f.state for f in filesystem.check_disk(place)] == [state]
 
 
 # -- what lies in the root
 def test_leftovers_and_runs_that_claim_to_run(place, tmp_path):
     board = Records(tmp_path)
-    assert [f.state for f in doctor.check_leftovers(place)] == ["ok"]
+    assert [f.state for f in contents.check_leftovers(place)] == ["ok"]
     done = board.run("done", mIoU=0.5)
     board.unfinished("alive")
-    assert one(doctor.check_runs(place), "ok").text == "2 with a folder, 1 of them running"
+    assert one(contents.check_runs(place), "ok").text == "2 with a folder, 1 of them running"
     (done.path / "checkpoint").mkdir()
     (done.path / "checkpoint" / "state").write_bytes(b"x" * (1 << 20))
-    left = one(doctor.check_leftovers(place), "warning")
+    left = one(contents.check_leftovers(place), "warning")
     assert left.text == "1 left by killed processes, 1.0 MiB"
     assert left.todo == f"python -m suite prune --checkpoints --root {tmp_path}"
     dead = board.unfinished("dead", beat=1000.0)
@@ -260,7 +261,7 @@ def test_leftovers_and_runs_that_claim_to_run(place, tmp_path):
     in_job.write_status(msgspec.structs.replace(in_job.status(), job="17"))
     board.unfinished("failed", failure="nan", beat=1000.0)
     board.unfinished("nameless", state="failed").path.joinpath("spec.json").write_bytes(b"")
-    orphan, job, nameless = doctor.check_runs(place)
+    orphan, job, nameless = contents.check_runs(place)
     assert dead.run_id in orphan.text and "python -m suite retry" in orphan.todo
     assert in_job.run_id in job.text and "python -m suite status" in job.todo
     assert "1 have no readable spec.json" in nameless.text
@@ -268,16 +269,16 @@ def test_leftovers_and_runs_that_claim_to_run(place, tmp_path):
 
 def test_the_store_is_held_against_the_files(place, tmp_path):
     board = Records(tmp_path)
-    assert one(doctor.check_store(place), "ok").text == "none yet, and nothing to put into it"
+    assert one(contents.check_store(place), "ok").text == "none yet, and nothing to put into it"
     board.run("ce", mIoU=0.5)
-    assert "python -m suite ingest" in one(doctor.check_store(place), "warning").todo
+    assert "python -m suite ingest" in one(contents.check_store(place), "warning").todo
     board.ingest()
-    assert "up to date with 2 file(s)" in one(doctor.check_store(place), "ok").text
+    assert "up to date with 2 file(s)" in one(contents.check_store(place), "ok").text
     gone = board.run("focal", mIoU=0.5)
-    assert "2 file(s) have changed" in one(doctor.check_store(place), "warning").text
+    assert "2 file(s) have changed" in one(contents.check_store(place), "warning").text
     (gone.path / "record.json").write_bytes(b"{")
     board.ingest()
-    refused = one(doctor.check_store(place), "warning")
+    refused = one(contents.check_store(place), "warning")
     assert refused.text.startswith(f"1 file(s) refused, such as runs/{gone.run_id}/1/record.json")
 
 
@@ -288,14 +289,14 @@ def test_a_damaged_store_is_a_problem(place, tmp_path):
     path = tmp_path / "store.duckdb"
     whole = path.read_bytes()
     path.write_bytes(b"not a store")
-    assert one(doctor.check_store(place), "problem").todo.startswith(
+    assert one(contents.check_store(place), "problem").todo.startswith(
         "python -m suite ingest --rebuild"
     )
     path.write_bytes(whole[: len(whole) // 2])
-    found = list(doctor.check_store(place))
+    found = list(contents.check_store(place))
     assert one(found, "problem").todo.startswith("python -m suite ingest --rebuild"), found
     path.write_bytes(whole)
-    assert states(doctor.check_store(place)) == [("store", "ok")]
+    assert states(contents.check_store(place)) == [("store", "ok")]
 
 
 # -- cluster
@@ -306,35 +307,35 @@ def test_slurm_is_asked_and_sites_are_held_against_it(place, tmp_path, monkeypat
     sites = tmp_path / "sites.toml"
     monkeypatch.setenv("LONGTAIL_SITES", str(sites))
     commands(tmp_path / "bin", monkeypatch, sbatch="", squeue="", sinfo=SINFO, sacct="exit 1")
-    found = list(doctor.check_slurm(place)) if sites.write_text("") == 0 else []
+    found = list(cluster.check_slurm(place)) if sites.write_text("") == 0 else []
     assert "gpu (up, 3 node(s), 1-00:00:00)" in found[0].text
     assert states(found) == [("slurm", "ok"), ("slurm", "warning")] and "sacct" not in found[0].text
     sites.write_text('[lab]\npartition = "gpu,gone"\n[own]\npartition = "cpu"')
-    _, partition, accounts = doctor.check_slurm(place)
+    _, partition, accounts = cluster.check_slurm(place)
     assert partition.text == "[lab] names partition gone, which is not there"
     assert "no accounts" in accounts.text
-    assert "lab, own" in one(doctor.check_sites(place), "ok").text
+    assert "lab, own" in one(cluster.check_sites(place), "ok").text
     sites.write_text('[lab]\npartitoin = "gpu"')
-    assert "did you mean partition" in one(doctor.check_sites(place), "problem").text
+    assert "did you mean partition" in one(cluster.check_sites(place), "problem").text
 
 
 def test_a_cluster_that_does_not_answer_is_bounded(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "COMMAND_SECONDS", 0.3)
+    monkeypatch.setattr(finding, "COMMAND_SECONDS", 0.3)
     commands(tmp_path / "bin", monkeypatch, sbatch="", squeue="", sinfo="exec /bin/sleep 30")
     start = time.monotonic()
-    found = one(doctor.check_slurm(place), "warning")
+    found = one(cluster.check_slurm(place), "warning")
     assert time.monotonic() - start < 5
     assert "sinfo has not answered for 0.3 s" in found.text
     # for someone who uses the cluster it is more than that
     (tmp_path / "jobs").mkdir()
-    assert [f.state for f in doctor.check_slurm(place)] == ["problem"]
+    assert [f.state for f in cluster.check_slurm(place)] == ["problem"]
 
 
 def test_no_slurm_is_no_fault(place, tmp_path, monkeypatch):
     commands(tmp_path / "bin", monkeypatch)
-    assert states(doctor.check_slurm(place)) == [("slurm", "ok")]
+    assert states(cluster.check_slurm(place)) == [("slurm", "ok")]
     commands(tmp_path / "half", monkeypatch, sbatch="")
-    assert "no squeue, sinfo on PATH" in one(doctor.check_slurm(place), "warning").text
+    assert "no squeue, sinfo on PATH" in one(cluster.check_slurm(place), "warning").text
 
 
 # -- the verb

@@ -30,7 +30,7 @@ from strangers import (
 from suite.base.errors import RecordError, UserError
 from suite.exchange.importing import accept
 from suite.exchange.merge import merge
-from suite.exchange.review import review
+from suite.exchange.review.examine import review
 from suite.exchange.verify import verify
 from suite.records.attempt import Attempt, attempts
 from suite.records.files import Failure, Status

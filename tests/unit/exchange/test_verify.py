@@ -17,7 +17,8 @@ from strangers import catalog, edit, finished, header, lying_size, npy, packed, 
 from suite.base.bounded import parse_arrays, read_arrays, read_file
 from suite.base.errors import RecordError, UserError
 from suite.define.metrics import MetricRow
-from suite.exchange.verify import chosen, compare, verify
+from suite.exchange.comparison import compare
+from suite.exchange.verify import chosen, verify
 from suite.records.attempt import Attempt, attempts
 from suite.records.fingerprint import fingerprint, stored_fingerprint
 

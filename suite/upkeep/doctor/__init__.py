@@ -1,0 +1,1 @@
+"""What works here and what to type where it does not: environment, folders, store, cluster."""
