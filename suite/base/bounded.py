@@ -22,6 +22,35 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
+MAX_JSON = 1 << 25
+"""Bytes of a JSON file; a record of 100,000 classes and an evaluation of 300,000 rows stay below."""
+MAX_FILE = 1 << 31
+"""Bytes of `predictions.npz`."""
+MAX_ARRAYS = 1 << 32
+"""Bytes of all its arrays together, as their headers declare them."""
+MAX_MEMBERS = 4096
+"""Arrays in it."""
+_MAX_DIRECTORY = 1 << 22
+_MAX_DIMENSIONS = 8
+_MAX_WORD = 1024
+"""Characters of an entry of a text array."""
+_CHUNK = 1 << 22
+_MEMBER = re.compile(r"[\w.,=+-]{1,100}/[\w.+-]{1,100}\.npy", re.ASCII)
+"""`<set>/<array>.npy`. Set names are such as `corruption=fog,severity=3`."""
+
+
+def open_regular(path: Path, flags: int = 0) -> BinaryIO:
+    """A regular file, open for reading. Raises OSError for anything else: opening a pipe would wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def read_regular(path: Path | str) -> bytes:
     """Content of a regular file. Raises OSError for anything else: a pipe would never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -31,38 +60,11 @@ def read_regular(path: Path | str) -> bytes:
         return file.read()
 
 
-MAX_JSON = 1 << 25
-"""Bytes of a JSON file; a record of 100,000 classes and an evaluation of 300,000 rows stay below."""
-
-
-MAX_FILE = 1 << 31
-"""Bytes of `predictions.npz`."""
-
-
-MAX_ARRAYS = 1 << 32
-"""Bytes of all its arrays together, as their headers declare them."""
-
-
-MAX_MEMBERS = 4096
-"""Arrays in it."""
-
-
-_MAX_DIRECTORY = 1 << 22
-_MAX_DIMENSIONS = 8
-_MAX_WORD = 1024
-"""Characters of an entry of a text array."""
-
-
-_CHUNK = 1 << 22
-_MEMBER = re.compile(r"[\w.,=+-]{1,100}/[\w.+-]{1,100}\.npy", re.ASCII)
-"""`<set>/<array>.npy`. Set names are such as `corruption=fog,severity=3`."""
-
-
 def read_file(path: Path, limit: int) -> bytes:
     """Content of a regular file of at most `limit` bytes. Raises RecordError naming it: a link, a pipe, a
     device, too large, or not readable; FileNotFoundError."""
     try:
-        with _opened(path, os.O_NOFOLLOW) as file:
+        with open_regular(path, os.O_NOFOLLOW) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise RecordError(f"{path}: {size:,} bytes, more than {limit:,}")
@@ -75,18 +77,6 @@ def read_file(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise RecordError(f"{path}: grew above {limit:,} bytes while it was read")
     return content
-
-
-def _opened(path: Path, flags: int = 0) -> BinaryIO:
-    """A regular file, open for reading. Raises OSError for anything else: opening a pipe would wait."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return open(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 class _Guarded(io.BytesIO):

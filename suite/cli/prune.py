@@ -11,7 +11,7 @@ from suite.base.errors import UserError
 from suite.cli.options import Plugins, Root, catalog_at
 
 if TYPE_CHECKING:
-    from suite.upkeep.prune import Kept, Kind
+    from suite.upkeep.prune.survey import Candidate, Kind
 
 
 def prune(
@@ -62,7 +62,8 @@ def prune(
     from suite.cli.output import console, table
     from suite.dispatch.launch import update_store
     from suite.records.lookup import find_run
-    from suite.upkeep.prune import remove, survey
+    from suite.upkeep.prune.removal import remove
+    from suite.upkeep.prune.survey import survey
 
     if all_ and not weights and (checkpoints or superseded):
         raise UserError("--all is for weights; add --weights to the kinds you name")
@@ -82,8 +83,8 @@ def prune(
     freed, left = remove(going)
     print(f"{_size(freed)} freed")
     for one in left:
-        name = f"run {one.kept.run_id}" if one.kept.run_id else plain(one.kept.path)
-        print(f"{name}: {_WORDS[one.kept.kind]} left as it is: {plain(one.why)}")
+        name = f"run {one.candidate.run_id}" if one.candidate.run_id else plain(one.candidate.path)
+        print(f"{name}: {_WORDS[one.candidate.kind]} left as it is: {plain(one.why)}")
     if len(left) < len(going) and (results / "runs").is_dir():
         update_store(results, catalog)
     if any(one.failed for one in left):
@@ -111,7 +112,7 @@ def _kinds(checkpoints: bool, weights: bool, superseded: bool) -> set[Kind]:
     return found
 
 
-def _rows(kept: list[Kept]) -> list[tuple[object, ...]]:
+def _rows(kept: list[Candidate]) -> list[tuple[object, ...]]:
     return [
         (
             _WORDS[one.kind],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
-from suite.base.bounded import _opened
+from suite.base.bounded import open_regular
 
 Fingerprint = dict[str, tuple[int, int]]
 """`<set>/<array>.npy` -> CRC-32 and size of its content in npy form."""
@@ -36,7 +36,7 @@ def fingerprint(sets: Mapping[str, Mapping[str, Array]]) -> Fingerprint:
 def stored_fingerprint(path: Path) -> Fingerprint | None:
     """Of one of our own files, from its table of contents: no array is read. None: missing, damaged."""
     try:
-        with _opened(path) as source, zipfile.ZipFile(source) as file:
+        with open_regular(path) as source, zipfile.ZipFile(source) as file:
             return {entry.filename: (entry.CRC, entry.file_size) for entry in file.infolist()}
     except (OSError, zipfile.BadZipFile, ValueError):
         return None

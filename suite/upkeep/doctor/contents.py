@@ -10,7 +10,7 @@ from suite.upkeep.doctor.finding import Finding, Place, root_of, typed
 
 def check_leftovers(place: Place) -> Iterator[Finding]:
     """What killed processes left behind: temporary files, checkpoints of finished runs."""
-    from suite.upkeep.prune import survey
+    from suite.upkeep.prune.survey import survey
 
     leftovers = [item for item in survey(root_of(place), {"temporary", "checkpoint"}) if item.goes]
     if leftovers:

@@ -15,10 +15,12 @@ from records import TODAY, Records
 from suite.define.digest import Code
 from suite.records.attempt import attempts
 from suite.records.lease import run_lock
+from suite.records.lookup import all_attempts
 from suite.store.connection import connect
-from suite.upkeep import prune
-from suite.upkeep.prune import (
-    remove,
+from suite.upkeep.prune import removal as removing
+from suite.upkeep.prune import temporary as leftovers
+from suite.upkeep.prune.removal import remove
+from suite.upkeep.prune.survey import (
     size_of,
     survey,
     survey_checkpoints,
@@ -121,7 +123,7 @@ def test_what_has_become_needed_since_the_survey_stays(board):
     (new.path / "record.json").unlink()
     freed, left = remove(found)
     assert freed == 0
-    assert {one.kept.kind: one.why for one in left} == {
+    assert {one.candidate.kind: one.why for one in left} == {
         "checkpoint": "its record.json has gone or is damaged",
         "weights": f"run {board.spec('second', inputs={'stage1': first.run_id}).run_id} (second) names it",
         "attempt": "attempt 2 has gone or is damaged",
@@ -143,7 +145,7 @@ def test_attempts_older_than_the_newest_of_todays_code_are_superseded(board):
     assert whys(found) == {("ce", 1): "", ("ce", 2): "", ("ce", 3): "", ("failed", 1): ""}
     assert all(one.size == size_of(one.path) > 0 for one in found)
     remove(found)
-    left = {(a.run_id, a.number) for a in prune.all_attempts(board.root)}
+    left = {(a.run_id, a.number) for a in all_attempts(board.root)}
     ce, failed = board.spec("ce").run_id, board.spec("failed").run_id
     assert {n for run, n in left if run == ce} == {4, 5}
     assert {n for run, n in left if run == failed} == {2}
@@ -235,7 +237,7 @@ def test_what_cannot_be_removed_is_said(board, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(prune.shutil, "rmtree", refuse)
+    monkeypatch.setattr(removing.shutil, "rmtree", refuse)
     freed, (left,) = remove(survey_checkpoints(board.root))
     assert freed == 0 and left.failed
     assert left.why == "cannot be removed (Permission denied)"
@@ -293,7 +295,7 @@ def test_a_kill_at_any_instant_leaves_attempts_whole_or_gone(tmp_path, monkeypat
             assert results <= files(attempt)
             attempt.record()
         # the next one comes to the end
-        monkeypatch.setattr(prune, "STALE_HEARTBEAT_SECONDS", -1.0)
+        monkeypatch.setattr(leftovers, "STALE_HEARTBEAT_SECONDS", -1.0)
         assert remove(survey(board.root, kinds, catalog=Today()))[1] == []
         assert os.listdir(board.root / "runs" / made[0].run_id).count("3") == 1
         assert set(os.listdir(board.root / "runs" / made[0].run_id)) == {"3", "lock"}

@@ -19,7 +19,8 @@ from suite.runs.plan import make_plan
 from suite.runs.slots import Slot, chains
 from suite.runs.worker import execute
 from suite.store.connection import connect
-from suite.upkeep.prune import remove, survey_weights
+from suite.upkeep.prune.removal import remove
+from suite.upkeep.prune.survey import survey_weights
 
 pytestmark = pytest.mark.usefixtures("fake")
 
