@@ -331,7 +331,7 @@ sys.path.insert(0, sys.argv[1])
 import suite.exchange.merge
 from strangers import catalog
 from suite.exchange.importing import accept
-from suite.exchange.review import review
+from suite.exchange.review.examine import review
 
 calls = 0
 def dying(step):
