@@ -36,7 +36,7 @@ from suite.base.errors import RecordError, UserError  # noqa: E402
 from suite.exchange.importing import accept  # noqa: E402
 from suite.exchange.merge import merge  # noqa: E402
 from suite.exchange.review.examine import review  # noqa: E402
-from suite.exchange.verify import in_folder, verify  # noqa: E402
+from suite.exchange.verify import finished_in, verify  # noqa: E402
 from suite.records.attempt import Attempt  # noqa: E402
 
 
@@ -71,7 +71,7 @@ class Fuzz:
                 self.counts["refused"] += 1
             before = tree(self.place)
             with contextlib.suppress(UserError, RecordError):
-                for attempt in in_folder(folder):
+                for attempt in finished_in(folder):
                     verify(attempt, catalog())
             if tree(self.place) != before:
                 self._fail("writes", seed, what, "by verify")

@@ -44,14 +44,14 @@ def verify(
     from suite.base import settings
     from suite.base.errors import UserError
     from suite.cli.output import print_json
-    from suite.exchange.verify import chosen
+    from suite.exchange.verify import attempts_named
     from suite.exchange.verify import verify as verify_one
 
     parse_format(format, FORMATS)
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     results = settings.results_root(root)
-    found = chosen(results, runs or ())
+    found = attempts_named(results, runs or ())
     if not found:
         raise UserError(f"no finished run below {results}; name a run or a folder, or give --root")
     catalog = catalog_at(plugin, results)

@@ -2,6 +2,10 @@
 
 They live as long as it does: a rank whose parent is gone ends at once, whatever it is waiting for. A
 rank that dies ends the run; what it died of is the run's failure.
+
+Not `torch.distributed.elastic.multiprocessing`: to import it is to import torch, and the ranks are to do
+that at the same time as rank 0, not after it; it takes SIGTERM over, at which a checkpoint is saved first;
+and its children hear of their parent's death by SIGINT, which Python sees only when a wait in C++ is over.
 """
 
 from __future__ import annotations
@@ -122,9 +126,9 @@ class Team:
                 environment = dict(os.environ)
                 if job.device.startswith("cuda"):
                     environment["CUDA_VISIBLE_DEVICES"] = visible[rank]
-                one = _Rank(self._member(rank), environment)
-                self._ranks.append(one)
-                threading.Thread(target=self._watch, args=(one,), daemon=True).start()
+                started = _Rank(self._member(rank), environment)
+                self._ranks.append(started)
+                threading.Thread(target=self._watch, args=(started,), daemon=True).start()
         except BaseException as error:
             self._end(error)
             raise
@@ -143,7 +147,7 @@ class Team:
             device=job.device,
             checkpoint_seconds=job.checkpoint_seconds,
             plugins=[str(path) for path in dict.fromkeys(files)],
-            inputs={role: (one.run_id, one.number) for role, one in job.inputs.items()},
+            inputs={role: (attempt.run_id, attempt.number) for role, attempt in job.inputs.items()},
             required=list(job.required),
             sets=list(job.sets),
         )
@@ -158,8 +162,8 @@ class Team:
 
         number = self._job.ranks
         store = TCPStore("127.0.0.1", 0, number, is_master=True, wait_for_workers=False)
-        for one in self._ranks:
-            one.tell(str(store.port).encode())
+        for rank in self._ranks:
+            rank.tell(str(store.port).encode())
         ranks.connect(0, number, store, self._job.device)
 
     def __exit__(
@@ -180,10 +184,10 @@ class Team:
             raise RankFailed(cause) from error
 
     def _end(self, error: BaseException | None) -> None:
-        for one in self._ranks:
-            one.process.kill()
-        for one in self._ranks:
-            one.process.wait()
+        for rank in self._ranks:
+            rank.process.kill()
+        for rank in self._ranks:
+            rank.process.wait()
         # after an error NCCL would wait for those who are gone; the dispatcher ends this process then
         waits = error is not None and self._job.device.startswith("cuda")
         if "suite.engine.ranks" in sys.modules and not waits:
@@ -193,12 +197,12 @@ class Team:
                 ranks.disconnect()
         self._over.set()
 
-    def _watch(self, one: _Rank) -> None:
-        one.wait()
+    def _watch(self, rank: _Rank) -> None:
+        rank.wait()
         with self._changed:
-            self._ended.append(one)
+            self._ended.append(rank)
             self._changed.notify_all()
-        if one.failure is None or self._over.wait(STUCK_SECONDS):
+        if rank.failure is None or self._over.wait(STUCK_SECONDS):
             return
         failure = self._cause()
         assert failure is not None
@@ -221,11 +225,11 @@ class Team:
         while time.monotonic() < deadline and len(self._ended) < len(self._ranks):
             time.sleep(0.05)
         failures = self._failures()
-        alone = [one for one in failures if not (one.told and _lost_text(str(one.failure)))]
+        alone = [rank for rank in failures if not (rank.told and _lost_text(str(rank.failure)))]
         return (alone or failures)[0].failure if failures else None
 
     def _failures(self) -> list[_Rank]:
-        return [one for one in self._ended if one.failure is not None]
+        return [rank for rank in self._ended if rank.failure is not None]
 
 
 def _lost(error: BaseException) -> bool:

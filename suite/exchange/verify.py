@@ -184,7 +184,7 @@ def verify(attempt: Attempt, catalog: Catalog) -> Verdict:
     )
 
 
-def chosen(root: Path, names: Sequence[str]) -> list[Attempt]:
+def attempts_named(root: Path, names: Sequence[str]) -> list[Attempt]:
     """The attempts that `verify` is asked about: of a run id the newest finished one, of a folder every
     finished one; without names every finished one below `root`. Raises UserError."""
     if not names:
@@ -193,7 +193,7 @@ def chosen(root: Path, names: Sequence[str]) -> list[Attempt]:
     for name in names:
         folder = Path(name)
         if folder.is_dir() and (os.sep in name or not _is_run(root, name)):
-            asked += in_folder(folder.absolute())
+            asked += finished_in(folder.absolute())
         else:
             asked.append(newest_finished(root, find_run(root, name)))
     return asked
@@ -207,7 +207,7 @@ def _is_run(root: Path, name: str) -> bool:
     return True
 
 
-def in_folder(folder: Path) -> list[Attempt]:
+def finished_in(folder: Path) -> list[Attempt]:
     """Finished attempts in a results folder, in a run's folder, or the one that `folder` is. Raises
     UserError where there is none."""
     if (folder / "record.json").exists():

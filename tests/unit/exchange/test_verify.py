@@ -18,7 +18,7 @@ from suite.base.bounded import parse_arrays, read_arrays, read_file
 from suite.base.errors import RecordError, UserError
 from suite.define.metrics import MetricRow
 from suite.exchange.comparison import compare
-from suite.exchange.verify import chosen, verify
+from suite.exchange.verify import attempts_named, verify
 from suite.records.attempt import Attempt, attempts
 from suite.records.fingerprint import fingerprint, stored_fingerprint
 
@@ -299,9 +299,9 @@ def test_links_pipes_and_large_files_are_not_read(tmp_path):
 def test_a_run_id_means_its_newest_finished_attempt(tmp_path):
     finished(tmp_path, 3)
     second = finished(tmp_path, 3, attempt=2)
-    assert [a.number for a in chosen(tmp_path, [second.run_id])] == [2]
-    assert [a.number for a in chosen(tmp_path, [])] == [1, 2]
-    assert [a.number for a in chosen(tmp_path, [str(second.path)])] == [2]
+    assert [a.number for a in attempts_named(tmp_path, [second.run_id])] == [2]
+    assert [a.number for a in attempts_named(tmp_path, [])] == [1, 2]
+    assert [a.number for a in attempts_named(tmp_path, [str(second.path)])] == [2]
     assert len(attempts(tmp_path, second.run_id)) == 2
     with pytest.raises(UserError):
-        chosen(tmp_path, ["ffff"])
+        attempts_named(tmp_path, ["ffff"])
