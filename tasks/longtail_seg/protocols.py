@@ -15,6 +15,7 @@ from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.recipes import HASHED_IMPORTS, SCHEDULES, base_config
 from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official
 from tasks.vision.data import digit_scenes as digits
+from tasks.vision.groups import groups_beside_tail
 
 STORED = {"test": "test images; confusion per image, pixel-AUC histograms, three rendered samples"}
 JOIN = "tasks.longtail_seg.ranks"
@@ -240,7 +241,7 @@ def _build_official(recipe: str, spec: official.Spec, data: Path) -> tuple[dict[
         image_counts=tuple(int(n) for n in counted["train"].presence.sum(axis=0)),
         groups=spec.groups
         if spec.by_pixels
-        else official.groups_by_pixels(len(spec.classes), spec.tail, spec.head, pixels),
+        else groups_beside_tail(len(spec.classes), spec.tail, spec.head, pixels),
         iterations=cfg["train_cfg"]["max_iters"],
         batch=cfg["train_dataloader"]["batch_size"],
         unit="pixels",

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from suite.base.errors import DataError, found_in
 from suite.base.files import atomic_path
+from tasks.vision.groups import split_rest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,26 +145,6 @@ class Spec:
             "classes": list(self.classes),
             "splits": {n: [s.images, s.labels, s.count] for n, s in self.splits.items()},
         }
-
-
-def split_rest(by_pixels: Iterable[int], head: int) -> dict[str, tuple[int, ...]]:
-    """`head` and `medium` from the classes outside the tail, the one with the most pixels first."""
-    ordered = list(by_pixels)
-    return {"head": tuple(sorted(ordered[:head])), "medium": tuple(sorted(ordered[head:]))}
-
-
-def groups_by_pixels(
-    classes: int, tail: Iterable[int], head: int, pixels: Iterable[int]
-) -> dict[str, tuple[int, ...]]:
-    """Head, medium and tail where the tail is given and the pixels per class are counted.
-
-    Ties go to the class that comes first. Raises ValueError for counts of another number of classes.
-    """
-    counts, tail = list(pixels), tuple(tail)
-    if len(counts) != classes:
-        raise ValueError(f"pixel counts of {len(counts)} classes, expected {classes}")
-    rest = [c for c in range(classes) if c not in set(tail)]
-    return split_rest(sorted(rest, key=lambda c: (-counts[c], c)), head) | {"tail": tail}
 
 
 def names(manifest: str) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:

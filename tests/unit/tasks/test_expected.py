@@ -13,11 +13,11 @@ from suite.define.metrics import MetricRow
 from suite.define.task import Metric, Trained
 from suite.stats import tests as stats
 from suite.store.connection import connect
-from tasks.longtail_cls.evaluation import recalls as recall_of
 from tasks.test_agnostic import expected, recalls
 from tasks.test_agnostic.distributions import shifted_counts
 from tasks.test_agnostic.evaluation import evaluate
 from tasks.test_agnostic.expected import Curves, Recalls, Row, Stretch
+from tasks.vision.per_class import recalls as recall_of
 
 CLASSES = ("road", "sky", "sign")
 SCORED = replace(TASK, metrics=(Metric(name="mIoU"), Metric(name="recall")))

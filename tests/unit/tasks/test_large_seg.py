@@ -21,6 +21,7 @@ from tasks.longtail_seg import evaluation, resampling
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.recipes import SCHEDULES
+from tasks.vision import groups as profiles
 from tasks.vision.data import ade20k, cityscapes, coco_stuff, official
 
 SPECS = {spec.name: spec for spec in (ade20k.SPEC, cityscapes.SPEC, coco_stuff.SPEC)}
@@ -114,10 +115,10 @@ def test_groups_are_the_sheets_tail_and_a_third_of_the_rest():
 
 
 def test_groups_by_counted_pixels():
-    made = official.groups_by_pixels(6, (1, 5), 2, [3, 99, 7, 7, 1, 0])
+    made = profiles.groups_beside_tail(6, (1, 5), 2, [3, 99, 7, 7, 1, 0])
     assert made == {"head": (2, 3), "medium": (0, 4), "tail": (1, 5)}
     with pytest.raises(ValueError, match="of 5 classes, expected 6"):
-        official.groups_by_pixels(6, (1, 5), 2, [1] * 5)
+        profiles.groups_beside_tail(6, (1, 5), 2, [1] * 5)
 
 
 def test_id_tables():
@@ -809,11 +810,11 @@ def test_coco_stuffs_groups_come_from_the_recorded_counts():
     about = evaluation.settings(protocol)
     assert set(about["groups"]) == {"tail"}
     counts = list(range(171, 0, -1))
-    groups = evaluation.resolve_groups(about, counts)
+    groups = profiles.resolve_groups(about, counts)
     assert groups["head"] == list(coco_stuff.SPEC.rest[:16])
     assert groups["medium"] == list(coco_stuff.SPEC.rest[16:])
     with pytest.raises(RecordError, match="training counts"):
-        evaluation.resolve_groups(about, [])
+        profiles.resolve_groups(about, [])
     # of the others nothing is asked
     quick = catalog.protocol(catalog.task("longtail-seg"), "quick")
     assert set(evaluation.settings(quick)) == {"classes", "groups", "group_rule"}
