@@ -13,7 +13,7 @@ from suite.base.canonical import short_hash
 from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.recipes import HASHED_IMPORTS, SCHEDULES, base_config
-from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official
+from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official, survey
 from tasks.vision.data import digit_scenes as digits
 from tasks.vision.groups import groups_beside_tail
 
@@ -63,7 +63,7 @@ def _official_dataset(spec: official.Spec, summary: str) -> DataSet:
         return official.find(spec, root)
 
     def check(path: Path, deep: bool) -> list[str]:
-        return official.check(spec, path, deep, settings.cache_dir())
+        return survey.check(spec, path, deep, settings.cache_dir())
 
     return DataSet(
         name=spec.name,

@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.canonical import short_hash
-from suite.base.errors import DataError, found_in
+from suite.base.errors import DataError
 from tasks.vision import groups as profiles
+from tasks.vision.data.find import find as find_in
+from tasks.vision.data.find import missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,26 +75,20 @@ _MANIFEST = Path(__file__).parent / "manifests" / "cifar.json"
 
 
 def find(name: str, root: Path) -> Path:
-    """The released folder or else the pack: `root` itself, or below it.
+    """The released folder or else the pack: `root` itself, or below it. Raises DataError, see `find.find`."""
+    pack = PACK[name]
+    if Path(root).is_file() and Path(root).name == pack:
+        return Path(root)
 
-    Raises DataError, saying what was expected and what was found, where there is neither, or where the
-    folder lacks a file (even beside a pack: which of the two is meant is not for us to guess).
-    """
-    root = Path(root)
-    if not root.exists():
-        raise DataError(f"{name}: there is no {root}; expected {LAYOUT[name]}")
-    for path in (root, root / FOLDER[name]):
-        absent = [file.name for file in _files(name, path) if not file.is_file()]
-        if not absent:
-            return path
-        if len(absent) < len(_files(name, path)):
-            more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-            raise DataError(f"{name} in {path} is not whole: {absent[0]} is missing{more}")
-    for path in (root, root / PACK[name]):
-        if path.is_file() and path.name == PACK[name]:
-            return path
-    found = found_in(root) if root.is_dir() else root.name
-    raise DataError(f"{name}: expected {LAYOUT[name]} in {root}; found there: {found}")
+    def lacking(place: Path) -> list[str] | None:
+        if place.name == pack:
+            return [] if place.is_file() else None
+        files = _files(name, place)
+        return missing(
+            [file.name for file in files], [file.name for file in files if not file.is_file()]
+        )
+
+    return find_in(name, root, (FOLDER[name], pack), LAYOUT[name], lacking)
 
 
 def is_pack(path: Path) -> bool:

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.canonical import short_hash
-from suite.base.errors import DataError, found_in
+from suite.base.errors import DataError
 from tasks.vision import groups as profiles
+from tasks.vision.data.find import find as find_in
+from tasks.vision.data.find import missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,17 +49,13 @@ _MANIFEST = Path(__file__).parent / "manifests" / "fashion-mnist.json"
 
 def find(name: str, root: Path) -> Path:
     """The folder of the four files: `root`, or one of the usual names below it. Raises DataError."""
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{name}: there is no folder {root}; expected {LAYOUT}")
-    for path in (root, *(root / folder for folder in _FOLDERS)):
-        there = [_file(path, *which) for which in _WHICH]
-        if all(there):
-            return path
-        if any(there):
-            absent = _name(*_WHICH[there.index(None)])
-            raise DataError(f"{name} in {path} is not whole: {absent}[.gz] is missing")
-    raise DataError(f"{name}: expected {LAYOUT} in {root}; found there: {found_in(root)}")
+
+    def lacking(place: Path) -> list[str] | None:
+        files = [f"{_name(*which)}[.gz]" for which in _WHICH]
+        there = [_file(place, *which) for which in _WHICH]
+        return missing(files, [file for file, at in zip(files, there, strict=True) if at is None])
+
+    return find_in(name, root, _FOLDERS, LAYOUT, lacking)
 
 
 def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str | None:

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from suite.base.errors import UserError, did_you_mean
 from tasks.vision.data import lists
+from tasks.vision.data.read_image import read_image
 
 Picture = Image.Image
 PerImage = Callable[[Picture], Picture]
@@ -76,7 +77,7 @@ class ImageListDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]
         name = self._names[self._ends[index] : self._ends[index + 1]].decode()
-        image = lists.read_image(self.root / name)
+        image = read_image(self.root / name)
         for transform in self._transforms:
             image = transform(image)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -18,16 +18,16 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from suite.base.errors import DataError, UserError, did_you_mean, found_in
-
-if TYPE_CHECKING:
-    from PIL import Image
+from suite.base.errors import DataError, UserError, did_you_mean
+from tasks.vision.data.find import find as find_in
+from tasks.vision.data.find import missing
+from tasks.vision.data.read_image import read_image
+from tasks.vision.groups import group_rule
 
 THRESHOLDS = (100, 20)
 """Training images of a class: head above the first, tail below the second, strict at both ends."""
-GROUP_RULE = "training images: head > 100, medium 20-100, tail < 20"
+GROUP_RULE = group_rule(*THRESHOLDS)
 SAMPLE = 200
 _LINE = "expected lines `relative/path.jpg label`"
 
@@ -152,26 +152,16 @@ def list_file(spec: ListSpec, split: str) -> str:
 def find(spec: ListSpec, root: Path) -> Path:
     """The folder that holds the lists: `root`, or a folder in it with one of the usual names.
 
-    Raises DataError, saying what was expected and what was found, where there is none or a list is
-    missing (only names are looked at; `check` reads the lists).
+    Raises DataError where there is none or a list is missing (only names are looked at; `check` reads the
+    lists).
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{spec.name}: there is no folder {root}; expected {layout(spec)}")
     wanted = (spec.train, spec.test)
-    for path in (root, *(root / folder for folder in spec.folders)):
-        missing = [file for file in wanted if not (path / file).is_file()]
-        if not missing:
-            return path
-        if len(missing) < len(wanted):
-            raise DataError(
-                f"{spec.name} in {path} is not whole: {missing[0]} is missing; "
-                f"expected {layout(spec)}"
-            )
-    raise DataError(
-        f"{spec.name}: no lists in {root} or a folder {', '.join(spec.folders)} in it: "
-        f"expected {layout(spec)}; found in {root}: {found_in(root)}"
-    )
+
+    def lacking(place: Path) -> list[str] | None:
+        return missing(wanted, [file for file in wanted if not (place / file).is_file()])
+
+    searched = f"no lists in {root} or a folder {', '.join(spec.folders)} in it"
+    return find_in(spec.name, root, spec.folders, layout(spec), lacking, searched)
 
 
 def read_list(path: Path, classes: int, training: bool = False) -> Entries:
@@ -299,23 +289,6 @@ def variant(spec: ListSpec, train: Entries, test: Entries) -> bool:
         (spec.smallest, min(counts)),
     )
     return any(known is not None and known != found for known, found in facts)
-
-
-def read_image(path: Path) -> Image.Image:
-    """A decoded picture, mode RGB (grey, palette and CMYK files are converted).
-
-    Raises DataError, naming the file, where it is absent or damaged.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except Exception as error:  # OSError, SyntaxError, struct.error, DecompressionBombError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{path} cannot be read as an image: {reason}; copy the file again"
-        ) from error
 
 
 def _text(path: Path) -> str:

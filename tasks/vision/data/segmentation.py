@@ -18,7 +18,7 @@ import numpy as np
 
 from suite.base import settings
 from suite.base.errors import DataError
-from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official
+from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official, survey
 from tasks.vision.data import digit_scenes as digits
 
 with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints about optional packages
@@ -209,9 +209,9 @@ class _OfficialDataset(_PairDataset):
     def pair(self, index: int) -> tuple[Array, Array]:
         return official.read_pair(self._pairs[index])
 
-    def statistics(self) -> official.Statistics:
+    def statistics(self) -> survey.Statistics:
         """Of the labels: minutes where they are not in the cache folder yet."""
-        return official.statistics(self.SPEC, self._root, self._split, settings.cache_dir())
+        return survey.statistics(self.SPEC, self._root, self._split, settings.cache_dir())
 
     def label_statistics(self) -> tuple[Array, Array]:
         known = self.statistics()

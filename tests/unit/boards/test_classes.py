@@ -353,9 +353,8 @@ def test_pixels_are_summed_over_images():
     np.testing.assert_array_equal(found, confusion.astype(object).sum(axis=0))
     rows = _confusion_rows(found, given_settings, {})
     with np.errstate(invalid="ignore"):
-        np.testing.assert_array_equal(
-            recall_of(found), [r.value for r in rows if r.metric == "Acc"]
-        )
+        values = np.array([r.value for r in rows if r.metric == "Acc"], dtype=float)
+        np.testing.assert_array_equal(recall_of(found), values)
 
 
 @pytest.mark.parametrize("task", ["longtail-cls", "longtail-seg"])
