@@ -20,7 +20,7 @@ from suite.define.task import Trained
 from tasks.longtail_seg import evaluation, resampling
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.protocols import PROTOCOLS
-from tasks.longtail_seg.recipes import SCHEDULES
+from tasks.longtail_seg.schedules import SCHEDULES
 from tasks.vision import groups as profiles
 from tasks.vision.data import ade20k, cityscapes, coco_stuff, official, survey
 
