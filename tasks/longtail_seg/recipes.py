@@ -12,17 +12,15 @@ import copy
 from suite.base.errors import UserError
 from tasks.longtail_seg.networks import BN, NETWORKS
 from tasks.longtail_seg.schedules import SCHEDULES, Schedule
+from tasks.longtail_seg.segmentor import PACK, segmentation, segmentor
 from tasks.vision.data import camvid
 from tasks.vision.data import digit_scenes as digits
-from tasks.vision.recipes import base
 from tasks.vision.recipes.base import (
     Config,
     adamw,
     cosine,
     poly,
     sgd,
-    test_loader,
-    train_loader,
     warm_up,
 )
 
@@ -40,11 +38,6 @@ HASHED_IMPORTS = {
     "tasks.longtail_seg.heads": "tasks.longtail_seg.heads",
 }
 """Module -> the name by which the hashes of this task's protocols know it."""
-_META_KEYS = (
-    "sample_id", "img_path", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip",
-    "flip_direction", "reduce_zero_label",
-)  # fmt: skip
-_PACK: Config = {"type": "PackSegInputs", "meta_keys": _META_KEYS}
 
 
 def base_config(recipe: str, data: dict[str, str]) -> Config:
@@ -78,7 +71,7 @@ def _digits(recipe: str, cache_dir: str) -> Config:
     if smoke:
         source["limit"] = 64
     widths = [width, 2 * width, 4 * width]
-    model = _model(
+    model = segmentor(
         {
             "type": "ResNet",
             "depth": 18,
@@ -104,10 +97,10 @@ def _digits(recipe: str, cache_dir: str) -> Config:
     )
     iterations = 20 if smoke else 400
     warm = iterations // 15
-    return _config(
+    return segmentation(
         model,
-        train={**source, "split": "train", "pipeline": [_PACK]},
-        evaluated={"test": {**source, "split": "test", "pipeline": [_PACK], "test_mode": True}},
+        train={**source, "split": "train", "pipeline": [PACK]},
+        evaluated={"test": {**source, "split": "test", "pipeline": [PACK], "test_mode": True}},
         batch=8,
         eval_batch=32,
         iterations=iterations,
@@ -139,10 +132,10 @@ def _camvid(resolution: str, network: str, data_root: str) -> Config:
         },
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75},
         {"type": "RandomFlip", "prob": 0.5},
-        _PACK,
+        PACK,
     ]
     backbone, head = _segformer_b0() if network == "segformer-b0" else _fcn_r18()
-    model = _model(
+    model = segmentor(
         backbone,
         head,
         classes=len(camvid.CLASSES),
@@ -161,10 +154,10 @@ def _camvid(resolution: str, network: str, data_root: str) -> Config:
     else:
         optimizer = sgd(lr=0.02, weight_decay=5e-4)
     evaluated = {
-        split: {**source, "split": split, "pipeline": [_PACK], "test_mode": True}
+        split: {**source, "split": split, "pipeline": [PACK], "test_mode": True}
         for split in ("val", "test")
     }
-    return _config(
+    return segmentation(
         model,
         train={**source, "split": "train", "pipeline": augment},
         evaluated=evaluated,
@@ -201,11 +194,11 @@ def _official(schedule: Schedule, network: str, data_root: str) -> Config:
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75},
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PhotoMetricDistortion"},
-        _PACK,
+        PACK,
     ]
     # at test time the data set keeps its labels out of `seg_fields`: they are not resized
-    presented = [{"type": "Resize", "scale": schedule.scale, "keep_ratio": True}, _PACK]
-    model = _model(
+    presented = [{"type": "Resize", "scale": schedule.scale, "keep_ratio": True}, PACK]
+    model = segmentor(
         made.backbone,
         made.head,
         classes=schedule.classes,
@@ -225,7 +218,7 @@ def _official(schedule: Schedule, network: str, data_root: str) -> Config:
     if schedule.stride:
         step = (schedule.stride, schedule.stride)
         model["test_cfg"] = {"mode": "slide", "crop_size": crop, "stride": step}
-    config = _config(
+    config = segmentation(
         model,
         train={**source, "split": "train", "pipeline": augment},
         evaluated={
@@ -273,64 +266,3 @@ def _fcn_r18() -> tuple[Config, Config]:
         "dropout_ratio": 0.1,
     }
     return backbone, head
-
-
-def _model(
-    backbone: Config,
-    head: Config,
-    *,
-    classes: int,
-    size: tuple[int, int],
-    mean: list[float],
-    std: list[float],
-) -> Config:
-    """Encoder-decoder on images whose training crops are padded to `size` (height, width)."""
-    return {
-        "type": "EncoderDecoder",
-        "data_preprocessor": {
-            "type": "SegDataPreProcessor",
-            "mean": mean,
-            "std": std,
-            "bgr_to_rgb": True,
-            "pad_val": 0,
-            "seg_pad_val": 255,
-            "size": size,
-        },
-        "backbone": backbone,
-        "decode_head": {
-            **head,
-            "num_classes": classes,
-            "norm_cfg": BN,
-            "align_corners": False,
-            # avg_non_ignore: the mean is over labelled pixels, not over void and padding too.
-            "loss_decode": [
-                {"type": "CrossEntropyLoss", "loss_weight": 1.0, "avg_non_ignore": True}
-            ],
-        },
-        "train_cfg": {},
-        "test_cfg": {"mode": "whole"},
-    }
-
-
-def _config(
-    model: Config,
-    *,
-    train: Config,
-    evaluated: dict[str, Config],
-    batch: int,
-    eval_batch: int,
-    iterations: int,
-    optimizer: Config,
-    schedule: list[Config],
-) -> Config:
-    return base.config(
-        model,
-        scope="mmseg",
-        # the data sets first: they import mmseg without its prints
-        imports=["tasks.vision.data.segmentation", "mmseg.models"],
-        loaders={"train": train_loader(train, batch)}
-        | {split: test_loader(dataset, eval_batch) for split, dataset in evaluated.items()},
-        iterations=iterations,
-        optimizer=optimizer,
-        schedule=schedule,
-    )

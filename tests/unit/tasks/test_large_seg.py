@@ -594,7 +594,7 @@ def test_one_step_and_a_test(name, network, method, tmp_path, registered, monkey
     from tasks.longtail_seg import pixel_auc
 
     # choosing bins for 171 classes takes seconds
-    monkeypatch.setattr(pixel_auc, "_plan", lambda *_: np.full(2048, 23, np.uint8))
+    monkeypatch.setattr(pixel_auc, "plan", lambda *_: np.full(2048, 23, np.uint8))
 
     spec = SPECS[name]
     folder = make(spec, tmp_path / "data")
