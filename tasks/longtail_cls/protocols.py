@@ -20,7 +20,7 @@ from tasks.longtail_cls.further_sets import (
 from tasks.vision import groups as profiles
 from tasks.vision.data import cifar, digits, fashion, lists
 from tasks.vision.data.sources import Source
-from tasks.vision.protocols import image_protocol, trained
+from tasks.vision.protocols import embedded, image_protocol, trained
 from tasks.vision.recipes.image_files import ListRecipe, image_lists
 from tasks.vision.recipes.small_images import SmallRecipe
 from tasks.vision.stored import STORED
@@ -65,11 +65,7 @@ def _data(name: str, summary: str, layout: str, classes: tuple[str, ...], reader
     )
 
 
-def _check_digits(path: Path, deep: bool) -> list[str]:
-    digits.load()  # held against its checksum
-    return []
-
-
+_DIGITS = Source("digits")
 DATASETS = {
     "cifar10": _data(
         "cifar10",
@@ -92,16 +88,12 @@ DATASETS = {
         fashion.CLASSES,
         fashion,
     ),
-    "digits": DataSet(
-        name="digits-lt",
-        summary="scikit-learn's handwritten digits, 8x8, imbalance ratio 40",
+    "digits": embedded(
+        "digits-lt",
+        "scikit-learn's handwritten digits, 8x8, imbalance ratio 40",
+        _DIGITS,
+        thresholds=digits.THRESHOLDS,
         layout="embedded: part of scikit-learn",
-        classes=digits.CLASSES,
-        groups=digits.GROUPS,
-        group_rule=digits.GROUP_RULE,
-        find=lambda cache: cache,
-        check=_check_digits,
-        embedded=True,
     ),
 }
 
@@ -238,7 +230,6 @@ def _lists(
     )
 
 
-_DIGITS = Source("digits")
 _QUICK = SmallRecipe(depth=8, width=16, epochs=60, batch=32, crop=1, flip=False)
 # channels last: a sixth faster on a CPU
 _CPU_CIFAR = SmallRecipe(depth=8, width=16, epochs=40, pool=2, crop=2, channels_last=True)

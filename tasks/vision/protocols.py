@@ -8,6 +8,7 @@ from typing import Any
 
 from suite import engine
 from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
+from tasks.vision import groups
 from tasks.vision.data.sources import Source, load
 from tasks.vision.recipes.base import Config
 from tasks.vision.recipes.small_images import SmallRecipe, small_images
@@ -42,6 +43,36 @@ def trained(
         train=engine.train,
         predict=engine.predict,
         **fields,
+    )
+
+
+def embedded(
+    name: str,
+    summary: str,
+    source: Source,
+    *,
+    thresholds: tuple[int, int],
+    layout: str = "embedded: made where it is needed",
+) -> DataSet:
+    """The data set of images that no user has to bring.
+
+    `thresholds` in training images: a class is head above the first, tail below the second.
+    """
+
+    def check(path: Path, deep: bool) -> list[str]:
+        source.images.load(source, path)
+        return []
+
+    return DataSet(
+        name=name,
+        summary=summary,
+        layout=layout,
+        classes=source.classes,
+        groups=groups.groups(source.counts, *thresholds),
+        group_rule=groups.group_rule(*thresholds),
+        find=lambda cache: cache,
+        check=check,
+        embedded=True,
     )
 
 

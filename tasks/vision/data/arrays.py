@@ -48,7 +48,7 @@ class LongTailed:
     test: ImageArrays
     class_counts: tuple[int, ...]
     observed: Mapping[str, str]
-    variant: bool
+    variant: bool = False
 
 
 def check_labels(labels: Array, classes: int, where: object, training: bool = False) -> None:

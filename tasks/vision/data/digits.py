@@ -14,8 +14,7 @@ from tasks.vision.data.arrays import ImageArrays, LongTailed, digest
 
 CLASSES = tuple(f"digit {c}" for c in range(10))
 COUNTS = profiles.class_counts("exp", 120, 10, 40)
-GROUPS = profiles.groups(COUNTS, 40, 10)
-GROUP_RULE = profiles.group_rule(40, 10)
+THRESHOLDS = (40, 10)
 TEST_IMAGES = 50
 SHA256 = "411b63d0437a4bcaf217fcdb0f40364275d32e698b0edaf4fee766c7fc995c1e"
 
