@@ -18,7 +18,7 @@ from tasks.longtail_cls.further_sets import (
     with_further_sets,
 )
 from tasks.vision import groups as profiles
-from tasks.vision.data import cifar, digits, fashion, lists
+from tasks.vision.data import cifar, digits, fashion, list_images, lists
 from tasks.vision.data.sources import Source
 from tasks.vision.protocols import embedded, image_protocol, trained
 from tasks.vision.recipes.image_files import ListRecipe, image_lists
@@ -185,14 +185,14 @@ def _lists(
         group_rule=lists.GROUP_RULE,
         group_thresholds=lists.THRESHOLDS,
         find=lambda root: lists.find(spec, root),
-        check=lambda path, deep: lists.check(spec, path, deep),
+        check=lambda path, deep: list_images.check(spec, path, deep),
     )
     blank = image_lists(recipe, "")
 
     def build(data: Path) -> tuple[dict[str, Any], Facts]:
         train = lists.read_list(data / spec.train, spec.classes, training=True)
         test = lists.read_list(data / spec.test, spec.classes)
-        lists.require_images(data, train, test)
+        list_images.require_images(data, train, test)
         counts = lists.class_counts(train, spec.classes)
         groups = profiles.groups(counts, *lists.THRESHOLDS)
         # 224x224 images through deep networks: the graph of second derivatives has to fit into memory
