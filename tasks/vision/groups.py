@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from suite.base.canonical import short_hash
 from suite.base.errors import DataError, RecordError, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def order_in_class(sizes: Sequence[int], counts: Sequence[int], convention: str)
             state.shuffle(order)
         chosen.append(order[:count])
     return chosen
+
+
+def split_digest(name: str, n_max: int, counts: Sequence[int], convention: str) -> str:
+    """12 hex digits over which of the `n_max` images of each class train, by their place in the class, and
+    that all test images test. The legacy generator's stream never changes."""
+    order = order_in_class([n_max] * len(counts), counts, convention)
+    return short_hash({"data": name, "train": [o.tolist() for o in order], "test": "all"})
 
 
 def select(labels: Array, counts: Sequence[int], convention: str) -> Array:

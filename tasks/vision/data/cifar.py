@@ -17,7 +17,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.base.canonical import short_hash
 from suite.base.errors import DataError
 from tasks.vision import groups as profiles
 from tasks.vision.data.cifar_files import CLASSES as CLASSES
@@ -112,7 +111,7 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
     is True for a pack, and for a test set other than the manifest's. Raises DataError: a damaged or
     foreign file, or a profile that the copy cannot give; UserError: no such profile.
     """
-    from tasks.vision.data.arrays import ImageArrays, LongTailed, set_digest
+    from tasks.vision.data.arrays import LongTailed, set_digest
 
     path = Path(path)
     problem = cannot_give(path, profile, ratio, convention)
@@ -120,8 +119,7 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
         raise DataError(problem)
     counts = profiles.class_counts(profile, N_MAX[name], len(CLASSES[name]), ratio)
     full, test = _read(name, path, _stamp(name, path))
-    chosen = profiles.select(full.labels, counts, convention)
-    train = ImageArrays(full.images[chosen], full.labels[chosen])
+    train = full.take(profiles.select(full.labels, counts, convention))
     found = {"train": set_digest(train), "test": set_digest(test)}
     return LongTailed(
         train=train,
@@ -146,11 +144,9 @@ def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
 
 
 def compute_split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
-    """What `split_digest` reads from the manifest. The legacy generator's stream never changes."""
+    """What `split_digest` reads from the manifest."""
     counts = profiles.class_counts(profile, N_MAX[name], len(CLASSES[name]), ratio)
-    sizes = [N_MAX[name]] * len(counts)
-    order = profiles.order_in_class(sizes, counts, convention)
-    return short_hash({"data": name, "train": [o.tolist() for o in order], "test": "all"})
+    return profiles.split_digest(name, N_MAX[name], counts, convention)
 
 
 @cache

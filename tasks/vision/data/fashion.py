@@ -15,7 +15,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.base.canonical import short_hash
 from suite.base.errors import DataError
 from tasks.vision import groups as profiles
 from tasks.vision.data.find import find as find_in
@@ -86,12 +85,11 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
 
     Raises DataError: a damaged or foreign file; UserError: no such profile.
     """
-    from tasks.vision.data.arrays import ImageArrays, LongTailed, observed
+    from tasks.vision.data.arrays import LongTailed, observed
 
     counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
     full, test = _read(Path(path), _stamp(Path(path)))
-    chosen = profiles.select(full.labels, counts, convention)
-    train = ImageArrays(full.images[chosen], full.labels[chosen])
+    train = full.take(profiles.select(full.labels, counts, convention))
     # the copy is complete: its own digests say all there is to say of any subset
     whole = observed(full, test)
     return LongTailed(
@@ -116,8 +114,7 @@ def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
 def compute_split_digest(profile: str, ratio: float, convention: str) -> str:
     """What `split_digest` reads from the manifest."""
     counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
-    order = profiles.order_in_class([N_MAX] * len(CLASSES), counts, convention)
-    return short_hash({"data": NAME, "train": [o.tolist() for o in order], "test": "all"})
+    return profiles.split_digest(NAME, N_MAX, counts, convention)
 
 
 @cache
