@@ -20,7 +20,7 @@ from suite.base.errors import UserError, did_you_mean
 Picture = Image.Image
 PerImage = Callable[[Picture], Picture]
 
-_SCOPE = "longtail_cls"
+_SCOPE = "longtail_vision"
 # a child of mmengine's: mmcv has a CenterCrop (of another interface) in the parent
 IMAGE_TRANSFORMS = Registry("image transform", parent=TRANSFORMS, scope=_SCOPE)
 
