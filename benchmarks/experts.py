@@ -28,7 +28,7 @@ from baselines.parts.aggregation import learn_weights
 from baselines.test_agnostic.dirmixe import draw_losses
 from suite.define.catalog import Catalog
 from suite.engine import run as engine
-from tasks.longtail_cls import protocols
+from tasks.vision import protocols
 from tasks.vision.data.arrays import ImageArrays, LongTailed
 from tasks.vision.data.sources import Source
 

@@ -23,7 +23,7 @@ from mmengine.registry import MODELS
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.engine import run as engine
-from tasks.longtail_cls import protocols
+from tasks.vision import protocols
 from tasks.vision.data.arrays import ImageArrays, LongTailed
 from tasks.vision.data.sources import Source
 

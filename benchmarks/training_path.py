@@ -29,7 +29,7 @@ from suite.engine.runner import quiet_runner
 from suite.records.attempt import Attempt
 from suite.records.files import Status
 from suite.runs.job import Job
-from tasks.longtail_cls import protocols
+from tasks.vision import protocols
 from tasks.vision.data import datasets
 from tasks.vision.data.arrays import ImageArrays, LongTailed
 

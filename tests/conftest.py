@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = getattr(config, "workerinput", None)
     if worker is None:
-        for folder in ("suite", "tasks", "baselines", "dashboard", "tests/fake"):
+        for folder in ("suite", "tasks", "baselines", "dashboard", "tests/fake", "tests/toy"):
             compileall.compile_dir(ROOT / folder, quiet=2)
     else:
         number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]

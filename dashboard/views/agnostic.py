@@ -17,7 +17,7 @@ from suite.define.task import Task
 from suite.render.table import Column, Sheet, Value
 from suite.stats.tests import LEVEL, MIN_REPLICATES
 from suite.store.coverage import Coverage
-from tasks.test_agnostic import expected
+from tasks.test_agnostic import axis, expected
 from tasks.test_agnostic import recalls as stored
 from tasks.test_agnostic.expected import Curves, Recalls, Standing
 
@@ -87,7 +87,7 @@ def page() -> None:
         with left:
             prior = controls.slide_among(
                 "Test distribution",
-                expected.priors(),
+                axis.priors(),
                 "shift",
                 default="uniform",
                 help="Class shares fall exponentially with the rank of the class by training count; "
@@ -103,7 +103,7 @@ def page() -> None:
             )
     alpha = None if text == EXACT else float(text)
     along = _curves(source.current(), task.name, protocol.name, not unadapted, alpha)
-    place = expected.place_of(prior)
+    place = axis.place_of(prior)
     standings = expected.standings(recalls, place, alpha)
     rows = [labels.index(name) for name in asked] or expected.leading(along, MOST_ROWS)
     if not rows:
@@ -190,7 +190,7 @@ def _chart(
         {
             "row": labels[row],
             "place": at,
-            "where": expected.spoken(at),
+            "where": axis.spoken(at),
             "mean": _percent(along.mean[row, number]),
             "low": _percent(along.low[row, number]),
             "high": _percent(along.high[row, number]),
@@ -250,7 +250,7 @@ def _chart(
         chart.properties(height=470),
         "agnostic-axis",
         f"Expected top-1 of {len(rows)} rows along the axis from forward 50 to backward 50, with bands: "
-        f"{band}. At {expected.spoken(place)} the highest is {name} with {100 * best:.1f} %.",
+        f"{band}. At {axis.spoken(place)} the highest is {name} with {100 * best:.1f} %.",
     )
     say.note(f"Bands: {band}. The vertical rule is the slider's position.")
 
@@ -280,8 +280,8 @@ def _winners(along: Curves, rows: Sequence[int], labels: Sequence[str], place: f
                 "middle": (low + high) / 2,
                 "label": name if len(name) <= room else "",
                 "tied": tied,
-                "where": f"{expected.spoken(along.places[one.first])} to "
-                f"{expected.spoken(along.places[one.last])}",
+                "where": f"{axis.spoken(along.places[one.first])} to "
+                f"{axis.spoken(along.places[one.last])}",
             }
         )
     counts = [
@@ -368,8 +368,8 @@ def _winners(along: Curves, rows: Sequence[int], labels: Sequence[str], place: f
         )
         lines = [
             (
-                expected.spoken(along.places[one.first]),
-                expected.spoken(along.places[one.last]),
+                axis.spoken(along.places[one.first]),
+                axis.spoken(along.places[one.last]),
                 labels[one.row],
                 segment["tied"],
             )
@@ -455,7 +455,7 @@ def _rescore(
     known = [name for name in dict.fromkeys(methods) if name in catalog.methods()]
     if task is None or not known:
         return None
-    ratio = math.exp(abs(expected.place_of(prior)))
+    ratio = math.exp(abs(axis.place_of(prior)))
     words = ["python", "-m", "suite", "rescore", "--task", task.name, "--protocol", protocol.name]
     if ratio > 1 and alpha is None:
         words += ["--ratio", f"{ratio:.4g}"]
@@ -472,13 +472,15 @@ def _across(field: str = "place", *, labels: bool) -> alt.X:
     """The axis, with the ratios at its ticks."""
     ticks = [0.0, *(sign * math.log(ratio) for ratio in _TICKS for sign in (-1, 1))]
     words = "abs(datum.value) < 0.001 ? 'uniform' : format(exp(abs(datum.value)), '.3~g')"
-    end = math.log(expected.MOST)
-    axis = alt.Axis(values=sorted(ticks), labelExpr=words, grid=labels, labels=labels, ticks=labels)
+    end = math.log(axis.MOST)
+    shown = alt.Axis(
+        values=sorted(ticks), labelExpr=words, grid=labels, labels=labels, ticks=labels
+    )
     return alt.X(
         f"{field}:Q",
         title=_AXIS if labels else None,
         scale=alt.Scale(domain=[-end, end], nice=False),
-        axis=axis,
+        axis=shown,
     )
 
 

@@ -1,9 +1,10 @@
 """Task `longtail-cls`: image classification where few classes own most of the training images."""
 
 from suite.define.task import Metric, Task
-from tasks.longtail_cls.evaluation import VERSION, confusion, evaluate, resolve_groups, settings
+from tasks.longtail_cls.evaluation import VERSION, evaluate, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
-from tasks.vision.per_class import units
+from tasks.vision.groups import resolve_groups
+from tasks.vision.per_class import confusion, units
 
 TASK = Task(
     name="longtail-cls",

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from suite.base.errors import RecordError, UserError
-from suite.define.metrics import MetricRow, subset
+from suite.base.errors import RecordError
+from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Predictions, Trained
-from tasks.vision.groups import groups
-from tasks.vision.stored import blocks, check_scores, checked, normaliser, plain, restore
+from tasks.vision import groups
+from tasks.vision.groups import resolve_groups
+from tasks.vision.per_class import class_rows, mean, recalls, row
+from tasks.vision.predicted import VIEW, inferred
+from tasks.vision.stored import blocks, checked, normaliser, plain, restore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,51 +26,12 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 VERSION = 1
-VIEW = "view="
-"""Prediction sets so named hold views of the test images: the test set under random augmentation."""
-
 ECE_BINS = 15
 
 
 def settings(protocol: Protocol) -> dict[str, Any]:
-    """Classes and their groups: what the scores depend on besides predictions and run.
-
-    A data set whose groups are known only from its training counts has no `groups` but
-    `group_thresholds`, (head_over, tail_under) in images. Raises UserError if it has neither.
-    """
-    data = protocol.dataset
-    made: dict[str, Any] = {
-        "classes": list(data.classes),
-        "groups": {name: list(members) for name, members in data.groups.items()},
-        "group_rule": data.group_rule,
-    }
-    if not made["groups"]:
-        if not data.group_thresholds:
-            raise UserError(
-                f"data set {data.name!r} has neither groups nor group_thresholds: give it one of them"
-            )
-        made["group_thresholds"] = list(data.group_thresholds)
-    return made
-
-
-def resolve_groups(
-    settings: Mapping[str, Any], class_counts: Sequence[int]
-) -> dict[str, list[int]]:
-    """Group name -> class ids: the settings' own, or head/medium/tail by training counts.
-
-    The thresholds are strict at both ends: head > head_over, tail < tail_under. Raises RecordError if the counts are needed and are not those of the settings' classes.
-    """
-    if settings["groups"] or "group_thresholds" not in settings:
-        return {name: list(members) for name, members in settings["groups"].items()}
-    classes = len(settings["classes"])
-    if len(class_counts) != classes:
-        raise RecordError(
-            f"the record holds training counts of {len(class_counts)} classes, the groups need "
-            f"those of {classes}"
-        )
-    head_over, tail_under = settings["group_thresholds"]
-    made = groups(class_counts, head_over, tail_under)
-    return {name: list(members) for name, members in made.items()}
+    """Classes and their groups: what the scores depend on besides predictions and run."""
+    return groups.settings(protocol.dataset)
 
 
 def evaluate(
@@ -87,8 +51,6 @@ def evaluate(
     for want of test samples, or infinite. Raises RecordError for arrays in no stored form and for
     adapted scores of another shape or not finite.
     """
-    import numpy as np
-
     members = resolve_groups(settings, trained.class_counts)
     names = settings["classes"]
     rows: list[MetricRow] = []
@@ -110,62 +72,10 @@ def evaluate(
             rows += _rows(stored, names, members, where)
             continue
         if name == "test" or not trained.adapts:
-            views = restore_views(predictions, label, len(names)) if trained.adapts else None
-            prior = np.bincount(label, minlength=len(names)) / len(label)
-            scores = adapted(trained, logits, prior, views)
+            scores = inferred(predictions, trained, logits, label)
             rows += _rows(_scored(scores, label, partial=capped), names, members, where)
         rows += _rows(stored, names, members, {**where, "scores": "unadapted"})
     return rows
-
-
-def confusion(predictions: Predictions, settings: Mapping[str, Any], trained: Trained) -> Array:
-    """Test images by (true, predicted) class, (C, C) int64, of the scores whose rows carry no
-    `scores=unadapted`. Raises RecordError as `evaluate` does, and where no set `test` is stored."""
-    import numpy as np
-
-    classes = len(settings["classes"])
-    label, predicted = predict(predictions, classes, trained)
-    counts = np.bincount(label * classes + predicted, minlength=classes**2)
-    return counts.reshape(classes, classes).astype(np.int64)
-
-
-def predict(predictions: Predictions, classes: int, trained: Trained) -> tuple[Array, Array]:
-    """(label, predicted class), (N,) each, int64, of the set `test`: by the method's own inference where
-    it brings one, else by the largest stored score, of equal ones the lower class.
-
-    Raises RecordError where the set is not stored, or in no stored form.
-    """
-    import numpy as np
-
-    if "test" not in predictions:
-        raise RecordError("stored predictions hold no set 'test'")
-    arrays = predictions["test"]
-    label, capped = checked(arrays, classes)
-    if trained.infer is not None:
-        views = restore_views(predictions, label, classes) if trained.adapts else None
-        prior = np.bincount(label, minlength=classes) / len(label)
-        return label, adapted(trained, restore(arrays, classes), prior, views).argmax(axis=1)
-    predicted = np.empty(len(label), np.int64)
-    for rows in blocks(len(label), classes):
-        # rows of a stored set are a stored set; dense, a capped one may not fit into memory
-        part = restore({key: array[rows] for key, array in arrays.items()}, classes)
-        scores = plain(part.astype(np.float64) if capped else part)
-        predicted[rows] = scores.argmax(axis=1)
-    return label, predicted
-
-
-def recalls(label: Array, predicted: Array, classes: int) -> Array:
-    """Recall of each class, (C,) float64 in [0, 1], NaN for a class without samples.
-
-    `label` and `predicted` are (N,) integer classes 0..C-1.
-    """
-    import numpy as np
-
-    total = np.bincount(label, minlength=classes)
-    hit = np.bincount(label[predicted == label], minlength=classes)
-    with np.errstate(invalid="ignore"):
-        recall: Array = hit / total
-    return recall
 
 
 def calibration_error(confidence: Array, correct: Array) -> float | None:
@@ -282,21 +192,20 @@ def _rows(
         "h_mean": 0 if zero else 1 / (1 / seen).mean(),
         "nll": None if scored.nll is None else scored.nll.mean(),
     }
-    rows = [_row(metric, value, where) for metric, value in overall.items()]
+    rows = [row(metric, value, where) for metric, value in overall.items()]
     for group, ids in {"": list(range(len(names))), **members}.items():
         here = {**where, "group": group} if group else where
         if group:
-            rows.append(_row("top1", _mean(recall[ids]), here))
+            rows.append(row("top1", mean(recall[ids]), here))
         if scored.confidence is None:
             error = None
         else:
             inside = np.isin(scored.label, ids)
             error = calibration_error(scored.confidence[inside], correct[inside])
-        rows.append(_row("ece", error, here))
+        rows.append(row("ece", error, here))
         if auc is not None:
-            rows.append(_row("auc_ovo", _mean(auc[ids]), here))
-    rows += [_row("recall", recall[c], where, name) for c, name in enumerate(names)]
-    return rows
+            rows.append(row("auc_ovo", mean(auc[ids]), here))
+    return rows + class_rows("recall", recall, names, where)
 
 
 def _curvature(arrays: Mapping[str, Array], members: Mapping[str, list[int]]) -> list[MetricRow]:
@@ -316,67 +225,5 @@ def _curvature(arrays: Mapping[str, Array], members: Mapping[str, list[int]]) ->
         if values is None or values.shape != names.shape or values.dtype.kind != "f":
             raise RecordError(f"stored sharpness: {key} is not {len(names)} floats")
         for group, value in zip(found, values, strict=True):
-            rows.append(_row(metric, value, {"split": "train", "group": group}))
+            rows.append(row(metric, value, {"split": "train", "group": group}))
     return rows
-
-
-def _row(metric: str, value: Any, where: Mapping[str, str], class_: str | None = None) -> MetricRow:
-    import numpy as np
-
-    known = value is not None and np.isfinite(value)
-    return MetricRow(
-        metric=metric, subset=subset(**where), class_=class_, value=float(value) if known else None
-    )
-
-
-def _mean(values: Array) -> float | None:
-    import numpy as np
-
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
-
-
-def adapted(trained: Trained, logits: Array, prior: Array, views: Array | None) -> Array:
-    """Scores (N, C) that the method's inference makes of stored `logits`, (N, C) or (N, E, C) of experts.
-
-    `prior` (C,) is the label distribution that it is told, if it asks; `views` (V, M, C) or (V, M, E, C)
-    the logits of V views of unlabelled test images, if it adapts to them. The method is given the experts
-    first: (E, N, C) and (E, V, M, C). Raises RecordError for scores of another shape or not finite.
-    """
-    import numpy as np
-
-    assert trained.infer is not None
-    shape = logits.shape[0], logits.shape[-1]
-    # a copy: it may be worked on in place
-    arrays = {"logits": np.moveaxis(logits, -2, 0).copy() if logits.ndim == 3 else logits.copy()}
-    unlabelled = None
-    if views is not None:
-        unlabelled = {"logits": np.moveaxis(views, -2, 0) if views.ndim == 4 else views}
-    scores = np.asarray(trained.infer(arrays, prior=prior, unlabelled=unlabelled))
-    check_scores(scores, shape, "scores that the method's infer() returned")
-    return scores
-
-
-def restore_views(predictions: Predictions, label: Array, classes: int) -> Array:
-    """Logits of all stored views of the test images, (V, N, C) or (V, N, E, C).
-
-    `label` (N,) is that of the test images. Raises RecordError if there is none, for other images, and for
-    logits of another shape than those of the test set.
-    """
-    import numpy as np
-
-    names = sorted((n for n in predictions if n.startswith(VIEW)), key=lambda n: (len(n), n))
-    if not names:
-        raise RecordError("no views of the test images are stored, to which the method adapts")
-    for name in names:
-        if not np.array_equal(checked(predictions[name], classes)[0], label):
-            raise RecordError(f"stored set {name!r} is of other images than the test set")
-    views = [restore(predictions[name], classes) for name in names]
-    wanted = (
-        restore(predictions["test"], classes).shape if "test" in predictions else views[0].shape
-    )
-    for name, view in zip(names, views, strict=True):
-        if view.shape != wanted:
-            raise RecordError(
-                f"stored set {name!r} holds logits of shape {view.shape}, the test set of {wanted}"
-            )
-    return np.stack(views)

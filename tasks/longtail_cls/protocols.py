@@ -7,27 +7,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from suite import engine
 from suite.base.errors import DataError
-from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
-from tasks.vision import groups as profiles
-from tasks.vision.data import cifar, digits, fashion, lists
-from tasks.vision.data.sources import Source, load
-from tasks.vision.recipes import (
-    HASHED_IMPORTS,
+from suite.define.protocol import DataSet, Facts, Protocol
+from tasks.longtail_cls.further_sets import (
     LIST_VIEWS,
     SMALL_VIEWS,
-    ListRecipe,
-    SmallRecipe,
-    image_lists,
     list_views,
-    small_images,
     small_views,
     view_names,
     with_further_sets,
 )
+from tasks.vision import groups as profiles
+from tasks.vision.data import cifar, digits, fashion, list_images, lists
+from tasks.vision.data.sources import Source
+from tasks.vision.protocols import embedded, image_protocol, trained
+from tasks.vision.recipes.image_files import ListRecipe, image_lists
+from tasks.vision.recipes.small_images import SmallRecipe
 from tasks.vision.stored import STORED
 
+HASHED_IMPORTS = {
+    "tasks.vision.augment.batch": "tasks.longtail_cls.augment",
+    "tasks.vision.data.datasets": "tasks.longtail_cls.datasets",
+    "tasks.vision.data.images": "tasks.longtail_cls.images",
+    "tasks.vision.networks.classifier": "tasks.longtail_cls.model",
+    "tasks.vision.networks.wide_stem": "tasks.longtail_cls.networks",
+    "tasks.vision.augment.photometric": "tasks.longtail_cls.photometric",
+    "tasks.vision.scores": "tasks.longtail_cls.scores",
+}
+"""Module -> the name by which the hashes of this task's protocols know it."""
 RATIOS = (100, 10, 20, 50, 200)
 _EXTRA = {
     "train": "training images without augmentation; stored as `test` is",
@@ -58,11 +65,7 @@ def _data(name: str, summary: str, layout: str, classes: tuple[str, ...], reader
     )
 
 
-def _check_digits(path: Path, deep: bool) -> list[str]:
-    digits.load()  # held against its checksum
-    return []
-
-
+_DIGITS = Source("digits")
 DATASETS = {
     "cifar10": _data(
         "cifar10",
@@ -85,16 +88,12 @@ DATASETS = {
         fashion.CLASSES,
         fashion,
     ),
-    "digits": DataSet(
-        name="digits-lt",
-        summary="scikit-learn's handwritten digits, 8x8, imbalance ratio 40",
+    "digits": embedded(
+        "digits-lt",
+        "scikit-learn's handwritten digits, 8x8, imbalance ratio 40",
+        _DIGITS,
+        thresholds=digits.THRESHOLDS,
         layout="embedded: part of scikit-learn",
-        classes=digits.CLASSES,
-        groups=digits.GROUPS,
-        group_rule=digits.GROUP_RULE,
-        find=lambda cache: cache,
-        check=_check_digits,
-        embedded=True,
     ),
 }
 
@@ -131,40 +130,15 @@ def _small(
     name: str, recipe: SmallRecipe, source: Source, summary: str, seconds: float
 ) -> Protocol:
     dataset = _dataset(source)
-    blank = small_images(recipe, source, "")
     views = small_views(recipe, source.edge // recipe.pool)
-
-    def build(data: Path) -> tuple[dict[str, Any], Facts]:
-        arrays = load(source, data)
-        config = small_images(recipe, source, str(data))
-        return with_further_sets(config, dataset.groups, views, SMALL_VIEWS), Facts(
-            classes=dataset.classes,
-            class_counts=arrays.class_counts,
-            image_counts=arrays.class_counts,
-            groups=dataset.groups,
-            iterations=blank["train_cfg"]["max_iters"],
-            batch=recipe.batch,
-            observed=arrays.observed,
-            variant=arrays.variant,
-        )
-
-    size = f"average-pooled by {recipe.pool}" if recipe.pool > 1 else "at full size"
-    return Protocol(
-        name=name,
-        dataset=dataset,
-        split=source.split,
-        test=f"whole test set, {size}, no test-time augmentation",
-        backbone=f"resnet{recipe.depth}-w{recipe.width}",
-        budget=Budget(iterations=blank["train_cfg"]["max_iters"], batch=recipe.batch),
-        precision=recipe.precision,
-        augmentation=recipe.augmentation,
-        recipe=recipe_digest(blank, HASHED_IMPORTS),
-        selection="best-on-test" if recipe.legacy else "last",
+    return image_protocol(
+        name,
+        dataset,
+        source,
+        recipe,
+        hashed_imports=HASHED_IMPORTS,
+        further=lambda config: with_further_sets(config, dataset.groups, views, SMALL_VIEWS),
         summary=summary,
-        build=build,
-        train=engine.train,
-        predict=engine.predict,
-        prediction_sets={"test": f"test images; {STORED}"},
         extra_sets=_extra(SMALL_VIEWS),
         views=view_names(SMALL_VIEWS),
         seconds=seconds,
@@ -211,14 +185,14 @@ def _lists(
         group_rule=lists.GROUP_RULE,
         group_thresholds=lists.THRESHOLDS,
         find=lambda root: lists.find(spec, root),
-        check=lambda path, deep: lists.check(spec, path, deep),
+        check=lambda path, deep: list_images.check(spec, path, deep),
     )
     blank = image_lists(recipe, "")
 
     def build(data: Path) -> tuple[dict[str, Any], Facts]:
         train = lists.read_list(data / spec.train, spec.classes, training=True)
         test = lists.read_list(data / spec.test, spec.classes)
-        lists.require_images(data, train, test)
+        list_images.require_images(data, train, test)
         counts = lists.class_counts(train, spec.classes)
         groups = profiles.groups(counts, *lists.THRESHOLDS)
         # 224x224 images through deep networks: the graph of second derivatives has to fit into memory
@@ -234,22 +208,20 @@ def _lists(
             variant=lists.variant(spec, train, test),
         )
 
-    return Protocol(
-        name=name,
-        dataset=dataset,
+    return trained(
+        name,
+        dataset,
+        blank,
+        build,
+        hashed_imports=HASHED_IMPORTS,
         split=f"{spec.name}@lists",
         test="whole test list, shorter side 256, centre 224, no test-time augmentation",
         backbone=f"resne{'x' if recipe.next else ''}t{recipe.depth}"
         + ("-32x4d" if recipe.next else ""),
-        budget=Budget(iterations=blank["train_cfg"]["max_iters"], batch=recipe.batch),
         precision="bf16",
         augmentation="random resized crop 224, flip"
         + ("" if recipe.spec == "inat18" else ", colour jitter 0.4"),
-        recipe=recipe_digest(blank, HASHED_IMPORTS),
         summary=summary,
-        build=build,
-        train=engine.train,
-        predict=engine.predict,
         prediction_sets={"test": f"test images; {STORED}"},
         extra_sets=_extra(LIST_VIEWS),
         views=view_names(LIST_VIEWS),
@@ -258,7 +230,6 @@ def _lists(
     )
 
 
-_DIGITS = Source("digits")
 _QUICK = SmallRecipe(depth=8, width=16, epochs=60, batch=32, crop=1, flip=False)
 # channels last: a sixth faster on a CPU
 _CPU_CIFAR = SmallRecipe(depth=8, width=16, epochs=40, pool=2, crop=2, channels_last=True)

@@ -1,10 +1,11 @@
 """Task `longtail-seg`: semantic segmentation where few classes own most of the pixels."""
 
 from suite.define.task import Metric, Task
-from tasks.longtail_seg.evaluation import VERSION, confusion, evaluate, resolve_groups, settings
+from tasks.longtail_seg.config_file import BRING
+from tasks.longtail_seg.evaluation import VERSION, confusion, evaluate, settings
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.resampling import units
-from tasks.longtail_seg.variants import BRING
+from tasks.vision.groups import resolve_groups
 
 TASK = Task(
     name="longtail-seg",

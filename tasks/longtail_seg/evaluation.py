@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import RecordError
-from suite.define.metrics import MetricRow, subset
+from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Predictions, Trained
-from tasks.vision.data import coco_stuff, official
+from tasks.vision import groups
+from tasks.vision.data import coco_stuff
+from tasks.vision.groups import resolve_groups
+from tasks.vision.per_class import group_rows, mean, row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,37 +24,12 @@ def settings(protocol: Protocol) -> dict[str, Any]:
     """Classes and their groups: what the scores depend on besides the predictions.
 
     Where the training pixels of a data set are known only from a copy, `groups` holds the tail and
-    `head` the number of head classes: see `resolve_groups`.
+    `head` the number of head classes: see `groups.resolve_groups`.
     """
-    data = protocol.dataset
-    made: dict[str, Any] = {
-        "classes": list(data.classes),
-        "groups": {name: list(members) for name, members in data.groups.items()},
-        "group_rule": data.group_rule,
-    }
-    if data.name == coco_stuff.SPEC.name:
+    made = groups.settings(protocol.dataset)
+    if protocol.dataset.name == coco_stuff.SPEC.name:
         made["head"] = coco_stuff.SPEC.head
     return made
-
-
-def resolve_groups(
-    settings: Mapping[str, Any], class_counts: Sequence[int]
-) -> dict[str, list[int]]:
-    """Group name -> class ids: the settings' own; with `head`, the classes outside the tail split by
-    training pixels.
-
-    Raises RecordError if the counts are needed and are not those of the settings' classes.
-    """
-    found = {name: list(members) for name, members in settings["groups"].items()}
-    if "head" not in settings:
-        return found
-    try:
-        made = official.groups_by_pixels(
-            len(settings["classes"]), found["tail"], settings["head"], class_counts
-        )
-    except ValueError as error:
-        raise RecordError(f"the record's training counts do not give the groups: {error}") from None
-    return {name: list(members) for name, members in made.items()}
 
 
 def evaluate(
@@ -184,22 +162,18 @@ def _confusion_rows(
     rows = []
     everything = {"": list(range(len(true))), **settings["groups"]}
     for group, members in everything.items():
-        where = subset(**split, **({"group": group} if group else {}))
+        where = {**split, "group": group} if group else split
         pixels = true[members].sum()
-        accuracy = hit[members].sum() / pixels if pixels else np.nan
+        accuracy = hit[members].sum() / pixels if pixels else None
         rows += [
-            MetricRow(metric="mIoU", subset=where, value=_mean(iou[members])),
-            MetricRow(metric="mAcc", subset=where, value=_mean(recall[members])),
-            MetricRow(metric="aAcc", subset=where, value=float(accuracy)),
+            row("mIoU", mean(iou[members]), where),
+            row("mAcc", mean(recall[members]), where),
+            row("aAcc", accuracy, where),
         ]
-    where = subset(**split)
-    worst = float(np.nanmin(iou)) if np.isfinite(iou).any() else None
-    rows.append(MetricRow(metric="worst_IoU", subset=where, value=worst))
+    worst = np.nanmin(iou) if np.isfinite(iou).any() else None
+    rows.append(row("worst_IoU", worst, split))
     for c, name in enumerate(settings["classes"]):
-        rows += [
-            MetricRow(metric="IoU", subset=where, class_=name, value=float(iou[c])),
-            MetricRow(metric="Acc", subset=where, class_=name, value=float(recall[c])),
-        ]
+        rows += [row("IoU", iou[c], split, name), row("Acc", recall[c], split, name)]
     return rows
 
 
@@ -217,19 +191,9 @@ def _auc_rows(
     if sketch.num_classes != classes:
         raise RecordError(f"stored pixel AUC is of {sketch.num_classes} classes, not {classes}")
     result = sketch.compute()
-    where = subset(**split)
-    rows = [
-        MetricRow(metric="pixel_auc", subset=where, value=result.value),
-        MetricRow(metric="pixel_auc_error", subset=where, value=result.error_bound),
+    # of a group: pairs whose first class, the one that should score higher, is in it
+    return [
+        row("pixel_auc", result.value, split),
+        row("pixel_auc_error", result.error_bound, split),
+        *group_rows("pixel_auc", result.per_pair, settings["groups"], split),
     ]
-    for group, members in settings["groups"].items():
-        # pairs whose first class, the one that should score higher, is in the group
-        value = _mean(result.per_pair[members])
-        rows.append(MetricRow(metric="pixel_auc", subset=subset(**split, group=group), value=value))
-    return rows
-
-
-def _mean(values: np.ndarray) -> float | None:
-    import numpy as np
-
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None

@@ -1,223 +1,32 @@
-"""Users' networks and initial weights, tried out before anything is trained. This is the OpenMMLab side."""
+"""Initial weights of a backbone: whether a checkpoint fits, and the hook that puts it in. This is the
+OpenMMLab side."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
-import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmcv.transforms import Compose
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from suite.base.errors import DataError, UserError, did_you_mean
-from suite.define.protocol import Protocol
-from suite.define.task import Initial
+from suite.base.errors import DataError, UserError
 from suite.engine import weights
-from tasks.longtail_seg import heads, variants  # noqa: F401 - register
-from tasks.longtail_seg.recipes import base_config
-
-# the data sets first: they import mmseg without its prints
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what mmcv was built without
-    import mmseg.models  # noqa: F401 - registers
-    from mmseg.registry import (
-        HOOKS,
-        MODELS,
-        OPTIM_WRAPPER_CONSTRUCTORS,
-        OPTIM_WRAPPERS,
-        OPTIMIZERS,
-        PARAM_SCHEDULERS,
-        TRANSFORMS,
-        WEIGHT_INITIALIZERS,
-    )
+    from mmseg.registry import HOOKS
 
-_REGISTRIES = {
-    "model": (MODELS, WEIGHT_INITIALIZERS),
-    "pipeline": (TRANSFORMS,),
-    "optim_wrapper": (OPTIM_WRAPPERS, OPTIMIZERS, OPTIM_WRAPPER_CONSTRUCTORS),
-    "param_scheduler": (PARAM_SCHEDULERS,),
-}
-_LARGEST = 512
-"""Side of the image that a network is tried out on, at most: what a larger one shows, this one does."""
 _FRESH = re.compile(r"(^|\.)num_batches_tracked$|relative_position_index$|^norm\d+\.")
 """Of a backbone, what checkpoints of ImageNet training do not hold: Swin's norms of its outputs."""
 _HEADS = re.compile(
     r"^(head|heads|fc|classifier|norm|incre_modules|downsamp_modules|final_layer|aux_head)\."
 )
 """Of a checkpoint, what belongs to the classifier it was trained with."""
-
-
-# -- settings
-
-
-def require_registered(settings: Mapping[str, Any]) -> None:
-    """Raise UserError for a type that is not registered: mmengine would try to import it."""
-    for section, registries in _REGISTRIES.items():
-        if section not in settings:
-            continue
-        known = {name for registry in registries for name in _names(registry)}
-        for at, key, value in variants._walk(settings[section], section):
-            if key in ("type", "constructor") and value not in known:
-                raise UserError(
-                    f"{at}: {str(value)[:80]!r} is not registered in mmsegmentation"
-                    f"{did_you_mean(str(value), known)}"
-                )
-
-
-def _names(registry: Any) -> Iterator[str]:
-    while registry is not None:
-        registry.import_from_location()
-        yield from registry.module_dict
-        registry = registry.parent
-
-
-def try_out(
-    base: Protocol, settings: Mapping[str, Any] | None, initial: Initial | None
-) -> list[str]:
-    """Build network, optimiser, schedule and pipeline of a variant, pass one image through, and hold the
-    initial weights against the backbone. Lines for the user; raises UserError."""
-    cfg = base_config(base.name, {"cache_dir": "", "data_root": ""})
-    if settings is not None:
-        require_registered(settings)
-        cfg = variants.apply(cfg, settings)
-    notes = []
-    with (
-        warnings.catch_warnings(),
-        _quiet(),
-        DefaultScope.overwrite_default_scope("mmseg"),
-        torch.random.fork_rng(devices=[]),
-    ):
-        warnings.simplefilter("ignore")
-        if settings is None:
-            backbone = _built("model.backbone", lambda: MODELS.build(cfg["model"]["backbone"]))
-        else:
-            backbone = _try_settings(cfg, settings)
-        if initial is not None:
-            tensors, left = fit(initial.path, backbone)
-            needed = _needed(backbone)
-            share = f"{len(needed & tensors.keys())} of {len(needed)} tensors of the backbone"
-            more = f"; not used: {_some(left)}" if left else ""
-            notes.append(f"initial weights {initial.sha256[:8]}: {share}{more}")
-    return notes
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """mmengine tells the learning rate of every parameter; what verbs print may be JSON."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _built(at: str, build: Any) -> Any:
-    try:
-        return build()
-    except UserError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--base-config: {at}: {type(error).__name__}: {text[:300]}") from None
-
-
-def _try_settings(cfg: dict[str, Any], settings: Mapping[str, Any]) -> nn.Module:
-    """The backbone, if everything can be built and fits together."""
-    model = _built("model", lambda: MODELS.build(cfg["model"]))
-    if "model" in settings:
-        _built("model", lambda: _pass_an_image(model, cfg))
-    if "optim_wrapper" in settings:
-        wrapper = _built(
-            "optim_wrapper", lambda: build_optim_wrapper(model, dict(cfg["optim_wrapper"]))
-        )
-        for number, one in enumerate(cfg["param_scheduler"]):
-            _built(
-                f"param_scheduler.{number}",
-                lambda one=one: PARAM_SCHEDULERS.build(
-                    {**one}, default_args={"optimizer": wrapper}
-                ),
-            )
-    if {"pipeline", "size"} & set(settings):
-        _built("train_dataloader.dataset.pipeline", lambda: _try_pipeline(cfg))
-    backbone: nn.Module = model.backbone
-    return backbone
-
-
-def _pass_an_image(model: Any, cfg: Mapping[str, Any]) -> None:
-    head: Any = getattr(model, "decode_head", None)
-    if not hasattr(head, "loss_decode"):
-        raise UserError(
-            "--base-config: model.decode_head: has no loss_decode, where methods put their loss"
-        )
-    size = cfg["model"]["data_preprocessor"].get("size") or (_LARGEST, _LARGEST)
-    channels = len(cfg["model"]["data_preprocessor"].get("mean") or (0, 0, 0))
-    image = torch.zeros(1, channels, *(min(int(side), _LARGEST) for side in size))
-    model.eval()
-    with torch.no_grad():
-        features = model.extract_feat(image)
-        logits = head(features)
-        auxiliary = getattr(model, "auxiliary_head", None) or ()
-        for one in auxiliary if isinstance(auxiliary, nn.ModuleList) else [auxiliary]:
-            if isinstance(one, nn.Module):
-                one(features)
-    classes = cfg["model"]["decode_head"]["num_classes"]
-    if not isinstance(logits, Tensor) or logits.dim() != 4 or logits.shape[1] != classes:
-        raise UserError(
-            f"--base-config: model.decode_head: gives no map of scores of {classes} classes, which methods "
-            "are written for"
-        )
-
-
-def _try_pipeline(cfg: Mapping[str, Any]) -> None:
-    """Raises UserError for crops larger than what they are padded to, and whatever a step raises."""
-    steps = cfg["train_dataloader"]["dataset"]["pipeline"]
-    size = cfg["model"]["data_preprocessor"].get("size")
-    side = 2 * max(size) if size else _LARGEST
-    generator = np.random.default_rng(0)
-    sample = {
-        "img": generator.integers(0, 256, (side, side, 3), dtype=np.uint8),
-        "gt_seg_map": generator.integers(0, 2, (side, side), dtype=np.uint8),
-        "seg_fields": ["gt_seg_map"],
-        "img_shape": (side, side),
-        "ori_shape": (side, side),
-        "sample_id": "0",
-        "img_path": "0",
-        "label_map": None,
-        "reduce_zero_label": False,
-    }
-    state = np.random.get_state()
-    try:
-        packed = Compose([step for step in steps if not step["type"].startswith("Load")])(sample)
-    finally:
-        np.random.set_state(state)
-    if packed is None:
-        return  # this noise was turned down
-    made = tuple(packed["inputs"].shape[-2:])
-    # a pipeline without a crop gives what the data set gives
-    crops = any(step["type"] in ("RandomCrop", "Resize") for step in steps)
-    if size and crops and (made[0] > size[0] or made[1] > size[1]):
-        raise UserError(
-            f"--base-config: the pipeline gives {made[0]}x{made[1]}, and the data preprocessor pads to "
-            f"{size[0]}x{size[1]}: set model.data_preprocessor.size"
-        )
-
-
-# -- initial weights
 
 
 def fit(path: Path, backbone: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
@@ -249,22 +58,22 @@ def fit(path: Path, backbone: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
         }
     own = backbone.state_dict()
     fitting = {k: v for k, v in tensors.items() if k in own and v.shape == own[k].shape}
-    needed = _needed(backbone)
+    wanted = needed(backbone)
     odd = [k for k in own if k in tensors and k not in fitting]
-    missing = [k for k in own if k in needed and k not in tensors]
+    missing = [k for k in own if k in wanted and k not in tensors]
     surplus = [k for k in tensors if k not in own and not _HEADS.match(k) and not _FRESH.search(k)]
     if odd or missing or surplus:
         told = []
         if missing:
-            told.append(f"missing {_some(missing)}")
+            told.append(f"missing {some(missing)}")
         if surplus:
-            told.append(f"unexpected {_some(surplus)}")
+            told.append(f"unexpected {some(surplus)}")
         if odd:
             first = odd[0]
             shapes = f"{tuple(tensors[first].shape)} where {tuple(own[first].shape)} is needed"
-            told.append(f"other shapes {_some(odd)} ({shapes})")
-        count = len(needed & fitting.keys())
-        share = f"{count} of {len(needed)} tensors fit ({count / max(len(needed), 1):.0%})"
+            told.append(f"other shapes {some(odd)} ({shapes})")
+        count = len(wanted & fitting.keys())
+        share = f"{count} of {len(wanted)} tensors fit ({count / max(len(wanted), 1):.0%})"
         raise UserError(
             f"{path}: weights of another architecture than the backbone {type(backbone).__name__}: {share}; "
             + "; ".join(told)
@@ -275,12 +84,13 @@ def fit(path: Path, backbone: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
     return fitting, [*left, *(k for k in tensors if k not in own)]
 
 
-def _needed(backbone: nn.Module) -> set[str]:
+def needed(backbone: nn.Module) -> set[str]:
     """Names of the tensors that a checkpoint has to hold."""
     return {key for key in backbone.state_dict() if not _FRESH.search(key)}
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -1,10 +1,7 @@
 """Streaming multi-class pixel AUC in fixed memory, with an a-posteriori error bound.
 
-Scores are counted per (channel, class) in bins of a *key*: the bits of the float32 score below 1/2,
-the mirrored bits of 1 - score (exact there) from 1/2 on. The key grows with the score and is
-logarithmic towards both 0 and 1, so confident scores stay apart. Bins are dyadic intervals of the
-key, chosen for each channel from the first pixels seen to make the bound small. Dyadic partitions
-always have a common coarsening, so sketches that were adapted to different data can be merged.
+Scores are counted per (channel, class) in bins (`score_bins`), chosen for each channel from the first
+pixels seen to make the bound small. Sketches that were adapted to different data can be merged.
 """
 
 from collections.abc import Mapping
@@ -12,21 +9,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tasks.longtail_seg.score_bins import (
+    CELL_SHIFT,
+    CELLS,
+    Partition,
+    bin_count,
+    is_dyadic,
+    keys_of,
+    plan,
+)
+
 if TYPE_CHECKING:
     import torch
 
     Array = torch.Tensor | np.ndarray
 
-# A cell is a quarter of an octave of the score: 2^21 of the 2^32 keys. One width 2^shift holds
-# throughout a cell; a bin wider than a cell covers whole cells.
-_CELL_SHIFT = 21
-_CELLS = 1 << (32 - _CELL_SHIFT)
-_UPPER = _CELLS // 2  # first cell of scores from 1/2 on
-# Mass that the plan spreads over all likely scores, beside 1 where the first pixels lie.
-_PRIOR_MASS = 0.05
 _PLAN_PIXELS_PER_CLASS = 1024
 _CHUNK_PIXELS = 1 << 17
-_BELOW_HALF = 0.5 - 2.0**-25
 _SCHEMA = 1
 
 
@@ -41,131 +40,6 @@ class PixelAUCResult(NamedTuple):
     value: float
     error_bound: float
     per_pair: np.ndarray
-
-
-class _Partition:
-    """Bins of one channel: bin 0 is the score 0, the others dyadic intervals of the key.
-
-    shift: uint8 (2048,), log2 of the bin width in each cell.
-    lookup: int32 (2048,), first bin << 5 | shift of each cell.
-    starts: int64 (bins - 1,), first key of each further bin.
-    exact: bool (bins,), the bin can hold one float32 value only, so its ties are ties.
-    """
-
-    def __init__(self, shift: np.ndarray) -> None:
-        self.shift = shift
-        width = shift.astype(np.int64)
-        cell_start = np.arange(_CELLS, dtype=np.int64) << _CELL_SHIFT
-        opens = (cell_start & ((np.int64(1) << width) - 1)) == 0
-        bins = np.where(opens, np.int64(1) << np.maximum(_CELL_SHIFT - width, 0), 0)
-        ends = np.cumsum(bins)
-        cell = np.repeat(np.arange(_CELLS), bins)
-        within = np.arange(ends[-1]) - np.repeat(ends - bins, bins)
-        self.starts = cell_start[cell] + (within << width[cell])
-        self.bins = len(self.starts) + 1
-        # One table entry a cell, for a single gather: first bin << 5 | shift.
-        first = np.where(opens, 1 + ends - bins, ends)
-        self.lookup = (first << 5 | width).astype(np.int32)
-        # From 1/2 on scores are multiples of 2^-24: of 1 - score in [2^e, 2^(e+1)) only the leading
-        # e + 24 of 23 mantissa bits vary, and below 2^-24 only the score 1 is left.
-        exponent = ((_CELLS - 1 - np.arange(_CELLS)) >> (23 - _CELL_SHIFT)) - 127
-        single = np.where(exponent < -24, 31, np.maximum(-1 - exponent, 0))
-        single = np.where(np.arange(_CELLS) < _UPPER, 0, single)
-        self.exact = np.concatenate([[True], (width <= single)[cell]])
-
-    def locate(self, keys: np.ndarray) -> np.ndarray:
-        """Bin of each key (int64, unsigned order)."""
-        return np.searchsorted(self.starts, keys, side="right")
-
-
-def _dyadic(shift: np.ndarray) -> bool:
-    """Whether shifts (2048,) describe a partition: a wide bin's cells agree on it."""
-    if shift.max(initial=0) > 31:
-        return False
-    for width in range(_CELL_SHIFT + 1, 32):
-        blocks = (shift >= width).reshape(-1, 1 << (width - _CELL_SHIFT))
-        if not (blocks.all(1) == blocks.any(1)).all():
-            return False
-    return True
-
-
-def _bin_count(shift: np.ndarray) -> int:
-    """Bins of a partition without building it."""
-    per_cell = np.exp2(_CELL_SHIFT - shift.astype(np.float64))
-    return 1 + round(float(per_cell.sum()))
-
-
-def _keys(scores: "torch.Tensor") -> "torch.Tensor":
-    """Signed int32 keys; as unsigned numbers they grow with the float32 scores in [0, 1]."""
-    import torch
-
-    # Not torch.where: it costs several times these five passes. The sign of (largest float below
-    # 1/2) - score is exact and set from 1/2 on.
-    nearer = torch.sub(1.0, scores)
-    torch.minimum(scores, nearer, out=nearer)
-    upper = torch.sub(_BELOW_HALF, scores).view(torch.int32).bitwise_right_shift_(31)
-    return upper.bitwise_xor_(nearer.view(torch.int32))
-
-
-def _plan(keys: np.ndarray, own: np.ndarray, other: np.ndarray, bins: int) -> np.ndarray:
-    """Shifts (2048,) of at most `bins` bins that make sum_b own_b other_b small.
-
-    Minimises cost + price * bins over partitions for a price found by bisection: inside a cell over
-    its widths, above it by pruning the dyadic tree.
-
-    Args:
-        keys: int64 (n,), unsigned order.
-        own, other: mass (n,) of a key among its channel's class and among the other classes.
-    """
-    order = np.argsort(keys)
-    keys, masses = keys[order], np.stack([own[order], other[order]])
-    cells = keys >> _CELL_SHIFT
-    cell_mass = np.stack([np.bincount(cells, mass, _CELLS) for mass in masses])
-    per_octave = 1 << (23 - _CELL_SHIFT)
-    likely = np.zeros(_CELLS)
-    likely[(127 - 33) * per_octave : (127 - 1) * per_octave] = 1
-    likely[::-1][(127 - 25) * per_octave : (127 - 1) * per_octave] = 1
-    prior = _PRIOR_MASS * likely / likely.sum()
-
-    depths = max(1, min(_CELL_SHIFT, (bins // 2).bit_length()))
-    cost = np.empty((depths, _CELLS))
-    for depth in range(depths):
-        runs = keys >> (_CELL_SHIFT - depth)
-        cost[depth] = prior * (cell_mass.sum(0) + prior) / 2**depth
-        if len(runs):
-            first = np.flatnonzero(np.r_[True, runs[1:] != runs[:-1]])
-            product = np.add.reduceat(masses, first, axis=1).prod(0)
-            cost[depth] += np.bincount(cells[first], product, _CELLS)
-
-    def partition(price: float) -> np.ndarray:
-        """Shifts of the cheapest partition at this price of a bin."""
-        priced = cost + price * 2.0 ** np.arange(depths)[:, None]
-        depth = priced.argmin(0)
-        best, mass = priced.min(0), cell_mass + prior
-        merged = []
-        while best.size > 2:
-            mass = mass.reshape(2, -1, 2).sum(2)
-            joined = mass.prod(0) + price
-            split = best.reshape(-1, 2).sum(1)
-            merged.append(joined <= split)
-            best = np.minimum(joined, split)
-        shift = _CELL_SHIFT - depth
-        for level, join in enumerate(merged, start=1):
-            wide = np.repeat(join, 1 << level)
-            shift = np.where(wide, _CELL_SHIFT + level, shift)
-        shifts: np.ndarray = shift.astype(np.uint8)
-        return shifts
-
-    low, high = 1e-12, 1.0
-    chosen = partition(high)
-    for _ in range(11):
-        price = float(np.sqrt(low * high))
-        shift = partition(price)
-        if _bin_count(shift) <= bins:
-            high, chosen = price, shift
-        else:
-            low = price
-    return chosen
 
 
 class PixelAUC:
@@ -196,7 +70,7 @@ class PixelAUC:
         self.bins = bins
         self._buffer_pixels = max(1, buffer_bytes // (4 * num_classes + 8))
         self._buffer: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._partitions: list[_Partition] = []
+        self._partitions: list[Partition] = []
         self._counts = np.zeros((num_classes, num_classes, 0), np.int64)
 
     def update(self, probabilities: "Array", labels: "Array", ignore_index: int = 255) -> None:
@@ -274,7 +148,7 @@ class PixelAUC:
             self._drain()
             return
         merged = [
-            _Partition(np.maximum(mine.shift, theirs.shift))
+            Partition(np.maximum(mine.shift, theirs.shift))
             for mine, theirs in zip(self._partitions, other._partitions, strict=True)
         ]
         self._counts = self._coarsened(merged) + other._coarsened(merged)
@@ -313,14 +187,14 @@ class PixelAUC:
         shift, counts = values["shift"], values["counts"]
         classes = len(shift)
         sketch = cls(classes, int(values["bins"]))
-        if shift.shape[1] != _CELLS or shift.min() < 0 or not all(map(_dyadic, shift)):
+        if shift.shape[1] != CELLS or shift.min() < 0 or not all(map(is_dyadic, shift)):
             raise ValueError("PixelAUC state: shift is not a dyadic partition of the scores")
-        sizes = [_bin_count(row) for row in shift]
+        sizes = [bin_count(row) for row in shift]
         if max(sizes) > sketch.bins + 1 or counts.shape != (classes, sum(sizes)):
             raise ValueError(f"PixelAUC state: counts {counts.shape} do not fit the partition")
         if counts.min() < 0 or counts.sum(dtype=np.float64) > 2.0**53:
             raise ValueError("PixelAUC state: counts out of range")
-        sketch._partitions = [_Partition(row.astype(np.uint8)) for row in shift]
+        sketch._partitions = [Partition(row.astype(np.uint8)) for row in shift]
         parts = np.split(counts.astype(np.int64), np.cumsum(sizes)[:-1], axis=1)
         totals = np.stack([part.sum(1) for part in parts])
         if (totals != totals[0]).any():
@@ -350,7 +224,7 @@ class PixelAUC:
             return PixelAUCResult(float("nan"), float("nan"), auc)
         return PixelAUCResult(float(np.nanmean(auc)), float(np.nanmean(bound)), auc)
 
-    def _by_channel(self) -> list[tuple[np.ndarray, _Partition]]:
+    def _by_channel(self) -> list[tuple[np.ndarray, Partition]]:
         return list(zip(self._counts, self._partitions, strict=True))
 
     def _settled(self) -> "PixelAUC":
@@ -385,15 +259,15 @@ class PixelAUC:
         weight = 1.0 / np.maximum(np.bincount(sample_label, minlength=classes), 1)[sample_label]
         for channel in range(classes):
             chosen = scores[channel, sample]
-            keys = _keys(chosen).numpy().astype(np.int64) & 0xFFFFFFFF
+            keys = keys_of(chosen).numpy().astype(np.int64) & 0xFFFFFFFF
             own = np.where(sample_label == channel, weight, 0.0)
             other = weight - own
             own, other = (mass / max(mass.sum(), 1e-30) for mass in (own, other))
             # Blended: a class's few first pixels say little about where its others will lie.
             mine, theirs = 0.8 * own + 0.2 * other, 0.2 * own + 0.8 * other
             nonzero = (chosen > 0).numpy()
-            shift = _plan(keys[nonzero], mine[nonzero], theirs[nonzero], self.bins)
-            self._partitions.append(_Partition(shift))
+            shift = plan(keys[nonzero], mine[nonzero], theirs[nonzero], self.bins)
+            self._partitions.append(Partition(shift))
         widest = max(part.bins for part in self._partitions)
         self._counts = np.zeros((classes, classes, widest), np.int64)
         self._drain()
@@ -413,18 +287,18 @@ class PixelAUC:
             rows = (label[start : start + _CHUNK_PIXELS] * stride).to(torch.int32)
             for channel, part in enumerate(self._partitions):
                 score = chunk[channel]
-                keys = _keys(score)
-                cell = (keys >> _CELL_SHIFT).bitwise_and_(_CELLS - 1)
+                keys = keys_of(score)
+                cell = (keys >> CELL_SHIFT).bitwise_and_(CELLS - 1)
                 entry = torch.from_numpy(part.lookup).index_select(0, cell)
                 torch.bitwise_and(entry, 31, out=cell)
-                bins = keys.bitwise_and_((1 << _CELL_SHIFT) - 1).bitwise_right_shift_(cell)
+                bins = keys.bitwise_and_((1 << CELL_SHIFT) - 1).bitwise_right_shift_(cell)
                 bins.add_(entry.bitwise_right_shift_(5))
                 if float(score.min()) == 0:
                     bins.masked_fill_(score == 0, 0)
                 added = torch.bincount(bins.add_(rows), minlength=classes * stride)
                 self._counts[channel] += added.numpy().reshape(classes, stride)
 
-    def _coarsened(self, partitions: list[_Partition]) -> np.ndarray:
+    def _coarsened(self, partitions: list[Partition]) -> np.ndarray:
         """Counts (C, C, bins) under partitions that are coarser than the own ones."""
         widest = max(part.bins for part in partitions)
         result = np.zeros((self.num_classes, self.num_classes, widest), np.int64)

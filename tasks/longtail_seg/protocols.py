@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from suite import engine
 from suite.base import settings
 from suite.base.canonical import short_hash
-from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
+from suite.define.protocol import DataSet, Facts, Protocol
 from tasks.longtail_seg.networks import NETWORKS
-from tasks.longtail_seg.recipes import HASHED_IMPORTS, SCHEDULES, base_config
-from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official
+from tasks.longtail_seg.recipes import HASHED_IMPORTS, base_config
+from tasks.longtail_seg.schedules import SCHEDULES
+from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official, survey
 from tasks.vision.data import digit_scenes as digits
+from tasks.vision.groups import groups_beside_tail
+from tasks.vision.protocols import trained
 
 STORED = {"test": "test images; confusion per image, pixel-AUC histograms, three rendered samples"}
 JOIN = "tasks.longtail_seg.ranks"
@@ -62,7 +64,7 @@ def _official_dataset(spec: official.Spec, summary: str) -> DataSet:
         return official.find(spec, root)
 
     def check(path: Path, deep: bool) -> list[str]:
-        return official.check(spec, path, deep, settings.cache_dir())
+        return survey.check(spec, path, deep, settings.cache_dir())
 
     return DataSet(
         name=spec.name,
@@ -105,28 +107,18 @@ def _protocol(
     revision: int = 1,
 ) -> Protocol:
     recipe = recipe or name
-    blank = base_config(recipe, {"cache_dir": "", "data_root": ""})
-
-    def build(data: Path) -> tuple[dict[str, Any], Facts]:
-        return _build(recipe, dataset, data)
-
-    return Protocol(
-        name=name,
-        dataset=dataset,
+    return trained(
+        name,
+        dataset,
+        base_config(recipe, {"cache_dir": "", "data_root": ""}),
+        lambda data: _build(recipe, dataset, data),
+        hashed_imports=HASHED_IMPORTS,
         split=split,
         test=test,
         backbone=backbone,
-        budget=Budget(
-            iterations=blank["train_cfg"]["max_iters"],
-            batch=blank["train_dataloader"]["batch_size"],
-        ),
         augmentation=augmentation,
-        recipe=recipe_digest(blank, HASHED_IMPORTS),
         revision=revision,
         summary=summary,
-        build=build,
-        train=engine.train,
-        predict=engine.predict,
         prediction_sets=STORED,
         join=JOIN,
         extra_sets=extra_sets,
@@ -181,30 +173,24 @@ def _official(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
     """A protocol at the scale of AUCSeg's tables: its crop, schedule, optimiser and test mode."""
     recipe = f"{spec.name}:{network}"
     schedule = SCHEDULES[spec.name]
-    blank = base_config(recipe, {"data_root": ""})
     if schedule.stride:
         mode = f"windows of {schedule.crop} at a stride of {schedule.stride}"
     else:
         mode = f"resized to {schedule.scale[0]}x{schedule.scale[1]} at most, whole image"
     crop = schedule.crop
 
-    def build(data: Path) -> tuple[dict[str, Any], Facts]:
-        return _build_official(recipe, spec, data)
-
-    return Protocol(
-        name=recipe,
-        dataset=dataset,
+    return trained(
+        recipe,
+        dataset,
+        base_config(recipe, {"data_root": ""}),
+        lambda data: _build_official(recipe, spec, data),
+        hashed_imports=HASHED_IMPORTS,
         # without a copy nothing is known of the labels: what is counted in one is in `observed`
         split=f"{spec.name}-official@{short_hash(spec.identity)}",
         test=f"official val split, {mode}; pixel AUC on every {AUC_STRIDE}th row and column",
         backbone=network,
-        budget=Budget(iterations=schedule.iterations, batch=schedule.batch),
         augmentation=f"scale 0.5-2, crop {crop}, flip, photometric distortion",
-        recipe=recipe_digest(blank, HASHED_IMPORTS),
         summary=f"{spec.title}, {network}, AUCSeg's schedule, for a GPU",
-        build=build,
-        train=engine.train,
-        predict=engine.predict,
         prediction_sets=STORED,
         join=JOIN,
         threads=THREADS,
@@ -240,7 +226,7 @@ def _build_official(recipe: str, spec: official.Spec, data: Path) -> tuple[dict[
         image_counts=tuple(int(n) for n in counted["train"].presence.sum(axis=0)),
         groups=spec.groups
         if spec.by_pixels
-        else official.groups_by_pixels(len(spec.classes), spec.tail, spec.head, pixels),
+        else groups_beside_tail(len(spec.classes), spec.tail, spec.head, pixels),
         iterations=cfg["train_cfg"]["max_iters"],
         batch=cfg["train_dataloader"]["batch_size"],
         unit="pixels",

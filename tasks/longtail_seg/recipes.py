@@ -8,68 +8,22 @@ All networks start from random weights. Nothing heavy is imported.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from suite.base.errors import UserError
-from tasks.longtail_seg.networks import NETWORKS
+from tasks.longtail_seg.networks import BN, NETWORKS
+from tasks.longtail_seg.schedules import SCHEDULES, Schedule
+from tasks.longtail_seg.segmentor import PACK, segmentation, segmentor
 from tasks.vision.data import camvid
 from tasks.vision.data import digit_scenes as digits
+from tasks.vision.recipes.base import (
+    Config,
+    adamw,
+    cosine,
+    poly,
+    sgd,
+    warm_up,
+)
 
-Config = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """Training and test of a data set at the papers' scale: AUCSeg's released configurations.
-
-    Attributes:
-        dataset: registered name of the mmseg data set.
-        classes: number of classes.
-        crop: side of the square training crop, in pixels.
-        scale: (long, short) side to which a picture is resized: times 0.5 to 2 in training, as it is at
-            test time, where labels keep their size.
-        iterations, batch: the budget; the papers' batch is of their one GPU.
-        stride: of a sliding test window of `crop`; None for whole pictures.
-    """
-
-    dataset: str
-    classes: int
-    crop: int
-    scale: tuple[int, int]
-    iterations: int
-    batch: int
-    stride: int | None = None
-
-
-SCHEDULES: Mapping[str, Schedule] = {
-    "ade20k": Schedule(
-        dataset="OfficialADE20K",
-        classes=150,
-        crop=512,
-        scale=(2048, 512),
-        iterations=160_000,
-        batch=4,
-    ),
-    "cityscapes": Schedule(
-        dataset="OfficialCityscapes",
-        classes=19,
-        crop=1024,
-        scale=(2048, 1024),
-        iterations=160_000,
-        batch=2,
-        stride=768,
-    ),
-    "coco-stuff164k": Schedule(
-        dataset="OfficialCOCOStuff",
-        classes=171,
-        crop=512,
-        scale=(2048, 512),
-        iterations=80_000,
-        batch=4,
-    ),
-}
 RECIPES: tuple[str, ...] = (
     "quick",
     "smoke",
@@ -84,13 +38,6 @@ HASHED_IMPORTS = {
     "tasks.longtail_seg.heads": "tasks.longtail_seg.heads",
 }
 """Module -> the name by which the hashes of this task's protocols know it."""
-_NEVER = 10**9
-_META_KEYS = (
-    "sample_id", "img_path", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip",
-    "flip_direction", "reduce_zero_label",
-)  # fmt: skip
-_PACK: Config = {"type": "PackSegInputs", "meta_keys": _META_KEYS}
-_BN: Config = {"type": "BN", "requires_grad": True}
 
 
 def base_config(recipe: str, data: dict[str, str]) -> Config:
@@ -105,9 +52,9 @@ def base_config(recipe: str, data: dict[str, str]) -> Config:
         raise UserError(f"longtail-seg has no recipe {recipe!r}; known: {' '.join(RECIPES)}")
     if recipe in ("quick", "smoke"):
         return _digits(recipe, data["cache_dir"])
-    base, _, variant = recipe.partition(":")
-    if base in SCHEDULES:
-        return _official(SCHEDULES[base], variant, data["data_root"])
+    source, _, variant = recipe.partition(":")
+    if source in SCHEDULES:
+        return _official(SCHEDULES[source], variant, data["data_root"])
     resolution, network = variant.split(",")
     return _camvid(resolution, network, data["data_root"])
 
@@ -124,7 +71,7 @@ def _digits(recipe: str, cache_dir: str) -> Config:
     if smoke:
         source["limit"] = 64
     widths = [width, 2 * width, 4 * width]
-    model = _model(
+    model = segmentor(
         {
             "type": "ResNet",
             "depth": 18,
@@ -134,7 +81,7 @@ def _digits(recipe: str, cache_dir: str) -> Config:
             "out_indices": (0, 1, 2),
             "stem_channels": width,
             "base_channels": width,
-            "norm_cfg": _BN,
+            "norm_cfg": BN,
         },
         {
             "type": "SegformerHead",
@@ -149,15 +96,16 @@ def _digits(recipe: str, cache_dir: str) -> Config:
         std=[50.0] * 3,
     )
     iterations = 20 if smoke else 400
-    return _config(
+    warm = iterations // 15
+    return segmentation(
         model,
-        train={**source, "split": "train", "pipeline": [_PACK]},
-        evaluated={"test": {**source, "split": "test", "pipeline": [_PACK], "test_mode": True}},
+        train={**source, "split": "train", "pipeline": [PACK]},
+        evaluated={"test": {**source, "split": "test", "pipeline": [PACK], "test_mode": True}},
         batch=8,
         eval_batch=32,
         iterations=iterations,
-        optimizer=_adamw(lr=5e-3, weight_decay=0.01),
-        schedule=_warm_cosine(iterations, warm=iterations // 15, end_factor=0.01),
+        optimizer=adamw(lr=5e-3, weight_decay=0.01),
+        schedule=[warm_up(warm, 0.1), cosine(warm, iterations, ratio=0.01)],
     )
 
 
@@ -184,10 +132,10 @@ def _camvid(resolution: str, network: str, data_root: str) -> Config:
         },
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75},
         {"type": "RandomFlip", "prob": 0.5},
-        _PACK,
+        PACK,
     ]
     backbone, head = _segformer_b0() if network == "segformer-b0" else _fcn_r18()
-    model = _model(
+    model = segmentor(
         backbone,
         head,
         classes=len(camvid.CLASSES),
@@ -199,16 +147,17 @@ def _camvid(resolution: str, network: str, data_root: str) -> Config:
         iterations, batch = 2500, 4
     else:
         iterations, batch = 10_000, 16
+    warm = iterations // 20
     if network == "segformer-b0":
         # Pre-trained SegFormer takes 6e-5; random weights need more.
-        optimizer = _adamw(lr=1e-3 if half else 5e-4, weight_decay=0.01)
+        optimizer = adamw(lr=1e-3 if half else 5e-4, weight_decay=0.01)
     else:
-        optimizer = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 5e-4}
+        optimizer = sgd(lr=0.02, weight_decay=5e-4)
     evaluated = {
-        split: {**source, "split": split, "pipeline": [_PACK], "test_mode": True}
+        split: {**source, "split": split, "pipeline": [PACK], "test_mode": True}
         for split in ("val", "test")
     }
-    return _config(
+    return segmentation(
         model,
         train={**source, "split": "train", "pipeline": augment},
         evaluated=evaluated,
@@ -216,7 +165,7 @@ def _camvid(resolution: str, network: str, data_root: str) -> Config:
         eval_batch=4,
         iterations=iterations,
         optimizer=optimizer,
-        schedule=_warm_poly(iterations, warm=iterations // 20),
+        schedule=[warm_up(warm, 0.01), poly(warm, iterations, 0.9)],
     )
 
 
@@ -245,11 +194,11 @@ def _official(schedule: Schedule, network: str, data_root: str) -> Config:
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75},
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PhotoMetricDistortion"},
-        _PACK,
+        PACK,
     ]
     # at test time the data set keeps its labels out of `seg_fields`: they are not resized
-    presented = [{"type": "Resize", "scale": schedule.scale, "keep_ratio": True}, _PACK]
-    model = _model(
+    presented = [{"type": "Resize", "scale": schedule.scale, "keep_ratio": True}, PACK]
+    model = segmentor(
         made.backbone,
         made.head,
         classes=schedule.classes,
@@ -269,7 +218,7 @@ def _official(schedule: Schedule, network: str, data_root: str) -> Config:
     if schedule.stride:
         step = (schedule.stride, schedule.stride)
         model["test_cfg"] = {"mode": "slide", "crop_size": crop, "stride": step}
-    config = _config(
+    config = segmentation(
         model,
         train={**source, "split": "train", "pipeline": augment},
         evaluated={
@@ -278,18 +227,8 @@ def _official(schedule: Schedule, network: str, data_root: str) -> Config:
         batch=schedule.batch,
         eval_batch=1,  # pictures differ in size
         iterations=schedule.iterations,
-        optimizer=_adamw(lr=6e-5, weight_decay=0.01) | {"betas": (0.9, 0.999)},
-        schedule=[
-            {"type": "LinearLR", "start_factor": 1e-6, "by_epoch": False, "begin": 0, "end": 1500},
-            {
-                "type": "PolyLR",
-                "power": 1.0,
-                "eta_min": 0.0,
-                "by_epoch": False,
-                "begin": 1500,
-                "end": schedule.iterations,
-            },
-        ],
+        optimizer=adamw(lr=6e-5, weight_decay=0.01) | {"betas": (0.9, 0.999)},
+        schedule=[warm_up(1500, 1e-6), poly(1500, schedule.iterations, 1.0)],
     )
     undecayed = {name: {"decay_mult": 0.0} for name in ("pos_block", "norm", *made.undecayed)}
     config["optim_wrapper"]["paramwise_cfg"] = {
@@ -301,30 +240,8 @@ def _official(schedule: Schedule, network: str, data_root: str) -> Config:
 
 
 def _segformer_b0() -> tuple[Config, Config]:
-    backbone = {
-        "type": "MixVisionTransformer",
-        "in_channels": 3,
-        "embed_dims": 32,
-        "num_stages": 4,
-        "num_layers": [2, 2, 2, 2],
-        "num_heads": [1, 2, 5, 8],
-        "patch_sizes": [7, 3, 3, 3],
-        "sr_ratios": [8, 4, 2, 1],
-        "out_indices": (0, 1, 2, 3),
-        "mlp_ratio": 4,
-        "qkv_bias": True,
-        "drop_rate": 0.0,
-        "attn_drop_rate": 0.0,
-        "drop_path_rate": 0.1,
-    }
-    head = {
-        "type": "SegformerHead",
-        "in_channels": [32, 64, 160, 256],
-        "in_index": [0, 1, 2, 3],
-        "channels": 256,
-        "dropout_ratio": 0.1,
-    }
-    return backbone, head
+    made = copy.deepcopy(NETWORKS["segformer-b0"])
+    return made.backbone, made.head
 
 
 def _fcn_r18() -> tuple[Config, Config]:
@@ -336,7 +253,7 @@ def _fcn_r18() -> tuple[Config, Config]:
         "out_indices": (0, 1, 2, 3),
         "dilations": (1, 1, 1, 2),
         "strides": (1, 2, 2, 1),
-        "norm_cfg": _BN,
+        "norm_cfg": BN,
         "contract_dilation": True,
     }
     head = {
@@ -349,116 +266,3 @@ def _fcn_r18() -> tuple[Config, Config]:
         "dropout_ratio": 0.1,
     }
     return backbone, head
-
-
-def _model(
-    backbone: Config,
-    head: Config,
-    *,
-    classes: int,
-    size: tuple[int, int],
-    mean: list[float],
-    std: list[float],
-) -> Config:
-    """Encoder-decoder on images whose training crops are padded to `size` (height, width)."""
-    return {
-        "type": "EncoderDecoder",
-        "data_preprocessor": {
-            "type": "SegDataPreProcessor",
-            "mean": mean,
-            "std": std,
-            "bgr_to_rgb": True,
-            "pad_val": 0,
-            "seg_pad_val": 255,
-            "size": size,
-        },
-        "backbone": backbone,
-        "decode_head": {
-            **head,
-            "num_classes": classes,
-            "norm_cfg": _BN,
-            "align_corners": False,
-            # avg_non_ignore: the mean is over labelled pixels, not over void and padding too.
-            "loss_decode": [
-                {"type": "CrossEntropyLoss", "loss_weight": 1.0, "avg_non_ignore": True}
-            ],
-        },
-        "train_cfg": {},
-        "test_cfg": {"mode": "whole"},
-    }
-
-
-def _config(
-    model: Config,
-    *,
-    train: Config,
-    evaluated: dict[str, Config],
-    batch: int,
-    eval_batch: int,
-    iterations: int,
-    optimizer: Config,
-    schedule: list[Config],
-) -> Config:
-    config: Config = {
-        "default_scope": "mmseg",
-        "custom_imports": {
-            # the data sets first: they import mmseg without its prints
-            "imports": ["tasks.vision.data.segmentation", "mmseg.models"],
-            "allow_failed_imports": False,
-        },
-        "model": model,
-        "train_dataloader": {
-            "batch_size": batch,
-            "num_workers": 0,
-            "sampler": {"type": "InfiniteSampler", "shuffle": True},
-            "dataset": train,
-        },
-        "optim_wrapper": {"type": "OptimWrapper", "optimizer": optimizer},
-        "param_scheduler": schedule,
-        "train_cfg": {
-            "type": "IterBasedTrainLoop",
-            "max_iters": iterations,
-            "val_interval": _NEVER,  # the last iteration is the model
-        },
-    }
-    for split, dataset in evaluated.items():
-        config[f"{split}_dataloader"] = {
-            "batch_size": eval_batch,
-            "num_workers": 0,
-            "sampler": {"type": "DefaultSampler", "shuffle": False},
-            "dataset": dataset,
-        }
-    return config
-
-
-def _adamw(lr: float, weight_decay: float) -> Config:
-    # fused: one kernel for all parameters; else a sixth of the time of a small network's step.
-    return {"type": "AdamW", "lr": lr, "weight_decay": weight_decay, "fused": True}
-
-
-def _warm_cosine(iterations: int, warm: int, end_factor: float) -> list[Config]:
-    return [
-        {"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "begin": 0, "end": warm},
-        {
-            "type": "CosineAnnealingLR",
-            "by_epoch": False,
-            "begin": warm,
-            "end": iterations,
-            "T_max": iterations - warm,
-            "eta_min_ratio": end_factor,
-        },
-    ]
-
-
-def _warm_poly(iterations: int, warm: int) -> list[Config]:
-    return [
-        {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": warm},
-        {
-            "type": "PolyLR",
-            "power": 0.9,
-            "eta_min": 0.0,
-            "by_epoch": False,
-            "begin": warm,
-            "end": iterations,
-        },
-    ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from suite.define.task import Predictions, Trained, Units
-from tasks.longtail_seg.evaluation import margins, resolve_groups
+from tasks.longtail_seg.evaluation import margins
+from tasks.vision.groups import resolve_groups
+from tasks.vision.per_class import label_digest, row_means
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,21 +37,9 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
             found = {}
             for group, members in everything.items():
                 where = f"[group={group}]" if group else ""
-                found[f"mIoU{where}"] = _row_means(iou[:, members])
-                found[f"mAcc{where}"] = _row_means(recall[:, members])
+                found[f"mIoU{where}"] = row_means(iou[:, members])
+                found[f"mAcc{where}"] = row_means(recall[:, members])
                 found[f"aAcc{where}"] = hit[:, members].sum(axis=1) / pixels[:, members].sum(axis=1)
         return found
 
-    digest = hashlib.sha256(true.astype("<i8").tobytes()).hexdigest()
-    return Units(count=len(true), score=score, digest=digest)
-
-
-def _row_means(values: np.ndarray) -> np.ndarray:
-    """(R,) means of (R, K) over what is not NaN; NaN where nothing is. Sums as `numpy.nanmean`."""
-    import numpy as np
-
-    known = ~np.isnan(values)
-    # contiguous, so that the order of summation is that of one row
-    filled = np.ascontiguousarray(np.where(known, values, 0.0))
-    means: np.ndarray = filled.sum(axis=1) / known.sum(axis=1)
-    return means
+    return Units(count=len(true), score=score, digest=label_digest(true))

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError, UserError, did_you_mean
-from tasks.test_agnostic.expected import class_order as class_order
-from tasks.test_agnostic.expected import falling
+from tasks.test_agnostic.axis import class_order as class_order
+from tasks.test_agnostic.axis import falling
 from tasks.vision.groups import select
 
 if TYPE_CHECKING:

@@ -14,28 +14,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import RecordError, UserError
-from suite.define.metrics import MetricRow, subset
+from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Predictions, Shift, Trained
-from tasks.longtail_cls.evaluation import adapted, recalls, restore_views
-from tasks.test_agnostic.distributions import (
-    Meta,
-    check_prior,
-    class_order,
-    dirichlet_counts,
-    draw_subset,
-    prior_counts,
-    read_prior,
-    shifted_counts,
-    shifted_subset,
-    symmetric_counts,
-)
+from tasks.test_agnostic.distributions import read_prior
+from tasks.test_agnostic.test_sets import COMPONENTS, TestSet, made_once
+from tasks.vision.per_class import recalls, row
+from tasks.vision.predicted import adapted, restore_views
 from tasks.vision.stored import checked, plain, restore
 
 if TYPE_CHECKING:
@@ -48,7 +37,6 @@ RATIOS, NATURAL_RATIOS = (2, 5, 10, 25, 50), (2, 3)
 """Imbalance ratios of the shifted sets; of iNaturalist, which has three test images a class."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _TAKEN = ("uniform", "shifts", "dirichlet")
-COMPONENTS = ("forward", "uniform", "backward")
 DRAWS = 10
 # sum of the Dirichlet parameters at test time: DirMixE's; that of the last three is ours
 _MASS = {
@@ -140,26 +128,6 @@ def _dirichlet_keys(names: Sequence[str]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class TestSet:
-    """A subset of the test images.
-
-    Attributes:
-        prior: name of its distribution.
-        kind: `shift` (forward-R, uniform, backward-R), `given` (by the user) or `drawn`, of which there are
-            many of one name.
-        images: places among the test images, (M,).
-        shares: class shares of the distribution that it stands for, (C,).
-        unlabelled: places of the images that scores may adapt to, (M',).
-    """
-
-    prior: str
-    kind: str
-    images: Array
-    shares: Array
-    unlabelled: Array
-
-
 def evaluate(
     predictions: Predictions, settings: Mapping[str, Any], trained: Trained
 ) -> list[MetricRow]:
@@ -188,7 +156,7 @@ def evaluate(
     views = restore_views(predictions, label, classes) if trained.adapts else None
     tables = {"": _Table(), "unadapted": _Table()}
     asked = json.dumps(settings, sort_keys=True)
-    for test in _made(label.tobytes(), tuple(trained.class_counts), asked):
+    for test in made_once(label.tobytes(), tuple(trained.class_counts), asked):
         predicted = {"": stored}
         if trained.infer is not None:
             prior = np.bincount(label[test.images], minlength=classes) / len(test.images)
@@ -197,7 +165,7 @@ def evaluate(
             predicted = {"": own, "unadapted": stored}
         for scores, classed in predicted.items():
             tables[scores].add(test, label, classed, classes)
-    return [row for scores, table in tables.items() for row in table.rows(scores)]
+    return [one for scores, table in tables.items() for one in table.rows(scores)]
 
 
 def _check_counts(class_counts: Sequence[int], sizes: Array) -> None:
@@ -212,74 +180,6 @@ def _check_counts(class_counts: Sequence[int], sizes: Array) -> None:
         raise RecordError(
             f"the test set has images of class {unseen[0]}{more}, of which the training set has none"
         )
-
-
-@lru_cache(maxsize=4)
-def _made(label: bytes, class_counts: tuple[int, ...], settings: str) -> tuple[TestSet, ...]:
-    # made once for all the runs of a protocol
-    import numpy as np
-
-    wanted = json.loads(settings)
-    return tuple(make_sets(np.frombuffer(label, np.int64), class_counts, wanted))
-
-
-def make_sets(
-    label: Array, class_counts: Sequence[int], settings: Mapping[str, Any]
-) -> Iterator[TestSet]:
-    """The test sets of `settings`, from the labels (N,) of the test images, one after another.
-
-    A set depends on labels, training counts and settings only: all runs of a protocol see the same.
-    """
-    import numpy as np
-
-    classes = settings["classes"]
-    sizes = tuple(np.bincount(label, minlength=classes).tolist())
-    order = class_order(class_counts)
-
-    def made(
-        prior: str, kind: str, counts: Sequence[int], images: Array, seen: Array | None = None
-    ) -> TestSet:
-        shares = np.asarray(counts) / sum(counts)
-        return TestSet(prior, kind, images, shares, images if seen is None else seen)
-
-    ratios = settings["ratios"]
-    for backward in (False, True):
-        for ratio in ratios if backward else reversed(ratios):
-            counts = shifted_counts(sizes, order, ratio, backward)
-            name = f"{'backward' if backward else 'forward'}-{ratio:g}"
-            yield made(name, "shift", counts, shifted_subset(label, counts))
-        if ratios and not backward:
-            yield made("uniform", "shift", sizes, np.arange(len(label)))
-    seed = settings["seed"]
-    for place, (name, shares) in enumerate(settings.get("priors", {}).items()):
-        check_prior(shares, classes, f"prior {name!r}")
-        counts = prior_counts(sizes, shares)
-        images = draw_subset(label, counts, np.random.default_rng([seed, 0, place]))
-        yield TestSet(name, "given", images, np.asarray(shares), images)
-    asked = settings["dirichlet"]
-    if asked is None:
-        return
-    draw: Callable[[str, np.random.Generator], tuple[int, ...]]
-    if "alpha" in asked:
-        names: tuple[str, ...] = ("",)
-
-        def draw(kind: str, rng: np.random.Generator) -> tuple[int, ...]:
-            return symmetric_counts(sizes, asked["alpha"], rng)
-    else:
-        names, meta = COMPONENTS, Meta(**asked)
-
-        def draw(kind: str, rng: np.random.Generator) -> tuple[int, ...]:
-            return dirichlet_counts(sizes, order, meta, kind, rng)
-
-    for place, kind in enumerate(names):
-        for number in range(settings["draws"]):
-            # a generator each: a draw does not depend on how many came before
-            one, other = (np.random.default_rng([seed, 1 + place, number, i]) for i in range(2))
-            counts = draw(kind, one)
-            images = draw_subset(label, counts, one)
-            seen = draw_subset(label, draw(kind, other), other) if settings["independent"] else None
-            name = f"dirichlet-{kind}" if kind else "dirichlet"
-            yield made(name, "drawn", counts, images, seen)
 
 
 class _Table:
@@ -314,12 +214,18 @@ class _Table:
         rows = []
         for prior, found in self._named.items():
             for metric in ("top1", "balanced_accuracy"):
-                rows.append(_row(metric, found[metric], where, prior=prior))
-            rows.append(_row("top1", found["expected"], where, prior=prior, draw="expected"))
+                rows.append(row(metric, found[metric], {**where, "prior": prior}))
+            rows.append(
+                row("top1", found["expected"], {**where, "prior": prior, "draw": "expected"})
+            )
         if self._shifts:
-            rows.append(_row("top1", _mean(self._shifts), where, prior="shifts", draw="mean"))
-            rows.append(_row("top1", min(self._shifts), where, prior="shifts", draw="worst"))
-            rows.append(_row("top1_std", _spread(self._shifts), where, prior="shifts"))
+            rows.append(
+                row("top1", _mean(self._shifts), {**where, "prior": "shifts", "draw": "mean"})
+            )
+            rows.append(
+                row("top1", min(self._shifts), {**where, "prior": "shifts", "draw": "worst"})
+            )
+            rows.append(row("top1_std", _spread(self._shifts), {**where, "prior": "shifts"}))
         drawn = dict(self._drawn)
         if drawn:
             drawn["dirichlet"] = [one for draws in self._drawn.values() for one in draws]
@@ -328,16 +234,12 @@ class _Table:
             worst = values[: max(1, len(values) // 10)]
             balanced = _mean([one["balanced_accuracy"] for one in draws])
             rows += [
-                _row("top1", _mean(values), where, prior=prior, draw="mean"),
-                _row("top1", _mean(worst), where, prior=prior, draw="worst-decile"),
-                _row("top1_std", _spread(values), where, prior=prior),
-                _row("balanced_accuracy", balanced, where, prior=prior, draw="mean"),
+                row("top1", _mean(values), {**where, "prior": prior, "draw": "mean"}),
+                row("top1", _mean(worst), {**where, "prior": prior, "draw": "worst-decile"}),
+                row("top1_std", _spread(values), {**where, "prior": prior}),
+                row("balanced_accuracy", balanced, {**where, "prior": prior, "draw": "mean"}),
             ]
         return rows
-
-
-def _row(metric: str, value: float | None, where: Mapping[str, str], **place: str) -> MetricRow:
-    return MetricRow(metric=metric, subset=subset(**where, **place), value=value)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,11 +1,9 @@
 """Expected top-1 under any class shares, from stored recalls: sum over classes of share times recall.
 
-With recalls over a whole test set this is the exact expectation over all test sets of these shares. The shares
-here lie on an axis from forward (frequent classes frequent) over uniform to backward (rare classes frequent);
-a place on it is the signed natural logarithm of the imbalance ratio, below 0 forward. Around a place, shares
-may be drawn from a Dirichlet distribution.
+With recalls over a whole test set this is the exact expectation over all test sets of these shares (`axis`).
 
-Pure functions; `tasks.test_agnostic.recalls` reads what they take. Scores that a method adapts to its test set are those of the uniform set.
+Pure functions; `tasks.test_agnostic.recalls` reads what they take. Scores that a method adapts to its test set are
+those of the uniform set.
 """
 
 from __future__ import annotations
@@ -18,97 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from suite.stats import tests as stats
 from suite.store.ranking import sample
+from tasks.test_agnostic import axis
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-MOST = 50.0
-"""Imbalance ratio at either end of the axis: the largest of LADE's and SADE's test sets."""
-RATIOS = (1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12.5, 15, 20, 25, 30, 40, 50)
-"""Ratios to choose from: about equal steps on the axis, the published ones (2, 5, 10, 25, 50) among them."""
-STEPS = 20
-"""Positions of the axis on either side of uniform."""
 MOST_DRAWS, LEAST_DRAWS, _DRAWN = 1000, 100, 40_000
 """Draws of a distribution: as many as make `_DRAWN` shares, within these bounds."""
 CENTRAL = 0.9
 """Share of the draws that a band holds."""
 DEPENDENT = ("transductive", "test-prior")
 """Flags of methods whose scores depend on the test set."""
-
-
-def class_order(class_counts: Sequence[int]) -> Array:
-    """Class ids by falling training count, ties by id: int64 (C,)."""
-    import numpy as np
-
-    return np.argsort(-np.asarray(class_counts, dtype=np.int64), kind="stable")
-
-
-def falling(classes: int, ratio: float) -> list[float]:
-    """Weight of each rank, ratio^(-rank / (C - 1)), from 1 down to 1 / ratio; `ratio` is at least 1.
-
-    LADE's protocol (Hong et al., CVPR 2021), which SADE took over.
-    """
-    steps = max(classes - 1, 1)
-    # not of numpy: its powers may differ in the last place, and test sets truncate to whole images
-    return [(1 / ratio) ** (rank / steps) for rank in range(classes)]
-
-
-def shares(order: Array, place: float, present: Array | None = None) -> Array:
-    """Class shares (C,) at a place of the axis, float64 that sum to 1.
-
-    `order` are class ids by falling training count. Classes that are not `present` (bool (C,)) keep their
-    rank and get nothing.
-    """
-    import numpy as np
-
-    made = np.zeros(len(order))
-    made[order[::-1] if place > 0 else order] = falling(len(order), math.exp(abs(place)))
-    if present is not None:
-        made[~present] = 0
-    total = made.sum()
-    return made / total if total else made
-
-
-def place_of(prior: str) -> float:
-    """Place of `uniform`, `forward-R` or `backward-R`."""
-    kind, _, ratio = prior.partition("-")
-    return 0.0 if kind == "uniform" else math.log(float(ratio)) * (-1 if kind == "forward" else 1)
-
-
-def priors() -> list[str]:
-    """What to choose from, from forward to backward, named as the test sets are."""
-    forward = [f"forward-{ratio:g}" for ratio in reversed(RATIOS)]
-    return [*forward, "uniform", *(f"backward-{ratio:g}" for ratio in RATIOS)]
-
-
-def axis() -> tuple[float, ...]:
-    """Places in equal steps from forward-50 over uniform (exactly 0) to backward-50."""
-    return tuple(math.log(MOST) * step / STEPS for step in range(-STEPS, STEPS + 1))
-
-
-def spoken(place: float) -> str:
-    """A place in words: `forward 24.9`, `uniform`."""
-    if abs(place) < 1e-9:
-        return "uniform"
-    return f"{'forward' if place < 0 else 'backward'} {math.exp(abs(place)):.3g}"
-
-
-def drawn_shares(mean: Array, alpha: float, draws: int, seed: int = 0) -> Array:
-    """Draws (draws, C) from Dir(alpha C mean), C the classes with a share.
-
-    `alpha` is the concentration of each class where `mean` is uniform: there it is the symmetric
-    Dir(alpha, ..., alpha). The same seed draws the same.
-    """
-    import numpy as np
-
-    made = np.zeros((draws, len(mean)))
-    there = np.flatnonzero(mean)
-    if len(there):
-        parameters = alpha * len(there) * mean[there]
-        made[:, there] = np.random.default_rng(seed).dirichlet(parameters, draws)
-    return made
 
 
 @dataclass(frozen=True)
@@ -214,8 +134,8 @@ def curves(recalls: Recalls) -> Curves:
     """Every row along the axis."""
     import numpy as np
 
-    places = axis()
-    each = [shares(recalls.order, place, recalls.present) for place in places]
+    places = axis.places()
+    each = [axis.shares(recalls.order, place, recalls.present) for place in places]
     scores = expected(recalls, np.array(each))
     mean, half = _intervals(recalls, scores)
     best, tied = [], []
@@ -233,8 +153,8 @@ def straying(recalls: Recalls, along: Curves, alpha: float) -> Curves:
     ends = [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2]
     low, high = np.empty_like(along.low), np.empty_like(along.high)
     for at, place in enumerate(along.places):
-        prior = shares(recalls.order, place, recalls.present)
-        scores = expected(recalls, drawn_shares(prior, alpha, recalls.draws))
+        prior = axis.shares(recalls.order, place, recalls.present)
+        scores = expected(recalls, axis.drawn_shares(prior, alpha, recalls.draws))
         low[:, at], high[:, at] = np.quantile(_row_means(recalls, scores), ends, axis=1)
     return replace(along, low=low, high=high)
 
@@ -243,13 +163,13 @@ def standings(recalls: Recalls, place: float, alpha: float | None = None) -> lis
     """Every row at a place, in the order of the rows."""
     import numpy as np
 
-    prior = shares(recalls.order, place, recalls.present)
+    prior = axis.shares(recalls.order, place, recalls.present)
     scores = expected(recalls, prior[None])
     (mean,), (half,) = (part.T for part in _intervals(recalls, scores))
     ranks = _ranks(recalls, scores[:, 0])
     worst = np.full(len(mean), np.nan)
     if alpha is not None:
-        drawn = np.sort(expected(recalls, drawn_shares(prior, alpha, recalls.draws)), axis=1)
+        drawn = np.sort(expected(recalls, axis.drawn_shares(prior, alpha, recalls.draws)), axis=1)
         tenth = drawn[:, : max(1, drawn.shape[1] // 10)].mean(axis=1)
         worst = _row_means(recalls, tenth[:, None])[:, 0]
     best = _best(mean, ranks)

@@ -17,7 +17,8 @@ from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.render import board as tables
 from suite.store.connection import no_collection, statements
-from tasks.test_agnostic.expected import DEPENDENT, Recalls, Row, class_order
+from tasks.test_agnostic.axis import class_order
+from tasks.test_agnostic.expected import DEPENDENT, Recalls, Row
 
 if TYPE_CHECKING:
     import duckdb

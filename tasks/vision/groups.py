@@ -1,4 +1,5 @@
-"""Long-tailed profiles: how many images of each class train, which ones, and the classes' groups.
+"""Long-tailed profiles: how many images of each class train, and which ones; and the classes' groups, by
+thresholds of their counts, by the order of their counts, or as listed.
 
 Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019, made
 the profiles; counts and conventions are those of its released code and of what followed it.
@@ -6,13 +7,16 @@ the profiles; counts and conventions are those of its released code and of what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from suite.base.errors import DataError, UserError, did_you_mean
+from suite.base.canonical import short_hash
+from suite.base.errors import DataError, RecordError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from suite.define.protocol import DataSet
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,6 +64,55 @@ def class_counts(profile: str, n_max: int, classes: int, ratio: float) -> tuple[
     return tuple(counts)
 
 
+def order_in_class(sizes: Sequence[int], counts: Sequence[int], convention: str) -> list[Array]:
+    """For each class which of its images train: positions among its `sizes[c]` images in file order.
+
+    `first`: the first counts[c] (SSE-SAM). `shuffled`: each class's positions are shuffled in turn by
+    numpy's legacy generator with seed 0, then the first counts[c] (LDAM, SADE, the unified study).
+    """
+    import numpy as np
+
+    if convention not in CONVENTIONS:
+        raise UserError(f"unknown convention {convention!r}{did_you_mean(convention, CONVENTIONS)}")
+    state = np.random.RandomState(0)
+    chosen = []
+    for size, count in zip(sizes, counts, strict=True):
+        order = np.arange(size)
+        if convention == "shuffled":
+            state.shuffle(order)
+        chosen.append(order[:count])
+    return chosen
+
+
+def split_digest(name: str, n_max: int, counts: Sequence[int], convention: str) -> str:
+    """12 hex digits over which of the `n_max` images of each class train, by their place in the class, and
+    that all test images test. The legacy generator's stream never changes."""
+    order = order_in_class([n_max] * len(counts), counts, convention)
+    return short_hash({"data": name, "train": [o.tolist() for o in order], "test": "all"})
+
+
+def select(labels: Array, counts: Sequence[int], convention: str) -> Array:
+    """Indices (int64) of the training images, class after class, from `labels` (N,).
+
+    Raises DataError where a class has fewer images than asked for.
+    """
+    import numpy as np
+
+    members = [np.flatnonzero(labels == c) for c in range(len(counts))]
+    short = [c for c, count in enumerate(counts) if len(members[c]) < count]
+    if short:
+        c = short[0]
+        more = f" (and {len(short) - 1} more classes)" if len(short) > 1 else ""
+        raise DataError(
+            f"class {c} has {len(members[c])} training images, the profile asks for {counts[c]}{more}"
+        )
+    chosen = order_in_class([len(m) for m in members], counts, convention)
+    return np.concatenate([m[o] for m, o in zip(members, chosen, strict=True)]).astype(np.int64)
+
+
+# -- groups
+
+
 def thresholds(name: str, ratio: float) -> tuple[int, int]:
     """(head above, tail below) in training images, of a data set at an imbalance ratio.
 
@@ -88,40 +141,69 @@ def group_rule(head_over: int, tail_under: int) -> str:
     )
 
 
-def order_in_class(sizes: Sequence[int], counts: Sequence[int], convention: str) -> list[Array]:
-    """For each class which of its images train: positions among its `sizes[c]` images in file order.
+def split_rest(by_counts: Iterable[int], head: int) -> dict[str, tuple[int, ...]]:
+    """`head` and `medium` from the classes outside the tail, the one with the highest count first."""
+    ordered = list(by_counts)
+    return {"head": tuple(sorted(ordered[:head])), "medium": tuple(sorted(ordered[head:]))}
 
-    `first`: the first counts[c] (SSE-SAM). `shuffled`: each class's positions are shuffled in turn by
-    numpy's legacy generator with seed 0, then the first counts[c] (LDAM, SADE, the unified study).
+
+def groups_beside_tail(
+    classes: int, tail: Iterable[int], head: int, counts: Iterable[int]
+) -> dict[str, tuple[int, ...]]:
+    """Head, medium and tail where the tail is given, and the head are the `head` others with most counts.
+
+    Ties go to the class that comes first. Raises ValueError for counts of another number of classes.
     """
-    import numpy as np
-
-    if convention not in CONVENTIONS:
-        raise UserError(f"unknown convention {convention!r}{did_you_mean(convention, CONVENTIONS)}")
-    state = np.random.RandomState(0)
-    chosen = []
-    for size, count in zip(sizes, counts, strict=True):
-        order = np.arange(size)
-        if convention == "shuffled":
-            state.shuffle(order)
-        chosen.append(order[:count])
-    return chosen
+    found, tail = list(counts), tuple(tail)
+    if len(found) != classes:
+        raise ValueError(f"pixel counts of {len(found)} classes, expected {classes}")
+    rest = [c for c in range(classes) if c not in set(tail)]
+    return split_rest(sorted(rest, key=lambda c: (-found[c], c)), head) | {"tail": tail}
 
 
-def select(labels: Array, counts: Sequence[int], convention: str) -> Array:
-    """Indices (int64) of the training images, class after class, from `labels` (N,).
+def settings(data: DataSet) -> dict[str, Any]:
+    """Classes and groups as a task's settings have them, see `resolve_groups`.
 
-    Raises DataError where a class has fewer images than asked for.
+    A data set whose groups are known only from its training counts has no `groups` but
+    `group_thresholds`, (head_over, tail_under) in images. Raises UserError if it has neither.
     """
-    import numpy as np
+    made: dict[str, Any] = {
+        "classes": list(data.classes),
+        "groups": {name: list(members) for name, members in data.groups.items()},
+        "group_rule": data.group_rule,
+    }
+    if not made["groups"]:
+        if not data.group_thresholds:
+            raise UserError(
+                f"data set {data.name!r} has neither groups nor group_thresholds: give it one of them"
+            )
+        made["group_thresholds"] = list(data.group_thresholds)
+    return made
 
-    members = [np.flatnonzero(labels == c) for c in range(len(counts))]
-    short = [c for c, count in enumerate(counts) if len(members[c]) < count]
-    if short:
-        c = short[0]
-        more = f" (and {len(short) - 1} more classes)" if len(short) > 1 else ""
-        raise DataError(
-            f"class {c} has {len(members[c])} training images, the profile asks for {counts[c]}{more}"
-        )
-    chosen = order_in_class([len(m) for m in members], counts, convention)
-    return np.concatenate([m[o] for m, o in zip(members, chosen, strict=True)]).astype(np.int64)
+
+def resolve_groups(
+    settings: Mapping[str, Any], class_counts: Sequence[int]
+) -> dict[str, list[int]]:
+    """Group name -> class ids.
+
+    The settings' own `groups`; with `head`, the tail of these and as many head classes, by training
+    counts; without any, head, medium and tail by `group_thresholds`. Raises RecordError if the counts are
+    needed and are not those of the settings' classes.
+    """
+    classes = len(settings["classes"])
+    found: Mapping[str, Sequence[int]] = settings["groups"]
+    if "head" in settings:
+        try:
+            found = groups_beside_tail(classes, found["tail"], settings["head"], class_counts)
+        except ValueError as error:
+            raise RecordError(
+                f"the record's training counts do not give the groups: {error}"
+            ) from None
+    elif not found and "group_thresholds" in settings:
+        if len(class_counts) != classes:
+            raise RecordError(
+                f"the record holds training counts of {len(class_counts)} classes, the groups need "
+                f"those of {classes}"
+            )
+        found = groups(class_counts, *settings["group_thresholds"])
+    return {name: list(members) for name, members in found.items()}

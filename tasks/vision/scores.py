@@ -9,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from suite.base.errors import RecordError
-from tasks.longtail_cls.evaluation import recalls
+from tasks.vision.per_class import recalls
 from tasks.vision.stored import plain, store
 
 

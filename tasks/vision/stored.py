@@ -1,6 +1,6 @@
 """The form in which a run's logits are stored, by their number, and the way back.
 
-Everything `evaluation.py` publishes is computed from these arrays alone.
+Whatever is published of a run is computed from these arrays alone.
 """
 
 from __future__ import annotations

@@ -33,6 +33,10 @@ class ImageArrays:
                 f"({len(self.images)},)"
             )
 
+    def take(self, places: Array) -> ImageArrays:
+        """The images at these places, (M,) integers or (N,) bool."""
+        return ImageArrays(self.images[places], self.labels[places])
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LongTailed:
@@ -48,7 +52,7 @@ class LongTailed:
     test: ImageArrays
     class_counts: tuple[int, ...]
     observed: Mapping[str, str]
-    variant: bool
+    variant: bool = False
 
 
 def check_labels(labels: Array, classes: int, where: object, training: bool = False) -> None:

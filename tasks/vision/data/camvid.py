@@ -23,7 +23,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.base.errors import DataError, found_in
+from suite.base.errors import DataError
+from tasks.vision.data.find import find as find_in
+from tasks.vision.data.read_image import read_ids, read_image, require_same_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,27 +62,14 @@ _SUFFIXES = (".png", ".jpg")
 
 
 def find(root: Path) -> Path:
-    """The folder of CamVid: `root`, `root/camvid` or `root/CamVid`.
+    """The folder of CamVid: `root`, `root/camvid` or `root/CamVid`. Raises DataError, see `find.find`."""
 
-    Raises DataError, saying what was expected and what was found, where the folder is missing,
-    empty or half-copied (only names are looked at; `check(path, deep=True)` opens the files).
-    """
+    def lacking(place: Path) -> list[str] | None:
+        return check(place) if any((place / name).is_dir() for name in _folders()) else None
+
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"CamVid: there is no folder {root}; expected {LAYOUT}")
-    for path in (root, root / "camvid", root / "CamVid"):
-        if any((path / name).is_dir() for name in _folders()):
-            break
-    else:
-        raise DataError(
-            f"CamVid: none of {root}, {root / 'camvid'}, {root / 'CamVid'} holds it: expected "
-            f"{LAYOUT}; found in {root}: {found_in(root)}"
-        )
-    problems = check(path)
-    if problems:
-        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise DataError(f"CamVid in {path} is not whole: {problems[0]}{more}; expected {LAYOUT}")
-    return path
+    searched = f"none of {root}, {root / 'camvid'}, {root / 'CamVid'} holds it"
+    return find_in("CamVid", root, ("camvid", "CamVid"), LAYOUT, lacking, searched)
 
 
 def check(path: Path, deep: bool = False) -> list[str]:
@@ -183,48 +172,18 @@ def files(path: Path, split: str, frame: str) -> tuple[Path, Path]:
     raise DataError(f"CamVid frame {frame} has no {lacking} in {Path(path) / folder}[annot]")
 
 
-def read_image(path: Path) -> Array:
-    """uint8 (H, W, 3), RGB. Raises DataError for a damaged file."""
-    import numpy as np
-
-    return np.asarray(_open(path).convert("RGB"))
-
-
 def read_label(path: Path) -> Array:
     """uint8 (H, W), ids 0..11 (11 is void). Raises DataError for a damaged file or other ids."""
-    import numpy as np
-
-    picture = _open(path)
-    if picture.mode not in ("L", "P"):
-        raise DataError(f"{path} is no label image: mode {picture.mode}, expected one byte of ids")
-    label = np.asarray(picture)
-    ids = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
-    if ids.size == 0 or ids[-1] > VOID:
-        shown = ", ".join(str(i) for i in ids[ids > VOID])
-        raise DataError(f"{path} holds label ids outside 0-{VOID}: {shown}")
-    return label
+    return read_ids(path, range(VOID + 1))
 
 
 def read_pair(image_path: Path, label_path: Path) -> tuple[Array, Array]:
-    """Image and label of one frame. Raises DataError if damaged or of different size."""
-    image, label = read_image(image_path), read_label(label_path)
-    if image.shape[:2] != label.shape:
-        raise DataError(
-            f"{image_path} is {image.shape[1]}x{image.shape[0]}, its label {label_path} is "
-            f"{label.shape[1]}x{label.shape[0]}"
-        )
+    """Image uint8 (H, W, 3), RGB, and label of one frame. Raises DataError if damaged or of different size."""
+    import numpy as np
+
+    image, label = np.asarray(read_image(image_path)), read_label(label_path)
+    require_same_size(image_path, label_path, image.shape[1::-1], label.shape[::-1])
     return image, label
-
-
-def _open(path: Path) -> Any:
-    from PIL import Image
-
-    try:
-        picture = Image.open(path)
-        picture.load()  # decodes now, so that a truncated file is noticed here
-    except Exception as error:  # OSError, SyntaxError, struct.error, DecompressionBombError, ...
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
-    return picture
 
 
 def _open_all(images: dict[str, Path], labels: dict[str, Path]) -> list[str]:

@@ -1,8 +1,7 @@
 """CIFAR-10 and CIFAR-100, long-tailed: the released pickles, or packs of their first images.
 
-Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. The released files are
-pickles made by Python 2. They are read by an unpickler that knows nothing but what an array of bytes
-takes; anything else in them is refused before it can act.
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. How both are read is in
+`cifar_files`.
 
 A *pack* is an npz file of lossless WebP mosaics: all test images and, class by class, as many training
 images as the exponential profile of ratio 10 has. From it every exponential profile of ratio 10 or more
@@ -13,17 +12,17 @@ not those of the release, and whatever trains on a pack is a `variant`. The test
 
 from __future__ import annotations
 
-import importlib
-import io
 import json
-import pickle
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.base.canonical import short_hash
-from suite.base.errors import DataError, found_in
+from suite.base.errors import DataError
 from tasks.vision import groups as profiles
+from tasks.vision.data.cifar_files import CLASSES as CLASSES
+from tasks.vision.data.cifar_files import FILES, read_pack, read_released
+from tasks.vision.data.find import find as find_in
+from tasks.vision.data.find import missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,25 +31,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-CLASSES: dict[str, tuple[str, ...]] = {
-    "cifar10": (
-        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-    ),
-    "cifar100": (
-        "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
-        "bottle", "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle",
-        "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch",
-        "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox",
-        "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
-        "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom",
-        "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree",
-        "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
-        "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake",
-        "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
-        "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle",
-        "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
-    ),
-}  # fmt: skip
 N_MAX = {"cifar10": 5000, "cifar100": 500}
 """Training images of every class of the complete data set."""
 N_TEST = {"cifar10": 1000, "cifar100": 100}
@@ -62,37 +42,25 @@ LAYOUT = {
 }
 PACK_RATIO = 10
 
-_FILES = {
-    "cifar10": {"train": [f"data_batch_{k}" for k in range(1, 6)], "test": ["test_batch"]},
-    "cifar100": {"train": ["train"], "test": ["test"]},
-}
 Stamp = tuple[tuple[int, int], ...]
-_LABELS = {"cifar10": b"labels", "cifar100": b"fine_labels"}
-_SIDE, _COLUMNS = 32, 50
 _MANIFEST = Path(__file__).parent / "manifests" / "cifar.json"
 
 
 def find(name: str, root: Path) -> Path:
-    """The released folder or else the pack: `root` itself, or below it.
+    """The released folder or else the pack: `root` itself, or below it. Raises DataError, see `find.find`."""
+    pack = PACK[name]
+    if Path(root).is_file() and Path(root).name == pack:
+        return Path(root)
 
-    Raises DataError, saying what was expected and what was found, where there is neither, or where the
-    folder lacks a file (even beside a pack: which of the two is meant is not for us to guess).
-    """
-    root = Path(root)
-    if not root.exists():
-        raise DataError(f"{name}: there is no {root}; expected {LAYOUT[name]}")
-    for path in (root, root / FOLDER[name]):
-        absent = [file.name for file in _files(name, path) if not file.is_file()]
-        if not absent:
-            return path
-        if len(absent) < len(_files(name, path)):
-            more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-            raise DataError(f"{name} in {path} is not whole: {absent[0]} is missing{more}")
-    for path in (root, root / PACK[name]):
-        if path.is_file() and path.name == PACK[name]:
-            return path
-    found = found_in(root) if root.is_dir() else root.name
-    raise DataError(f"{name}: expected {LAYOUT[name]} in {root}; found there: {found}")
+    def lacking(place: Path) -> list[str] | None:
+        if place.name == pack:
+            return [] if place.is_file() else None
+        files = _files(name, place)
+        return missing(
+            [file.name for file in files], [file.name for file in files if not file.is_file()]
+        )
+
+    return find_in(name, root, (FOLDER[name], pack), LAYOUT[name], lacking)
 
 
 def is_pack(path: Path) -> bool:
@@ -143,7 +111,7 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
     is True for a pack, and for a test set other than the manifest's. Raises DataError: a damaged or
     foreign file, or a profile that the copy cannot give; UserError: no such profile.
     """
-    from tasks.vision.data.arrays import ImageArrays, LongTailed, set_digest
+    from tasks.vision.data.arrays import LongTailed, set_digest
 
     path = Path(path)
     problem = cannot_give(path, profile, ratio, convention)
@@ -151,8 +119,7 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
         raise DataError(problem)
     counts = profiles.class_counts(profile, N_MAX[name], len(CLASSES[name]), ratio)
     full, test = _read(name, path, _stamp(name, path))
-    chosen = profiles.select(full.labels, counts, convention)
-    train = ImageArrays(full.images[chosen], full.labels[chosen])
+    train = full.take(profiles.select(full.labels, counts, convention))
     found = {"train": set_digest(train), "test": set_digest(test)}
     return LongTailed(
         train=train,
@@ -177,11 +144,9 @@ def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
 
 
 def compute_split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
-    """What `split_digest` reads from the manifest. The legacy generator's stream never changes."""
+    """What `split_digest` reads from the manifest."""
     counts = profiles.class_counts(profile, N_MAX[name], len(CLASSES[name]), ratio)
-    sizes = [N_MAX[name]] * len(counts)
-    order = profiles.order_in_class(sizes, counts, convention)
-    return short_hash({"data": name, "train": [o.tolist() for o in order], "test": "all"})
+    return profiles.split_digest(name, N_MAX[name], counts, convention)
 
 
 @cache
@@ -202,10 +167,10 @@ def _read(name: str, path: Path, stamp: Stamp) -> tuple[ImageArrays, ImageArrays
 
     classes, n_max = len(CLASSES[name]), N_MAX[name]
     if is_pack(path):
-        train, test = _read_pack(name, path)
+        train, test = read_pack(name, path)
         counts = profiles.class_counts("exp", n_max, classes, PACK_RATIO)
     else:
-        train, test = _read_released(name, path)
+        train, test = read_released(name, path)
         counts = (n_max,) * classes
     check_labels(train.labels, classes, path, training=True)
     check_labels(test.labels, classes, path)
@@ -217,7 +182,7 @@ def _read(name: str, path: Path, stamp: Stamp) -> tuple[ImageArrays, ImageArrays
 def _files(name: str, path: Path) -> list[Path]:
     if is_pack(path):
         return [path]
-    return [path / file for files in _FILES[name].values() for file in files]
+    return [path / file for files in FILES[name].values() for file in files]
 
 
 def _stamp(name: str, path: Path) -> Stamp:
@@ -226,121 +191,3 @@ def _stamp(name: str, path: Path) -> Stamp:
     except OSError as error:
         raise DataError(f"{name}: {error.filename}: {error.strerror}") from None
     return tuple((file.st_size, file.st_mtime_ns) for file in found)
-
-
-def _read_released(name: str, folder: Path) -> tuple[ImageArrays, ImageArrays]:
-    import numpy as np
-
-    from tasks.vision.data.arrays import ImageArrays
-
-    parts = []
-    for split in ("train", "test"):
-        images, labels = [], []
-        for file in _FILES[name][split]:
-            content = _unpickled(folder / file)
-            data, ids = content.get(b"data"), content.get(_LABELS[name])
-            if (
-                not isinstance(data, np.ndarray)
-                or data.dtype != np.uint8
-                or data.ndim != 2
-                or data.shape[1] != 3 * _SIDE * _SIDE
-                or not isinstance(ids, list)
-                or len(ids) != len(data)
-                or not all(isinstance(i, int) and 0 <= i < len(CLASSES[name]) for i in ids)
-            ):
-                labelled = f"{_LABELS[name].decode()} in 0..{len(CLASSES[name]) - 1}"
-                wanted = f"data (N, 3072) uint8 and N {labelled}"
-                raise DataError(f"{folder / file} is not {name}'s: expected {wanted}")
-            images.append(data.reshape(-1, 3, _SIDE, _SIDE))
-            labels.append(np.array(ids, dtype=np.int64))
-        parts.append(ImageArrays(np.concatenate(images), np.concatenate(labels)))
-    return parts[0], parts[1]
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Knows only what an array pickled by Python 2 is made of."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        import numpy as np
-
-        known: dict[tuple[str, str], Any] = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            # how Python 3 writes bytes for Python 2: copies that were pickled again
-            ("_codecs", "encode"): _encode,
-        }
-        # the module moved in numpy 2; pickles name the old place or the new
-        multiarray = importlib.import_module("numpy._core.multiarray")
-        for home in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            known[home, "_reconstruct"] = multiarray._reconstruct
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return known[module, name]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}")
-    return text.encode("latin1")
-
-
-def _unpickled(path: Path) -> dict[Any, Any]:
-    try:
-        with path.open("rb") as file:
-            content = _ArrayUnpickler(file, encoding="bytes").load()
-    except Exception as error:  # whatever a damaged or hostile pickle brings about
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{path} is not a pickle of CIFAR's ({text[:120]}); copy it again"
-        ) from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not CIFAR's: it holds a {type(content).__name__}, not a dict")
-    return content
-
-
-def _read_pack(name: str, path: Path) -> tuple[ImageArrays, ImageArrays]:
-    import numpy as np
-
-    from tasks.vision.data.arrays import ImageArrays
-
-    try:
-        with np.load(path, allow_pickle=False) as pack:
-            parts = []
-            if tuple(pack["classes"].tolist()) != CLASSES[name]:
-                raise ValueError("other classes")
-            for split in ("train", "test"):
-                labels = pack[f"y_{split}"]
-                if labels.dtype != np.uint8 or labels.ndim != 1:
-                    raise ValueError(f"y_{split} is {labels.dtype} {labels.shape}, not uint8 (N,)")
-                images = _unpack(pack[f"webp_{split}"], pack[f"sizes_{split}"], len(labels))
-                parts.append(ImageArrays(images, labels.astype(np.int64)))
-    except Exception as error:  # a damaged zip or picture fails in a dozen ways
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is not a pack of {name} ({text[:160]}); copy it again") from None
-    return parts[0], parts[1]
-
-
-def _unpack(blob: Array, sizes: Array, count: int) -> Array:
-    """uint8 (count, 3, 32, 32) from mosaics of 50 columns that follow one another in `blob`."""
-    import numpy as np
-    from PIL import Image
-
-    if blob.dtype != np.uint8 or blob.ndim != 1 or sizes.dtype.kind not in "iu" or sizes.ndim != 1:
-        raise ValueError(f"mosaics are {blob.dtype} {blob.shape}, their sizes {sizes.dtype}")
-    if sizes.size == 0 or sizes.min() < 1 or int(sizes.sum()) != len(blob):
-        raise ValueError("sizes and bytes of its mosaics disagree")
-    made, at = [], 0
-    for size in sizes.tolist():
-        with Image.open(io.BytesIO(blob[at : at + size].tobytes()), formats=["WEBP"]) as picture:
-            mosaic = np.asarray(picture.convert("RGB"))
-        at += size
-        rows, rest = divmod(mosaic.shape[0], _SIDE)
-        if rest or mosaic.shape[1] != _COLUMNS * _SIDE:
-            raise ValueError(f"a mosaic is {mosaic.shape[1]}x{mosaic.shape[0]}")
-        tiles = mosaic.reshape(rows, _SIDE, _COLUMNS, _SIDE, 3).transpose(0, 2, 4, 1, 3)
-        made.append(tiles.reshape(-1, 3, _SIDE, _SIDE))
-    images = np.concatenate(made)
-    # only the last row of the last mosaic may be filled up
-    if not count <= len(images) < count + _COLUMNS:
-        raise ValueError(f"{len(images)} images for {count} labels")
-    return np.ascontiguousarray(images[:count])

@@ -14,8 +14,7 @@ from tasks.vision.data.arrays import ImageArrays, LongTailed, digest
 
 CLASSES = tuple(f"digit {c}" for c in range(10))
 COUNTS = profiles.class_counts("exp", 120, 10, 40)
-GROUPS = profiles.groups(COUNTS, 40, 10)
-GROUP_RULE = profiles.group_rule(40, 10)
+THRESHOLDS = (40, 10)
 TEST_IMAGES = 50
 SHA256 = "411b63d0437a4bcaf217fcdb0f40364275d32e698b0edaf4fee766c7fc995c1e"
 
@@ -32,6 +31,7 @@ def load() -> LongTailed:
     # 0..16 in the original
     images = (bunch.images * 15).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
+    every = ImageArrays(images, labels)
     place = np.zeros(len(labels), dtype=np.int64)
     for c in range(10):
         members = np.flatnonzero(labels == c)
@@ -40,11 +40,10 @@ def load() -> LongTailed:
     rest = np.flatnonzero(~test)
     chosen = rest[profiles.select(labels[rest], COUNTS, "first")]
     made = LongTailed(
-        train=ImageArrays(images[chosen], labels[chosen]),
-        test=ImageArrays(images[test], labels[test]),
+        train=every.take(chosen),
+        test=every.take(test),
         class_counts=COUNTS,
         observed={"digits-lt": SHA256},
-        variant=False,
     )
     parts = [made.train.images, made.train.labels, made.test.images, made.test.labels]
     found = hashlib.sha256("".join(map(digest, parts)).encode()).hexdigest()

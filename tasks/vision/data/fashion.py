@@ -15,9 +15,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from suite.base.canonical import short_hash
-from suite.base.errors import DataError, found_in
+from suite.base.errors import DataError
 from tasks.vision import groups as profiles
+from tasks.vision.data.find import find as find_in
+from tasks.vision.data.find import missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,17 +48,13 @@ _MANIFEST = Path(__file__).parent / "manifests" / "fashion-mnist.json"
 
 def find(name: str, root: Path) -> Path:
     """The folder of the four files: `root`, or one of the usual names below it. Raises DataError."""
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{name}: there is no folder {root}; expected {LAYOUT}")
-    for path in (root, *(root / folder for folder in _FOLDERS)):
-        there = [_file(path, *which) for which in _WHICH]
-        if all(there):
-            return path
-        if any(there):
-            absent = _name(*_WHICH[there.index(None)])
-            raise DataError(f"{name} in {path} is not whole: {absent}[.gz] is missing")
-    raise DataError(f"{name}: expected {LAYOUT} in {root}; found there: {found_in(root)}")
+
+    def lacking(place: Path) -> list[str] | None:
+        files = [f"{_name(*which)}[.gz]" for which in _WHICH]
+        there = [_file(place, *which) for which in _WHICH]
+        return missing(files, [file for file, at in zip(files, there, strict=True) if at is None])
+
+    return find_in(name, root, _FOLDERS, LAYOUT, lacking)
 
 
 def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str | None:
@@ -88,12 +85,11 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
 
     Raises DataError: a damaged or foreign file; UserError: no such profile.
     """
-    from tasks.vision.data.arrays import ImageArrays, LongTailed, observed
+    from tasks.vision.data.arrays import LongTailed, observed
 
     counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
     full, test = _read(Path(path), _stamp(Path(path)))
-    chosen = profiles.select(full.labels, counts, convention)
-    train = ImageArrays(full.images[chosen], full.labels[chosen])
+    train = full.take(profiles.select(full.labels, counts, convention))
     # the copy is complete: its own digests say all there is to say of any subset
     whole = observed(full, test)
     return LongTailed(
@@ -118,8 +114,7 @@ def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
 def compute_split_digest(profile: str, ratio: float, convention: str) -> str:
     """What `split_digest` reads from the manifest."""
     counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
-    order = profiles.order_in_class([N_MAX] * len(CLASSES), counts, convention)
-    return short_hash({"data": NAME, "train": [o.tolist() for o in order], "test": "all"})
+    return profiles.split_digest(NAME, N_MAX, counts, convention)
 
 
 @cache

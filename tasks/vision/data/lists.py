@@ -15,20 +15,17 @@ Only the standard library is imported here; pictures are opened inside the funct
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from suite.base.errors import DataError, UserError, did_you_mean, found_in
-
-if TYPE_CHECKING:
-    from PIL import Image
+from suite.base.errors import DataError, UserError, did_you_mean
+from tasks.vision.data.find import find as find_in
+from tasks.vision.data.find import missing
+from tasks.vision.groups import group_rule
 
 THRESHOLDS = (100, 20)
 """Training images of a class: head above the first, tail below the second, strict at both ends."""
-GROUP_RULE = "training images: head > 100, medium 20-100, tail < 20"
-SAMPLE = 200
+GROUP_RULE = group_rule(*THRESHOLDS)
 _LINE = "expected lines `relative/path.jpg label`"
 
 
@@ -152,26 +149,16 @@ def list_file(spec: ListSpec, split: str) -> str:
 def find(spec: ListSpec, root: Path) -> Path:
     """The folder that holds the lists: `root`, or a folder in it with one of the usual names.
 
-    Raises DataError, saying what was expected and what was found, where there is none or a list is
-    missing (only names are looked at; `check` reads the lists).
+    Raises DataError where there is none or a list is missing (only names are looked at; `list_images.check` reads
+    the lists).
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{spec.name}: there is no folder {root}; expected {layout(spec)}")
     wanted = (spec.train, spec.test)
-    for path in (root, *(root / folder for folder in spec.folders)):
-        missing = [file for file in wanted if not (path / file).is_file()]
-        if not missing:
-            return path
-        if len(missing) < len(wanted):
-            raise DataError(
-                f"{spec.name} in {path} is not whole: {missing[0]} is missing; "
-                f"expected {layout(spec)}"
-            )
-    raise DataError(
-        f"{spec.name}: no lists in {root} or a folder {', '.join(spec.folders)} in it: "
-        f"expected {layout(spec)}; found in {root}: {found_in(root)}"
-    )
+
+    def lacking(place: Path) -> list[str] | None:
+        return missing(wanted, [file for file in wanted if not (place / file).is_file()])
+
+    searched = f"no lists in {root} or a folder {', '.join(spec.folders)} in it"
+    return find_in(spec.name, root, spec.folders, layout(spec), lacking, searched)
 
 
 def read_list(path: Path, classes: int, training: bool = False) -> Entries:
@@ -232,51 +219,6 @@ def class_counts(entries: Entries, classes: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def check(spec: ListSpec, path: Path, deep: bool = False) -> list[str]:
-    """What is wrong with the copy in `path`, one line each; an empty list if nothing is.
-
-    The lists are read, train and test may share no image, and `SAMPLE` images of each list, evenly
-    spread, must be there. `deep` looks for every image and decodes it (hours at full size).
-    Other sizes than the known ones are no problem here: see `variant`.
-    """
-    path = Path(path)
-    problems: list[str] = []
-    read: dict[str, Entries] = {}
-    for split in ("train", "test", "val"):
-        file = {"train": spec.train, "test": spec.test, "val": spec.val}[split]
-        if file is None or (split == "val" and not (path / file).exists()):
-            continue
-        try:
-            read[file] = read_list(path / file, spec.classes, training=split == "train")
-        except DataError as error:
-            problems.append(str(error))
-    if spec.train in read and spec.test in read:
-        both = sorted(set(read[spec.train].paths) & set(read[spec.test].paths))
-        if both:
-            problems.append(
-                f"{_some(both)} in both {spec.train} and {spec.test}: {_first(both)}; "
-                "copy the lists again"
-            )
-    for file, entries in read.items():
-        chosen = entries.paths if deep else _spread(entries.paths)
-        absent = [image for image in chosen if not (path / image).is_file()]
-        if absent:
-            problems.append(_absent(path, absent, len(chosen), f" ({file})"))
-        if deep:
-            gone = set(absent)
-            problems += _damaged(path, file, (p for p in chosen if p not in gone))
-    return problems
-
-
-def require_images(path: Path, *lists: Entries) -> None:
-    """Raises DataError where one of `SAMPLE` evenly spread images of a list is absent."""
-    for entries in lists:
-        chosen = _spread(entries.paths)
-        absent = [image for image in chosen if not (Path(path) / image).is_file()]
-        if absent:
-            raise DataError(_absent(Path(path), absent, len(chosen)))
-
-
 def observed(train: Entries, test: Entries) -> dict[str, str]:
     """sha256 (hex) of the `train` and the `test` list, over its lines `path label` in file order.
 
@@ -301,23 +243,6 @@ def variant(spec: ListSpec, train: Entries, test: Entries) -> bool:
     return any(known is not None and known != found for known, found in facts)
 
 
-def read_image(path: Path) -> Image.Image:
-    """A decoded picture, mode RGB (grey, palette and CMYK files are converted).
-
-    Raises DataError, naming the file, where it is absent or damaged.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except Exception as error:  # OSError, SyntaxError, struct.error, DecompressionBombError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{path} cannot be read as an image: {reason}; copy the file again"
-        ) from error
-
-
 def _text(path: Path) -> str:
     try:
         raw = path.read_bytes()
@@ -340,40 +265,6 @@ def _is_plain(image: str) -> bool:
         and "\\" not in image
         and not any(part in inside for part in ("//", "/./", "/../"))
     )
-
-
-def _spread(paths: tuple[str, ...]) -> list[str]:
-    """At most `SAMPLE` of them, evenly spread, the first and the last among them."""
-    if len(paths) <= SAMPLE:
-        return list(paths)
-    return [paths[k * (len(paths) - 1) // (SAMPLE - 1)] for k in range(SAMPLE)]
-
-
-def _absent(path: Path, absent: list[str], of: int, file: str = "") -> str:
-    return (
-        f"{len(absent)} of {of} images looked for in {path} are absent{file}: {_first(absent)}; "
-        "copy the images to where the list says"
-    )
-
-
-def _damaged(path: Path, file: str, images: Iterable[str]) -> list[str]:
-    damaged = []
-    for image in images:
-        try:
-            read_image(path / image)
-        except DataError:
-            damaged.append(image)
-    if not damaged:
-        return []
-    return [f"{_some(damaged)} damaged ({file}): {_first(damaged)}; copy again into {path}"]
-
-
-def _some(images: list[str]) -> str:
-    return f"{len(images)} {'image is' if len(images) == 1 else 'images are'}"
-
-
-def _first(images: list[str]) -> str:
-    return ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
 
 
 def _shown(text: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from suite.base import settings
 from suite.base.errors import DataError
-from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official
+from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official, survey
 from tasks.vision.data import digit_scenes as digits
 
 with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints about optional packages
@@ -51,23 +51,19 @@ class _PairDataset(BaseSegDataset):  # type: ignore[misc]
 
     def label_statistics(self) -> tuple[Array, Array]:
         """(pixels, images) per class over the data set, int64 (num_classes,) each."""
-        classes = len(self.metainfo["classes"])
-        pixels = np.zeros(classes, dtype=np.int64)
-        images = np.zeros(classes, dtype=np.int64)
-        for index in range(len(self)):
-            count = np.bincount(self.pair(index)[1].ravel(), minlength=256)[:classes]
-            pixels += count
-            images += count > 0
-        return pixels, images
+        counts = self._label_counts()
+        return counts.sum(axis=0), (counts > 0).sum(axis=0, dtype=np.int64)
 
     def class_presence(self) -> Array:
         """bool (len(self), num_classes): which samples show a class. Read anew at every call."""
+        return self._label_counts() > 0
+
+    def _label_counts(self) -> Array:
+        """Pixels of each sample by class, int64 (len(self), num_classes)."""
         classes = len(self.metainfo["classes"])
-        counts = [
-            np.bincount(self.pair(index)[1].ravel(), minlength=256)[:classes]
-            for index in range(len(self))
-        ]
-        return np.stack(counts) > 0
+        labels = (self.pair(index)[1] for index in range(len(self)))
+        counts = [np.bincount(label.ravel(), minlength=256)[:classes] for label in labels]
+        return np.stack(counts).astype(np.int64)
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         info: dict[str, Any] = super().get_data_info(idx)
@@ -209,9 +205,9 @@ class _OfficialDataset(_PairDataset):
     def pair(self, index: int) -> tuple[Array, Array]:
         return official.read_pair(self._pairs[index])
 
-    def statistics(self) -> official.Statistics:
+    def statistics(self) -> survey.Statistics:
         """Of the labels: minutes where they are not in the cache folder yet."""
-        return official.statistics(self.SPEC, self._root, self._split, settings.cache_dir())
+        return survey.statistics(self.SPEC, self._root, self._split, settings.cache_dir())
 
     def label_statistics(self) -> tuple[Array, Array]:
         known = self.statistics()

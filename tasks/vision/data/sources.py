@@ -1,7 +1,8 @@
-"""Long-tailed training sets in memory, by name: data set, profile, imbalance ratio, subset convention."""
+"""Small images in memory by name: which data sets there are, and which of their images train."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ class Source:
     """Which images train.
 
     Attributes:
-        name: `cifar10`, `cifar100`, `fashion-mnist`, or `digits` (embedded, of one fixed profile).
+        name: of `IMAGES`: `cifar10`, `cifar100`, `fashion-mnist`, or one of a fixed profile, as `digits`.
         profile: `exp` or `step`.
         ratio: n_max / n_min.
         convention: which images of a class are taken: `first` in file order, or `shuffled`.
@@ -35,31 +36,49 @@ class Source:
         return asdict(self)
 
     @property
+    def images(self) -> Images:
+        return IMAGES[self.name]
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        return _CLASSES[self.name]
+        return self.images.classes
 
     @property
     def edge(self) -> int:
         """Pixels along a side."""
-        return {"digits": 8, "fashion-mnist": 28}.get(self.name, 32)
+        return self.images.edge
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Training images per class."""
-        if self.name == "digits":
-            return digits.COUNTS
-        n_max = _N_MAX[self.name]
-        return profiles.class_counts(self.profile, n_max, len(self.classes), self.ratio)
+        return self.images.counts(self)
 
     @property
     def split(self) -> str:
         """The manifest's name and digest: which image of which class trains."""
-        if self.name == "digits":
-            return f"digits-lt@{digits.SHA256[:12]}"
-        digest = _READERS[self.name].split_digest(
-            self.name, self.profile, self.ratio, self.convention
-        )
-        return f"{self.name}-{self.profile}-ir{self.ratio}-{self.convention}@{digest}"
+        return self.images.split(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """A data set of small images that is read whole.
+
+    Attributes:
+        classes: names in label order.
+        edge: pixels along a side.
+        mean, std: per channel, in grey levels 0..255.
+        counts: source -> training images per class.
+        split: source -> `NAME@DIGEST` of which images train and test; needs no data.
+        load: (source, place as `DataSet.find` gave it) -> the arrays.
+    """
+
+    classes: tuple[str, ...]
+    edge: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    counts: Callable[[Source], tuple[int, ...]]
+    split: Callable[[Source], str]
+    load: Callable[[Source, Path], LongTailed]
 
 
 @lru_cache(maxsize=4)
@@ -69,19 +88,51 @@ def load(source: Source, path: Path) -> LongTailed:
     Read once a process: a worker carries out many runs, and facts, training and test set of each ask for
     the same arrays, so that the digests are of the very images that train.
     """
-    if source.name == "digits":
-        return digits.load()
-    loaded: LongTailed = _READERS[source.name].load(
-        source.name, path, source.profile, source.ratio, source.convention
+    return source.images.load(source, path)
+
+
+def _released(
+    reader: Any,
+    classes: tuple[str, ...],
+    edge: int,
+    n_max: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Images:
+    """A public data set, made long-tailed by profile."""
+
+    def split(of: Source) -> str:
+        digest = reader.split_digest(of.name, of.profile, of.ratio, of.convention)
+        return f"{of.name}-{of.profile}-ir{of.ratio}-{of.convention}@{digest}"
+
+    def read(of: Source, path: Path) -> LongTailed:
+        loaded: LongTailed = reader.load(of.name, path, of.profile, of.ratio, of.convention)
+        return loaded
+
+    return Images(
+        classes=classes,
+        edge=edge,
+        mean=mean,
+        std=std,
+        counts=lambda of: profiles.class_counts(of.profile, n_max, len(classes), of.ratio),
+        split=split,
+        load=read,
     )
-    return loaded
 
 
-_READERS: dict[str, Any] = {"cifar10": cifar, "cifar100": cifar, "fashion-mnist": fashion}
-_N_MAX = {"cifar10": 5000, "cifar100": 500, "fashion-mnist": 6000}
-_CLASSES: dict[str, tuple[str, ...]] = {
-    "cifar10": cifar.CLASSES["cifar10"],
-    "cifar100": cifar.CLASSES["cifar100"],
-    "fashion-mnist": fashion.CLASSES,
-    "digits": digits.CLASSES,
+_CIFAR_MEAN, _CIFAR_STD = (125.307, 122.961, 113.8575), (51.5865, 50.847, 51.255)
+IMAGES: dict[str, Images] = {
+    "cifar10": _released(cifar, cifar.CLASSES["cifar10"], 32, 5000, _CIFAR_MEAN, _CIFAR_STD),
+    "cifar100": _released(cifar, cifar.CLASSES["cifar100"], 32, 500, _CIFAR_MEAN, _CIFAR_STD),
+    "fashion-mnist": _released(fashion, fashion.CLASSES, 28, 6000, (72.94,), (90.02,)),
+    "digits": Images(
+        classes=digits.CLASSES,
+        edge=8,
+        mean=(73.0,),
+        std=(90.0,),
+        counts=lambda of: digits.COUNTS,
+        split=lambda of: f"digits-lt@{digits.SHA256[:12]}",
+        load=lambda of, path: digits.load(),
+    ),
 }
+"""By name. A task adds its own where it is imported, and names that module in its config's imports."""

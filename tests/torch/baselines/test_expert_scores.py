@@ -20,8 +20,9 @@ from test_longtail_cls_evaluation import (
 from baselines.test_agnostic import sade
 from suite.base.errors import RecordError
 from suite.define.task import Trained
-from tasks.longtail_cls.evaluation import adapted, evaluate, restore_views
+from tasks.longtail_cls.evaluation import evaluate
 from tasks.longtail_cls.sharpness import choose
+from tasks.vision.predicted import adapted, restore_views
 from tasks.vision.stored import checked, plain, restore, store
 
 

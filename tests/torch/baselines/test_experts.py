@@ -43,7 +43,7 @@ from suite.base.errors import UserError
 from tasks.vision.groups import class_counts
 from tasks.vision.networks.classifier import CrossEntropy, SmallResNet
 from tasks.vision.networks.wide_stem import WideStemResNet
-from tasks.vision.recipes import ListRecipe, image_lists
+from tasks.vision.recipes.image_files import ListRecipe, image_lists
 
 COUNTS = [100, 10, 1]
 TOY = torch.tensor([[2.0, 1.0, 0.1]]).expand(3, 3)[None]  # (1, E, C)
@@ -1081,10 +1081,10 @@ def test_bf16_steps(method, tmp_path):
 
 @pytest.mark.parametrize("method", EXPERTS)
 def test_selection_on_the_test_set(method, tmp_path):
-    from tasks.vision.recipes import _select_on_test
+    from tasks.vision.recipes.small_images import select_on_test
 
     def legacy(cfg):
-        for key, value in _select_on_test(dict(cfg.to_dict()), epoch=11).items():
+        for key, value in select_on_test(dict(cfg.to_dict()), epoch=11).items():
             cfg[key] = value
         cfg.custom_hooks = [dict(type="BestOnTestHook", metric="cls/top1"), *cfg.custom_hooks]
 

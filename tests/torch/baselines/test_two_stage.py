@@ -22,7 +22,7 @@ from suite.runs.plan import make_plan
 from suite.runs.worker import execute
 from tasks.longtail_cls import protocols
 from tasks.vision.data.sources import Source
-from tasks.vision.recipes import _select_on_test, small_images
+from tasks.vision.recipes.small_images import select_on_test, small_images
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")
@@ -157,7 +157,7 @@ def test_tau_norm_changes_the_classifier_alone(tmp_path, ce, inputs):
 def test_nothing_is_selected_where_nothing_is_trained(tmp_path, ce, inputs):
     def build(data):
         base, facts = SMOKE.build(data)
-        return _select_on_test(base, epoch=2), facts
+        return select_on_test(base, epoch=2), facts
 
     cfg = config("tau-norm", inputs, build, tau=0.0, bias=True)
     assert not changed(ce[1], state(train(tmp_path / "tau", cfg)[0]))

@@ -23,7 +23,8 @@ from suite.define.task import Initial
 from suite.define.variants import Variant, Weights, adopt, bring, keep
 from suite.records.lookup import all_attempts
 from tasks.longtail_seg.initial import InitialWeightsHook, fit
-from tasks.longtail_seg.variants import make, taken
+from tasks.longtail_seg.settings import taken
+from tasks.longtail_seg.variants import make
 
 CONFIG = """\
 norm = dict(type="SyncBN", requires_grad=True)

@@ -157,10 +157,10 @@ def test_weight_decay_of_stage_two_takes_effect(tmp_path):
 
 
 def test_selection_on_the_test_set_keeps_the_best_and_resumes_exactly(tmp_path):
-    from tasks.vision.recipes import _select_on_test
+    from tasks.vision.recipes.small_images import select_on_test
 
     def legacy(cfg):
-        for key, value in _select_on_test(dict(cfg.to_dict()), epoch=4).items():
+        for key, value in select_on_test(dict(cfg.to_dict()), epoch=4).items():
             cfg[key] = value
         cfg.custom_hooks = [dict(type="BestOnTestHook", metric="cls/top1"), *cfg.custom_hooks]
 
@@ -254,7 +254,7 @@ def test_cosine_head_is_bounded_and_blind_to_norms():
 
 def test_bf16_and_channels_last_are_options_of_a_protocol(tmp_path):
     from tasks.longtail_cls import protocols
-    from tasks.vision.recipes import small_images
+    from tasks.vision.recipes.small_images import small_images
 
     recipe = replace(protocols._QUICK, width=4, epochs=2, precision="bf16", channels_last=True)
 

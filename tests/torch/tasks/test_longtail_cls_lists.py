@@ -20,18 +20,18 @@ from torch.utils.data import DataLoader
 
 from suite.base.errors import DataError, UserError
 from suite.engine.data import PositionSampler, SeededDataset
-from tasks.vision.data import images, lists
-from tasks.vision.data.images import (
+from tasks.vision.augment import pictures
+from tasks.vision.augment.pictures import (
     CenterCrop,
     ColorJitter,
     HorizontalFlip,
-    ImageListDataset,
     RandomResizedCrop,
     ResizeShorter,
     build_transform,
-    collate_images,
     crop_box,
 )
+from tasks.vision.data import list_images, lists
+from tasks.vision.data.images import ImageListDataset, collate_images
 
 ROOT = Path(__file__).parents[3]
 TRAIN = [("train/a 1.jpg", 0), ("train/b.jpg", 0), ("train/c.jpg", 1), ("train/d.jpg", 2)]
@@ -209,15 +209,15 @@ class TestReading:
 
 class TestChecking:
     def test_a_whole_copy(self, tiny):
-        assert lists.check(SPEC, tiny) == lists.check(SPEC, tiny, deep=True) == []
+        assert list_images.check(SPEC, tiny) == list_images.check(SPEC, tiny, deep=True) == []
         read = [lists.read_list(tiny / file, 3) for file in (SPEC.train, SPEC.test)]
-        lists.require_images(tiny, *read)
+        list_images.require_images(tiny, *read)
 
     def test_missing_and_bad_lists_are_all_told(self, tiny):
         (tiny / SPEC.train).unlink()
         write(tiny / SPEC.test, [("val/e.jpg", 7)])
         write(tiny / SPEC.val, [("/e.jpg", 0)])
-        problems = lists.check(SPEC, tiny)
+        problems = list_images.check(SPEC, tiny)
         patterns = (
             r"Tiny_train\.txt cannot be read",
             r"Tiny_test\.txt:1: the label",
@@ -230,28 +230,28 @@ class TestChecking:
     def test_absent_images_are_one_line(self, tiny):
         for name, _ in TRAIN:
             (tiny / name).unlink()
-        (problem,) = lists.check(SPEC, tiny)
+        (problem,) = list_images.check(SPEC, tiny)
         assert problem == (
             f"4 of 4 images looked for in {tiny} are absent (Tiny_train.txt): "
             "train/a 1.jpg, train/b.jpg, train/c.jpg, ...; copy the images to where the list says"
         )
-        assert lists.check(SPEC, tiny, deep=True) == [problem]
+        assert list_images.check(SPEC, tiny, deep=True) == [problem]
         with pytest.raises(DataError, match=r"4 of 4 images .* train/c\.jpg, \.\.\."):
-            lists.require_images(tiny, entries(TEST), entries(TRAIN))
+            list_images.require_images(tiny, entries(TEST), entries(TRAIN))
 
     def test_the_sample_spans_the_list(self, tiny):
         rows = [(f"train/{k}.jpg", k % 3) for k in range(1001)]
         write(tiny / SPEC.train, rows)
-        (problem,) = lists.check(SPEC, tiny)
+        (problem,) = list_images.check(SPEC, tiny)
         assert problem.startswith("200 of 200 images")
         assert "train/0.jpg, train/5.jpg, train/10.jpg, ..." in problem
-        assert lists._spread(tuple(p for p, _ in rows))[-1] == "train/1000.jpg"
-        (problem,) = lists.check(SPEC, tiny, deep=True)
+        assert list_images._spread(tuple(p for p, _ in rows))[-1] == "train/1000.jpg"
+        (problem,) = list_images.check(SPEC, tiny, deep=True)
         assert problem.startswith("1001 of 1001 images")
 
     def test_an_image_that_is_both_trained_and_tested_on(self, tiny):
         write(tiny / SPEC.test, [*TEST, TRAIN[1]])
-        (problem,) = lists.check(SPEC, tiny)
+        (problem,) = list_images.check(SPEC, tiny)
         assert problem == (
             "1 image is in both Tiny_train.txt and Tiny_test.txt: train/b.jpg; copy the lists again"
         )
@@ -260,8 +260,8 @@ class TestChecking:
         whole = (tiny / "val/f.jpg").read_bytes()
         (tiny / "val/f.jpg").write_bytes(whole[: len(whole) // 2])
         (tiny / "val/g.jpg").write_text("404")
-        assert lists.check(SPEC, tiny) == []
-        assert lists.check(SPEC, tiny, deep=True) == [
+        assert list_images.check(SPEC, tiny) == []
+        assert list_images.check(SPEC, tiny, deep=True) == [
             f"2 images are damaged (Tiny_test.txt): val/f.jpg, val/g.jpg; copy again into {tiny}"
         ]
 
@@ -381,7 +381,7 @@ class TestRandomResizedCrop:
         picture.paste((0, 0, 200), (20, 20, 40, 40))
         crop = RandomResizedCrop(10)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(images, "crop_box", lambda *_: (20, 20, 40, 40))
+            patch.setattr(pictures, "crop_box", lambda *_: (20, 20, 40, 40))
             assert crop(picture).getcolors() == [(100, (0, 0, 200))]
 
 

@@ -25,7 +25,7 @@ from tasks.vision.augment.photometric import (
     rotation,
     turn_hue,
 )
-from tasks.vision.data.images import ColorJitter, GaussianBlur, Grayscale, build_transform
+from tasks.vision.augment.pictures import ColorJitter, GaussianBlur, Grayscale, build_transform
 
 ALL = [
     BatchRotate(30, (9, 80, 200)),

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.longtail_seg import pixel_auc
+from tasks.longtail_seg import score_bins
 from tasks.longtail_seg.pixel_auc import PixelAUC
 
 SCORES = np.array(
@@ -183,7 +183,7 @@ def test_fewer_than_two_classes_have_no_value():
 def test_keys_grow_with_scores():
     ends = np.array([0, 1e-45, 1e-38, 0.5 - 2**-25, 0.5, 0.5 + 2**-24, 1 - 2**-24, 1], np.float32)
     scores = np.unique(np.concatenate([ends, np.random.default_rng(0).random(1000, np.float32)]))
-    keys = pixel_auc._keys(torch.from_numpy(scores)).numpy().astype(np.int64) & 0xFFFFFFFF
+    keys = score_bins.keys_of(torch.from_numpy(scores)).numpy().astype(np.int64) & 0xFFFFFFFF
     assert (np.diff(keys) > 0).all()
 
 
@@ -191,7 +191,7 @@ def test_lookup_agrees_with_searching_the_bins():
     scores, label = softmax_pixels(3.0)
     metric = sketch(scores, label, buffer_bytes=0)
     for channel, (counts, part) in enumerate(metric._by_channel()):
-        keys = pixel_auc._keys(scores[channel]).numpy().astype(np.int64) & 0xFFFFFFFF
+        keys = score_bins.keys_of(scores[channel]).numpy().astype(np.int64) & 0xFFFFFFFF
         expected = np.bincount(part.locate(keys), minlength=part.bins)
         assert np.array_equal(counts.sum(0)[: part.bins], expected)
         assert part.bins <= metric.bins + 1

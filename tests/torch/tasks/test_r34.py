@@ -13,9 +13,10 @@ from torch import nn
 from suite.define.catalog import Catalog
 from suite.engine.run import resolve_config
 from tasks.longtail_cls import protocols
+from tasks.longtail_cls.further_sets import with_further_sets
 from tasks.vision.data.sources import Source
 from tasks.vision.networks.wide_stem import WideStemResNet
-from tasks.vision.recipes import small_images, with_further_sets
+from tasks.vision.recipes.small_images import small_images
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("longtail-cls")

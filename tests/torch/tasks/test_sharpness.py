@@ -24,17 +24,18 @@ from suite.base.canonical import short_hash
 from suite.base.errors import RecordError
 from suite.define.task import Trained
 from tasks.longtail_cls.evaluation import evaluate
-from tasks.longtail_cls.sharpness import (
+from tasks.longtail_cls.further_sets import with_further_sets
+from tasks.longtail_cls.sharpness import SharpnessHook, choose
+from tasks.vision.data import lists
+from tasks.vision.recipes.image_files import ListRecipe, image_lists
+from tasks.vision.recipes.small_images import small_images
+from tasks.vision.spectrum import (
     SOLVERS,
-    SharpnessHook,
-    choose,
     hessian_product,
     lanczos_ends,
     loss_gradient,
     power_ends,
 )
-from tasks.vision.data import lists
-from tasks.vision.recipes import ListRecipe, image_lists, small_images, with_further_sets
 from tasks.vision.stored import store
 
 NUMBERS = ("lambda_max", "lambda_min", "residual_max", "residual_min", "loss", "gradient_norm")

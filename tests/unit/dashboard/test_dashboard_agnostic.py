@@ -12,7 +12,7 @@ from dashboard.views import agnostic
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.task import Shift, Task
-from tasks.test_agnostic import expected
+from tasks.test_agnostic import axis
 
 LEVELS = {"head": (0.1, 0.9, 0.5), "flat": (0.6, 0.6, 0.6), "tail": (0.9, 0.1, 0.5)}
 """Recalls of road (rarest), sky (most frequent) and sign."""
@@ -90,7 +90,7 @@ def test_the_ranking_follows_the_slider(root):
         lines = table(page)
         assert [line["method"] for line in lines] == order
         assert [line["rank"] for line in lines] == [1, 2, 3, 4]
-        shares = expected.shares(expected.class_order([7, 700, 70]), expected.place_of(prior))
+        shares = axis.shares(axis.class_order([7, 700, 70]), axis.place_of(prior))
         for line in lines:
             levels = LEVELS.get(line["method"], (0.3, 0.3, 0.3))
             assert line["expected top-1 / %"] == pytest.approx(100 * shares @ levels, abs=0.4)

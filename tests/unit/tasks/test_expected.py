@@ -11,11 +11,11 @@ from suite.base.errors import UserError
 from suite.define.task import Trained
 from suite.stats import tests as stats
 from suite.store.connection import connect
-from tasks.longtail_cls.evaluation import recalls as recall_of
-from tasks.test_agnostic import expected, recalls
+from tasks.test_agnostic import axis, expected, recalls
 from tasks.test_agnostic.distributions import shifted_counts
 from tasks.test_agnostic.evaluation import evaluate
 from tasks.test_agnostic.expected import Curves, Recalls, Row, Stretch
+from tasks.vision.per_class import recalls as recall_of
 
 QUICK = TASK.protocols[0]
 
@@ -39,7 +39,7 @@ def made(*rows, counts=None, seeds=None):
     return Recalls(
         classes=tuple(map(str, range(values.shape[1]))),
         counts=counts,
-        order=expected.class_order(counts),
+        order=axis.class_order(counts),
         rows=tuple(about),
         values=values,
         present=np.isfinite(values).any(axis=0),
@@ -59,22 +59,16 @@ THREE = made(HEAD, FLAT, TAIL)
 
 
 def test_shares_at_known_places():
-    order = expected.class_order([5, 50, 500])
+    order = axis.class_order([5, 50, 500])
     assert order.tolist() == [2, 1, 0]
-    np.testing.assert_allclose(
-        expected.shares(order, -math.log(4)), [1 / 7, 2 / 7, 4 / 7], rtol=1e-12
-    )
-    np.testing.assert_allclose(
-        expected.shares(order, math.log(4)), [4 / 7, 2 / 7, 1 / 7], rtol=1e-12
-    )
-    assert expected.shares(order, 0.0).tolist() == [1 / 3] * 3
-    assert expected.shares(np.array([0]), math.log(50)).tolist() == [1.0]
+    np.testing.assert_allclose(axis.shares(order, -math.log(4)), [1 / 7, 2 / 7, 4 / 7], rtol=1e-12)
+    np.testing.assert_allclose(axis.shares(order, math.log(4)), [4 / 7, 2 / 7, 1 / 7], rtol=1e-12)
+    assert axis.shares(order, 0.0).tolist() == [1 / 3] * 3
+    assert axis.shares(np.array([0]), math.log(50)).tolist() == [1.0]
     # an absent class keeps its rank: the others' proportion stays
     present = np.array([True, False, True])
-    np.testing.assert_allclose(
-        expected.shares(order, -math.log(4), present), [0.2, 0, 0.8], rtol=1e-12
-    )
-    assert expected.shares(order, 0.0, ~np.ones(3, bool)).tolist() == [0, 0, 0]
+    np.testing.assert_allclose(axis.shares(order, -math.log(4), present), [0.2, 0, 0.8], rtol=1e-12)
+    assert axis.shares(order, 0.0, ~np.ones(3, bool)).tolist() == [0, 0, 0]
 
 
 @settings(max_examples=50, deadline=None)
@@ -89,27 +83,27 @@ def test_the_test_sets_hold_exactly_what_the_formula_says(sizes, ratio):
 
 
 def test_shares_are_those_of_the_shifted_sets():
-    order = expected.class_order([9, 7, 30, 2, 2, 11])
+    order = axis.class_order([9, 7, 30, 2, 2, 11])
     for place in (-math.log(50), 0.0, math.log(10)):
         counts = np.array(
             shifted_counts([10**9] * 6, order, math.exp(abs(place)), backward=place > 0)
         )
-        np.testing.assert_allclose(expected.shares(order, place), counts / counts.sum(), rtol=1e-6)
+        np.testing.assert_allclose(axis.shares(order, place), counts / counts.sum(), rtol=1e-6)
 
 
 def test_axis_and_names():
-    places = expected.axis()
+    places = axis.places()
     assert len(places) == 41 and places[20] == 0.0
     assert math.exp(places[-1]) == pytest.approx(50) and places[0] == -places[-1]
     np.testing.assert_allclose(np.diff(places), np.diff(places)[0])
-    names = expected.priors()
-    found = [expected.place_of(name) for name in names]
+    names = axis.priors()
+    found = [axis.place_of(name) for name in names]
     assert found == sorted(found) and found[len(found) // 2] == 0.0
     published = {f"{kind}-{r}" for kind in ("forward", "backward") for r in (2, 5, 10, 25, 50)}
     assert published | {"uniform"} <= set(names)
-    assert math.exp(expected.place_of("backward-25")) == pytest.approx(25)
-    assert expected.place_of("forward-2") == -math.log(2)
-    assert [expected.spoken(place) for place in (places[0], 0.0, 1.0)] == [
+    assert math.exp(axis.place_of("backward-25")) == pytest.approx(25)
+    assert axis.place_of("forward-2") == -math.log(2)
+    assert [axis.spoken(place) for place in (places[0], 0.0, 1.0)] == [
         "forward 50",
         "uniform",
         "backward 2.72",
@@ -138,7 +132,7 @@ def test_agrees_with_the_exact_rows_of_the_task():
     of = made([recall_of(label, logits.astype(np.float32).argmax(axis=1), 4)], counts=counts)
     for name in ("forward-3", "forward-50", "uniform", "backward-3", "backward-50"):
         key = f"top1[draw=expected,prior={name}]"
-        place = expected.place_of(name)
+        place = axis.place_of(name)
         # not by the logarithm: a set has whole images
         ratio = float(name.partition("-")[2] or 1)
         whole = np.array(shifted_counts([300] * 4, of.order, ratio, backward=place > 0))
@@ -154,7 +148,7 @@ def test_agrees_with_the_exact_rows_of_the_task():
 
 def test_intervals_and_ranks_are_those_of_the_statistics():
     place = math.log(8)
-    prior = expected.shares(THREE.order, place)
+    prior = axis.shares(THREE.order, place)
     scores = [(row @ prior).tolist() for row in (HEAD, FLAT, TAIL)]
     samples = [dict(enumerate(values)) for values in scores]
     found = expected.standings(THREE, place)
@@ -205,7 +199,7 @@ def test_classes_without_test_images():
     assert of.present.tolist() == [True, False, True, True]
     first, second = expected.standings(of, 0.0)
     assert first.mean == pytest.approx(HEAD.mean()) and second.mean == pytest.approx(TAIL.mean())
-    drawn = expected.drawn_shares(expected.shares(of.order, 1.0, of.present), 0.5, 50)
+    drawn = axis.drawn_shares(axis.shares(of.order, 1.0, of.present), 0.5, 50)
     assert (drawn[:, 1] == 0).all() and np.allclose(drawn.sum(axis=1), 1)
 
 
@@ -231,23 +225,23 @@ def test_stretches_are_merged_and_gaps_are_not():
 
 
 def test_draws():
-    mean = expected.shares(np.arange(8), -math.log(10))
-    drawn = expected.drawn_shares(mean, 2.0, 4000)
+    mean = axis.shares(np.arange(8), -math.log(10))
+    drawn = axis.drawn_shares(mean, 2.0, 4000)
     assert drawn.shape == (4000, 8) and np.allclose(drawn.sum(axis=1), 1)
     # Dir(a): variance m (1 - m) / (sum of a + 1)
     spread = np.sqrt(mean * (1 - mean) / (2.0 * 8 + 1))
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=5 * spread.max() / math.sqrt(4000))
     np.testing.assert_allclose(drawn.std(axis=0), spread, rtol=0.1)
-    again = expected.drawn_shares(mean, 2.0, 4000)
+    again = axis.drawn_shares(mean, 2.0, 4000)
     np.testing.assert_array_equal(drawn, again)
-    assert not np.array_equal(drawn, expected.drawn_shares(mean, 2.0, 4000, seed=1))
+    assert not np.array_equal(drawn, axis.drawn_shares(mean, 2.0, 4000, seed=1))
     # at uniform, the symmetric one
     np.testing.assert_allclose(
-        expected.drawn_shares(np.full(5, 0.2), 0.3, 20),
+        axis.drawn_shares(np.full(5, 0.2), 0.3, 20),
         np.random.default_rng(0).dirichlet([0.3] * 5, 20),
         rtol=1e-9,
     )
-    rare = expected.drawn_shares(expected.shares(np.arange(1000), math.log(50)), 0.001, 30)
+    rare = axis.drawn_shares(axis.shares(np.arange(1000), math.log(50)), 0.001, 30)
     assert np.isfinite(rare).all() and np.allclose(rare.sum(axis=1), 1)
 
 
@@ -262,7 +256,7 @@ def test_bands_and_the_worst_decile_of_draws():
     assert (wide.high - wide.low)[1].max() < 0.1 < (wide.high - wide.low)[0].min()
     place = math.log(5)
     found = expected.standings(THREE, place, 0.5)
-    drawn = expected.drawn_shares(expected.shares(THREE.order, place), 0.5, THREE.draws)
+    drawn = axis.drawn_shares(axis.shares(THREE.order, place), 0.5, THREE.draws)
     for one, row in zip(found, (HEAD, FLAT, TAIL), strict=True):
         worst = [np.sort(run @ drawn.T)[: THREE.draws // 10].mean() for run in row]
         assert one.worst == pytest.approx(np.mean(worst))

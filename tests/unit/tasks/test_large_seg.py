@@ -20,8 +20,9 @@ from suite.define.task import Trained
 from tasks.longtail_seg import evaluation, resampling
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.protocols import PROTOCOLS
-from tasks.longtail_seg.recipes import SCHEDULES
-from tasks.vision.data import ade20k, cityscapes, coco_stuff, official
+from tasks.longtail_seg.schedules import SCHEDULES
+from tasks.vision import groups as profiles
+from tasks.vision.data import ade20k, cityscapes, coco_stuff, official, survey
 
 SPECS = {spec.name: spec for spec in (ade20k.SPEC, cityscapes.SPEC, coco_stuff.SPEC)}
 COUNTS = {"train": 4, "val": 3}
@@ -114,10 +115,10 @@ def test_groups_are_the_sheets_tail_and_a_third_of_the_rest():
 
 
 def test_groups_by_counted_pixels():
-    made = official.groups_by_pixels(6, (1, 5), 2, [3, 99, 7, 7, 1, 0])
+    made = profiles.groups_beside_tail(6, (1, 5), 2, [3, 99, 7, 7, 1, 0])
     assert made == {"head": (2, 3), "medium": (0, 4), "tail": (1, 5)}
     with pytest.raises(ValueError, match="of 5 classes, expected 6"):
-        official.groups_by_pixels(6, (1, 5), 2, [1] * 5)
+        profiles.groups_beside_tail(6, (1, 5), 2, [1] * 5)
 
 
 def test_id_tables():
@@ -188,7 +189,7 @@ def test_a_whole_copy_is_found_from_the_folder_and_from_above(copy):
     spec, folder = copy
     above = folder.parents[len(Path(spec.folders[1]).parts) - 1]
     assert official.find(spec, folder) == official.find(spec, above) == folder
-    assert official.check(spec, folder, True, settings.cache_dir()) == []
+    assert survey.check(spec, folder, True, settings.cache_dir()) == []
 
 
 def test_no_folder_and_other_things(copy, tmp_path):
@@ -211,7 +212,7 @@ def test_a_half_extracted_archive_says_what_is_missing(copy):
         official.find(spec, folder)
     assert "is not whole" in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert f"folder {spec.splits['val'].labels}/ is missing" in official.check(
+    assert f"folder {spec.splits['val'].labels}/ is missing" in survey.check(
         spec, folder, False, settings.cache_dir()
     )
 
@@ -221,7 +222,7 @@ def test_a_missing_annotation_and_a_missing_picture(copy):
     pair, other = official.pairs(spec, folder, "train")[:2]
     pair.label.unlink()
     other.image.unlink()
-    problems = official.check(spec, folder, False, settings.cache_dir())
+    problems = survey.check(spec, folder, False, settings.cache_dir())
     relative = pair.image.relative_to(folder).as_posix()
     assert any(p.startswith(f"{relative} has no label ") for p in problems)
     assert any(p.startswith(other.label.relative_to(folder).as_posix()) for p in problems)
@@ -256,21 +257,21 @@ def test_a_bad_file_is_named_by_the_deep_check_and_by_the_reader(copy, bad):
     which, spoil, message = BAD[bad]
     pair = first(folder, spec)
     spoil(getattr(pair, which))
-    assert official.check(spec, folder, False, settings.cache_dir()) == []
-    (problem,) = official.check(spec, folder, True, settings.cache_dir())
+    assert survey.check(spec, folder, False, settings.cache_dir()) == []
+    (problem,) = survey.check(spec, folder, True, settings.cache_dir())
     assert str(getattr(pair, which)) in problem
     with pytest.raises(DataError, match=message):
         official.read_pair(pair)
     if which == "label" and bad != "smaller label":
         with pytest.raises(DataError, match=message):
-            official.statistics(spec, folder, "train", settings.cache_dir() / bad)
+            survey.statistics(spec, folder, "train", settings.cache_dir() / bad)
 
 
 def test_of_many_bad_files_the_first_are_named(ade, monkeypatch):
-    monkeypatch.setattr(official, "_SHOWN", 2)
+    monkeypatch.setattr(survey, "_SHOWN", 2)
     for pair in official.pairs(ade20k.SPEC, ade, "train"):
         save(pair.label, np.full(SIZES[0], 151, np.uint8))
-    problems = official.check(ade20k.SPEC, ade, True, settings.cache_dir())
+    problems = survey.check(ade20k.SPEC, ade, True, settings.cache_dir())
     assert problems[2:] == ["2 more pictures with ids outside the class list"]
 
 
@@ -278,7 +279,7 @@ def test_of_many_bad_files_the_first_are_named(ade, monkeypatch):
 def test_original_ids_give_what_converted_ones_do(spec, tmp_path):
     converted, plain = spec.labels
     folder = make(spec, tmp_path / "copy", plain)
-    assert official.check(spec, folder, True, settings.cache_dir()) == []
+    assert survey.check(spec, folder, True, settings.cache_dir()) == []
     before = [official.read_pair(p)[1] for p in official.pairs(spec, folder, "train")]
     for split in spec.splits:
         for pair in official.pairs(spec, folder, split):
@@ -293,7 +294,7 @@ def test_original_ids_give_what_converted_ones_do(spec, tmp_path):
     # one of them gone: the originals, which are whole, are read
     after[0].label.unlink()
     assert all(p.form is plain for p in official.pairs(spec, folder, "train"))
-    assert official.check(spec, folder, False, settings.cache_dir()) == []
+    assert survey.check(spec, folder, False, settings.cache_dir()) == []
 
 
 def test_data_check_on_the_command_line(ade, inside):
@@ -317,7 +318,7 @@ def test_progress_is_logged(ade, caplog):
     logger = logging.getLogger("longtail_suite.data")
     logger.propagate = True
     with caplog.at_level(logging.INFO, "longtail_suite.data"):
-        official.check(ade20k.SPEC, ade, True, settings.cache_dir())
+        survey.check(ade20k.SPEC, ade, True, settings.cache_dir())
     assert "ADE20K train: 4 of 4 pictures" in caplog.messages
 
 
@@ -330,12 +331,12 @@ def test_statistics_are_the_labels_and_are_kept(copy, monkeypatch, tmp_path):
     counts = np.stack([np.bincount(x.ravel(), minlength=256) for x in labels])
     expected = counts[:, : len(spec.classes)]
     assert counts[:, 255].sum() > 0
-    made = official.statistics(spec, folder, "train", tmp_path / "cache")
+    made = survey.statistics(spec, folder, "train", tmp_path / "cache")
     assert np.array_equal(made.pixels, expected.sum(0))
     assert np.array_equal(made.presence, expected > 0)
     calls = []
-    monkeypatch.setattr(official, "_examine", lambda *a: calls.append(a))
-    again = official.statistics(spec, folder, "train", tmp_path / "cache")
+    monkeypatch.setattr(survey, "_examine", lambda *a: calls.append(a))
+    again = survey.statistics(spec, folder, "train", tmp_path / "cache")
     assert calls == []
     assert again.sha256 == made.sha256
     assert np.array_equal(again.pixels, made.pixels)
@@ -343,42 +344,42 @@ def test_statistics_are_the_labels_and_are_kept(copy, monkeypatch, tmp_path):
 
 
 def test_statistics_follow_the_files(ade, tmp_path):
-    before = official.statistics(ade20k.SPEC, ade, "train", tmp_path)
+    before = survey.statistics(ade20k.SPEC, ade, "train", tmp_path)
     pair = first(ade, ade20k.SPEC)
     label = np.array(Image.open(pair.label))
     label[:8, :8] = 150
     save(pair.label, label)
-    after = official.statistics(ade20k.SPEC, ade, "train", tmp_path)
+    after = survey.statistics(ade20k.SPEC, ade, "train", tmp_path)
     assert after.sha256 != before.sha256
     assert after.pixels[149] > 0
     # another encoding of the same ids is the same data
     Image.fromarray(label).save(pair.label, compress_level=0)
-    assert official.statistics(ade20k.SPEC, ade, "train", tmp_path).sha256 == after.sha256
+    assert survey.statistics(ade20k.SPEC, ade, "train", tmp_path).sha256 == after.sha256
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", None])
 def test_a_damaged_cache_is_counted_anew(ade, tmp_path, content):
-    made = official.statistics(ade20k.SPEC, ade, "train", tmp_path)
+    made = survey.statistics(ade20k.SPEC, ade, "train", tmp_path)
     (kept,) = tmp_path.rglob("*.npz")
     if content is None:
         np.savez(kept, pixels=np.zeros(3), presence=np.zeros((2, 2)), sha256=np.zeros(1))
     else:
         kept.write_bytes(content)
-    assert official.statistics(ade20k.SPEC, ade, "train", tmp_path).sha256 == made.sha256
+    assert survey.statistics(ade20k.SPEC, ade, "train", tmp_path).sha256 == made.sha256
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(ade, tmp_path):
     (tmp_path / "file").write_text("")
-    made = official.statistics(ade20k.SPEC, ade, "train", tmp_path / "file")
+    made = survey.statistics(ade20k.SPEC, ade, "train", tmp_path / "file")
     assert made.pixels.sum() > 0
 
 
 def test_a_deep_check_leaves_the_statistics(ade, tmp_path, monkeypatch):
-    before = official.statistics(ade20k.SPEC, ade, "train", tmp_path / "other")
-    assert official.check(ade20k.SPEC, ade, True, tmp_path / "cache") == []
-    monkeypatch.setattr(official, "_examine", None)
+    before = survey.statistics(ade20k.SPEC, ade, "train", tmp_path / "other")
+    assert survey.check(ade20k.SPEC, ade, True, tmp_path / "cache") == []
+    monkeypatch.setattr(survey, "_examine", None)
     for split in ade20k.SPEC.splits:
-        known = official.statistics(ade20k.SPEC, ade, split, tmp_path / "cache")
+        known = survey.statistics(ade20k.SPEC, ade, split, tmp_path / "cache")
         assert split == "val" or known.sha256 == before.sha256
 
 
@@ -593,7 +594,7 @@ def test_one_step_and_a_test(name, network, method, tmp_path, registered, monkey
     from tasks.longtail_seg import pixel_auc
 
     # choosing bins for 171 classes takes seconds
-    monkeypatch.setattr(pixel_auc, "_plan", lambda *_: np.full(2048, 23, np.uint8))
+    monkeypatch.setattr(pixel_auc, "plan", lambda *_: np.full(2048, 23, np.uint8))
 
     spec = SPECS[name]
     folder = make(spec, tmp_path / "data")
@@ -809,11 +810,11 @@ def test_coco_stuffs_groups_come_from_the_recorded_counts():
     about = evaluation.settings(protocol)
     assert set(about["groups"]) == {"tail"}
     counts = list(range(171, 0, -1))
-    groups = evaluation.resolve_groups(about, counts)
+    groups = profiles.resolve_groups(about, counts)
     assert groups["head"] == list(coco_stuff.SPEC.rest[:16])
     assert groups["medium"] == list(coco_stuff.SPEC.rest[16:])
     with pytest.raises(RecordError, match="training counts"):
-        evaluation.resolve_groups(about, [])
+        profiles.resolve_groups(about, [])
     # of the others nothing is asked
     quick = catalog.protocol(catalog.task("longtail-seg"), "quick")
     assert set(evaluation.settings(quick)) == {"classes", "groups", "group_rule"}

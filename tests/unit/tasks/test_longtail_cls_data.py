@@ -676,7 +676,8 @@ def test_embedded_digits():
     assert loaded.train.images.shape[1:] == (1, 8, 8) and loaded.train.images.max() == 240
     train = {image.tobytes() for image in loaded.train.images}
     assert not train & {image.tobytes() for image in loaded.test.images}
-    assert sorted(map(len, digits.GROUPS.values())) == [3, 3, 4]
+    sizes = map(len, groups(digits.COUNTS, *digits.THRESHOLDS).values())
+    assert sorted(sizes) == [3, 3, 4]
 
 
 def test_other_digits_are_refused(monkeypatch):

@@ -16,10 +16,10 @@ from tasks.longtail_cls.evaluation import (
     calibration_error,
     class_auc,
     evaluate,
-    resolve_groups,
     settings,
 )
 from tasks.vision import stored
+from tasks.vision.groups import resolve_groups
 from tasks.vision.stored import restore, store
 
 NAMES = ["a", "b", "c"]

@@ -7,7 +7,8 @@ from suite.base.errors import RecordError, UserError
 from suite.define.catalog import Catalog
 from suite.define.task import Shift, Trained
 from tasks.test_agnostic import evaluation
-from tasks.test_agnostic.evaluation import evaluate, make_sets, settings, shifted
+from tasks.test_agnostic.evaluation import evaluate, settings, shifted
+from tasks.test_agnostic.test_sets import make_sets
 from tasks.vision.stored import store
 
 COUNTS = (500, 120, 40, 9)

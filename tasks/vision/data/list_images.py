@@ -1,0 +1,92 @@
+"""Whether a copy of a list data set is whole: its lists, and the images that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from suite.base.errors import DataError
+from tasks.vision.data.lists import Entries, ListSpec, read_list
+from tasks.vision.data.read_image import read_image
+
+SAMPLE = 200
+"""Images of a list that are looked for where not all are."""
+
+
+def check(spec: ListSpec, path: Path, deep: bool = False) -> list[str]:
+    """What is wrong with the copy in `path`, one line each; an empty list if nothing is.
+
+    The lists are read, train and test may share no image, and `SAMPLE` images of each list, evenly
+    spread, must be there. `deep` looks for every image and decodes it (hours at full size).
+    Other sizes than the known ones are no problem here: see `variant`.
+    """
+    path = Path(path)
+    problems: list[str] = []
+    read: dict[str, Entries] = {}
+    for split in ("train", "test", "val"):
+        file = {"train": spec.train, "test": spec.test, "val": spec.val}[split]
+        if file is None or (split == "val" and not (path / file).exists()):
+            continue
+        try:
+            read[file] = read_list(path / file, spec.classes, training=split == "train")
+        except DataError as error:
+            problems.append(str(error))
+    if spec.train in read and spec.test in read:
+        both = sorted(set(read[spec.train].paths) & set(read[spec.test].paths))
+        if both:
+            problems.append(
+                f"{_some(both)} in both {spec.train} and {spec.test}: {_first(both)}; "
+                "copy the lists again"
+            )
+    for file, entries in read.items():
+        chosen = entries.paths if deep else _spread(entries.paths)
+        absent = [image for image in chosen if not (path / image).is_file()]
+        if absent:
+            problems.append(_absent(path, absent, len(chosen), f" ({file})"))
+        if deep:
+            gone = set(absent)
+            problems += _damaged(path, file, (p for p in chosen if p not in gone))
+    return problems
+
+
+def require_images(path: Path, *lists: Entries) -> None:
+    """Raises DataError where one of `SAMPLE` evenly spread images of a list is absent."""
+    for entries in lists:
+        chosen = _spread(entries.paths)
+        absent = [image for image in chosen if not (Path(path) / image).is_file()]
+        if absent:
+            raise DataError(_absent(Path(path), absent, len(chosen)))
+
+
+def _spread(paths: tuple[str, ...]) -> list[str]:
+    """At most `SAMPLE` of them, evenly spread, the first and the last among them."""
+    if len(paths) <= SAMPLE:
+        return list(paths)
+    return [paths[k * (len(paths) - 1) // (SAMPLE - 1)] for k in range(SAMPLE)]
+
+
+def _absent(path: Path, absent: list[str], of: int, file: str = "") -> str:
+    return (
+        f"{len(absent)} of {of} images looked for in {path} are absent{file}: {_first(absent)}; "
+        "copy the images to where the list says"
+    )
+
+
+def _damaged(path: Path, file: str, images: Iterable[str]) -> list[str]:
+    damaged = []
+    for image in images:
+        try:
+            read_image(path / image)
+        except DataError:
+            damaged.append(image)
+    if not damaged:
+        return []
+    return [f"{_some(damaged)} damaged ({file}): {_first(damaged)}; copy again into {path}"]
+
+
+def _some(images: list[str]) -> str:
+    return f"{len(images)} {'image is' if len(images) == 1 else 'images are'}"
+
+
+def _first(images: list[str]) -> str:
+    return ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")

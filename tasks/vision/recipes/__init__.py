@@ -1,0 +1,1 @@
+"""Base configurations of protocols: plain dicts in OpenMMLab's format."""
