@@ -5,11 +5,7 @@ CARD = {
     "paper": "Class-Balanced Loss Based on Effective Number of Samples",
     "venue": "CVPR 2019",
     "arxiv": "1901.05555",
-    "bibtex": """@inproceedings{cui2019classbalanced,
-  title = {Class-Balanced Loss Based on Effective Number of Samples},
-  author = {Yin Cui and Menglin Jia and Tsung-Yi Lin and Yang Song and Serge Belongie},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2019}}""",
+    "cite": "cui2019classbalanced",
     "tasks": ["longtail-cls"],
     "names": {
         "rw": {

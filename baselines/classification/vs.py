@@ -5,12 +5,7 @@ CARD = {
     "paper": "Label-Imbalanced and Group-Sensitive Classification under Overparameterization",
     "venue": "NeurIPS 2021",
     "arxiv": "2103.01550",
-    "bibtex": """@inproceedings{kini2021label,
-  title = {Label-Imbalanced and Group-Sensitive Classification under Overparameterization},
-  author = {Ganesh Ramachandra Kini and Orestis Paraskevas and Samet Oymak and Christos
-            Thrampoulidis},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2021}}""",
+    "cite": "kini2021label",
     "tasks": ["longtail-cls"],
     "names": {
         "vs": {
@@ -25,24 +20,9 @@ CARD = {
     "params": {
         "gamma": {"default": 0.05, "low": 0.0, "help": "exponent of the multiplicative part"},
         "tau": {"default": 1.0, "low": 0.0, "help": "strength of the additive part"},
-        "switch": {
-            "default": 1.0,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "share of the training before re-weighting (DRW) sets in; 1 is never",
-        },
-        "beta": {
-            "default": 0.9999,
-            "low": 0.0,
-            "high": 0.999999999,
-            "help": "DRW (a switch below 1): effective number of samples",
-        },
-        "weight_decay": {
-            "default": None,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "the optimiser's; None is the protocol's",
-        },
+        "switch": "ldam",
+        "beta": "ldam",
+        "weight_decay": "ldam",
     },
     "notes": "gamma, tau and weight decay by data set are those of the unified study's code (its regime "
     "iii: 400 epochs with AutoAugment). Its other regimes' are not known; gamma and tau are used there "

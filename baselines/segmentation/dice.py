@@ -5,12 +5,7 @@ CARD = {
     "paper": "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image Segmentation",
     "venue": "3DV 2016",
     "arxiv": "1606.04797",
-    "bibtex": """@inproceedings{milletari2016vnet,
-  title = {{V-Net}: Fully Convolutional Neural Networks for Volumetric Medical Image
-           Segmentation},
-  author = {Fausto Milletari and Nassir Navab and Seyed-Ahmad Ahmadi},
-  booktitle = {International Conference on 3D Vision},
-  year = {2016}}""",
+    "cite": "milletari2016vnet",
     "tasks": ["longtail-seg"],
     "names": {"dice": {"summary": "CE + soft Dice with squared denominator, mean over classes"}},
     "params": {

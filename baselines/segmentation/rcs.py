@@ -6,12 +6,7 @@ CARD = {
     "Semantic Segmentation",
     "venue": "CVPR 2022",
     "arxiv": "2111.14887",
-    "bibtex": """@inproceedings{hoyer2022daformer,
-  title = {{DAFormer}: Improving Network Architectures and Training Strategies for
-           Domain-Adaptive Semantic Segmentation},
-  author = {Lukas Hoyer and Dengxin Dai and Luc Van Gool},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2022}}""",
+    "cite": "hoyer2022daformer",
     "tasks": ["longtail-seg"],
     "names": {
         "rcs": {"summary": "CE; a class by exp((1 - its share of pixels) / T), then its image"}

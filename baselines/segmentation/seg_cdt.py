@@ -5,16 +5,12 @@ CARD = {
     "paper": "Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning",
     "venue": "arXiv 2020",
     "arxiv": "2001.01385",
-    "bibtex": """@article{ye2020identifying,
-  title = {Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning},
-  author = {Han-Jia Ye and Hong-You Chen and De-Chuan Zhan and Wei-Lun Chao},
-  journal = {arXiv preprint arXiv:2001.01385},
-  year = {2020}}""",
+    "cite": "ye2020identifying",
     "tasks": ["longtail-seg"],
     "names": {
         "cdt-seg": {"summary": "CE on logits divided by (n_max / n_c)^gamma, n counting pixels"},
     },
-    "params": {"gamma": {"default": 0.15, "low": 0.0, "help": "exponent; 0 is plain CE"}},
+    "params": {"gamma": "cdt"},
     "notes": "`cdt` of longtail-cls over pixels; gamma is the value there, untuned for pixels.",
     "needs": {"passes": 1},
 }

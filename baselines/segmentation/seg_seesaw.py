@@ -5,19 +5,14 @@ CARD = {
     "paper": "Seesaw Loss for Long-Tailed Instance Segmentation",
     "venue": "CVPR 2021",
     "arxiv": "2008.10032",
-    "bibtex": """@inproceedings{wang2021seesaw,
-  title = {Seesaw Loss for Long-Tailed Instance Segmentation},
-  author = {Jiaqi Wang and Wenwei Zhang and Yuhang Zang and Yuhang Cao and Jiangmiao Pang and Tao
-            Gong and Kai Chen and Ziwei Liu and Chen Change Loy and Dahua Lin},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2021}}""",
+    "cite": "wang2021seesaw",
     "tasks": ["longtail-seg"],
     "names": {
         "seesaw-seg": {"summary": "mitigation and compensation factors, counts of pixels seen"}
     },
     "params": {
-        "p": {"default": 0.8, "low": 0.0, "help": "exponent of the mitigation factor"},
-        "q": {"default": 2.0, "low": 0.0, "help": "exponent of the compensation factor"},
+        "p": "seesaw",
+        "q": "seesaw",
     },
     "notes": "The paper's samples are boxes; here they are pixels, whose class counts are accumulated "
     "during training. Its objectness branch has no counterpart among pixels, and its normalised linear "

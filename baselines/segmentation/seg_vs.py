@@ -5,19 +5,14 @@ CARD = {
     "paper": "Label-Imbalanced and Group-Sensitive Classification under Overparameterization",
     "venue": "NeurIPS 2021",
     "arxiv": "2103.01550",
-    "bibtex": """@inproceedings{kini2021label,
-  title = {Label-Imbalanced and Group-Sensitive Classification under Overparameterization},
-  author = {Ganesh Ramachandra Kini and Orestis Paraskevas and Samet Oymak and Christos
-            Thrampoulidis},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2021}}""",
+    "cite": "kini2021label",
     "tasks": ["longtail-seg"],
     "names": {
         "vs-seg": {"summary": "CE on z_c / (n_max/n_c)^gamma + tau log pi_c, n counting pixels"},
     },
     "params": {
-        "gamma": {"default": 0.05, "low": 0.0, "help": "exponent of the multiplicative part"},
-        "tau": {"default": 1.0, "low": 0.0, "help": "strength of the additive part"},
+        "gamma": "vs",
+        "tau": "vs",
     },
     "notes": "`vs` of longtail-cls over pixels, without its deferred re-weighting; gamma and tau are the "
     "values there (CIFAR-100-LT, ratio 100), untuned for pixels, whose ratios are larger.",

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Tversky loss function for image segmentation using 3D fully convolutional deep networks",
     "venue": "MLMI 2017",
     "arxiv": "1706.05721",
-    "bibtex": """@inproceedings{salehi2017tversky,
-  title = {Tversky loss function for image segmentation using {3D} fully convolutional deep
-           networks},
-  author = {Seyed Sadegh Mohseni Salehi and Deniz Erdogmus and Ali Gholipour},
-  booktitle = {Machine Learning in Medical Imaging},
-  year = {2017}}""",
+    "cite": "salehi2017tversky",
     "tasks": ["longtail-seg"],
     "names": {
         "tversky": {"summary": "CE + Tversky loss, misses weighted above false alarms"},

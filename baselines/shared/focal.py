@@ -5,11 +5,7 @@ CARD = {
     "paper": "Focal Loss for Dense Object Detection",
     "venue": "ICCV 2017",
     "arxiv": "1708.02002",
-    "bibtex": """@inproceedings{lin2017focal,
-  title = {Focal Loss for Dense Object Detection},
-  author = {Tsung-Yi Lin and Priya Goyal and Ross Girshick and Kaiming He and Piotr Doll{\\'a}r},
-  booktitle = {IEEE International Conference on Computer Vision},
-  year = {2017}}""",
+    "cite": "lin2017focal",
     "tasks": ["longtail-seg", "longtail-cls"],
     "names": {"focal": {"summary": "CE scaled by (1 - p)^gamma, p the true class's softmax"}},
     "params": {

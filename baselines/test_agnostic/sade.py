@@ -5,11 +5,7 @@ CARD = {
     "paper": "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
     "venue": "NeurIPS 2022",
     "arxiv": "2107.09249",
-    "bibtex": """@inproceedings{zhang2022sade,
-  title = {Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition},
-  author = {Yifan Zhang and Bryan Hooi and Lanqing Hong and Jiashi Feng},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2022}}""",
+    "cite": "zhang2022sade",
     "tasks": ["longtail-cls", "test-agnostic"],
     "names": {
         "sade": {"summary": "experts of three class priors, weighted on unlabelled test images"}
@@ -20,11 +16,8 @@ CARD = {
             "low": 0.0,
             "help": "how far the third expert's prior is reversed",
         },
-        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
-        "reduced": {
-            "default": True,
-            "help": "last two stages of an expert at three quarters of their width",
-        },
+        "scale": "ldam",
+        "reduced": "ride",
         "adapt_lr": {
             "default": 0.1,
             "low": 0.000001,
