@@ -37,9 +37,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.class_weights import class_weights
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import scale_from, stage_start
-from baselines.segmentation.wce import class_weights
 
 _EPS = 1e-3
 

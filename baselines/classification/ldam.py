@@ -54,9 +54,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.class_weights import class_weights, weighted_mean
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import counts_of, set_weight_decay
-from baselines.segmentation.wce import class_weights, weighted_mean
 
 
 def margins(class_counts: Sequence[float], margin: float) -> Tensor:

@@ -29,13 +29,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from baselines.parts.losses import set_loss
-
-_BLOCK = 4096
+from baselines.parts.sampling import draws
 
 
 @DATA_SAMPLERS.register_module()
@@ -58,13 +56,7 @@ class ClassPowerSampler(Sampler):
         self._seed, self._size = seed or 0, len(labels)
 
     def __iter__(self) -> Iterator[int]:
-        rank, world = get_dist_info()
-        generator = np.random.default_rng(self._seed)
-        bounds = np.cumsum(self._p)
-        bounds /= bounds[-1]
-        while True:
-            drawn = np.searchsorted(bounds, generator.random(_BLOCK * world), side="right")
-            yield from drawn[rank::world].tolist()
+        return draws(self._p, self._seed)
 
     def __len__(self) -> int:
         return self._size

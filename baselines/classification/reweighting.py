@@ -46,8 +46,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.class_weights import class_weights, weighted_mean
 from baselines.parts.losses import set_loss
-from baselines.segmentation.wce import class_weights, weighted_mean
 from baselines.shared.focal import focal
 
 

@@ -47,10 +47,11 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.checks import at_least_zero
+from baselines.parts.class_weights import class_weights, weighted_mean
+from baselines.parts.log_prior import log_prior
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import counts_of, set_weight_decay
-from baselines.segmentation.wce import class_weights, weighted_mean
-from baselines.shared.la import log_prior
 
 
 @MODELS.register_module()
@@ -61,7 +62,7 @@ class VSLoss(nn.Module):
     sum(alpha_y l) / sum(alpha_y), torch's convention: a batch of one class is unaffected by it.
 
     Args:
-        class_counts: training samples per class, (C,); a class without any counts as one.
+        class_counts: training samples (images, pixels) per class, (C,); a class without any counts as one.
         gamma, tau: >= 0.
         class_weight: alpha, (C,), None for none; its scale is irrelevant.
     """
@@ -76,10 +77,10 @@ class VSLoss(nn.Module):
         gamma: float,
         tau: float,
         class_weight: Sequence[float] | None = None,
+        loss_name: str = "loss_vs",
     ) -> None:
         super().__init__()
-        if gamma < 0 or tau < 0:
-            raise ValueError(f"gamma is {gamma} and tau {tau}, expected >= 0")
+        at_least_zero(gamma=gamma, tau=tau)
         counts = torch.tensor(list(class_counts), dtype=torch.float64).clamp(min=1)
         divisor = ((counts.max() / counts) ** gamma).float()
         weight = None if class_weight is None else torch.tensor(list(class_weight))
@@ -87,15 +88,23 @@ class VSLoss(nn.Module):
         self.register_buffer("divisor", divisor, persistent=False)
         self.register_buffer("shift", tau * log_prior(class_counts), persistent=False)
         self.register_buffer("class_weight", weight, persistent=False)
+        self.loss_name = loss_name
 
     def forward(
-        self, scores: Tensor, label: Tensor, weight: Tensor | None = None, **_: Any
+        self,
+        scores: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        **_: Any,
     ) -> Tensor:
-        """Scalar, from logits (B, C), ids (B,) and optional weights (B,)."""
-        loss = F.cross_entropy(scores / self.divisor + self.shift, label, reduction="none")
+        """Scalar, from logits (B, C, ...), ids (B, ...) and optional weights (B, ...)."""
+        shape = (-1, *[1] * (scores.ndim - 2))
+        adjusted = scores / self.divisor.view(shape) + self.shift.view(shape)
+        loss = F.cross_entropy(adjusted, label, ignore_index=ignore_index, reduction="none")
         if self.class_weight is None:
-            return labelled_mean(loss, label, weight, -100)
-        return weighted_mean(loss, label, self.class_weight, weight)
+            return labelled_mean(loss, label, weight, ignore_index)
+        return weighted_mean(loss, label, self.class_weight, weight, ignore_index)
 
 
 def configure(

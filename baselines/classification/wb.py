@@ -46,9 +46,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from baselines.classification.reweighting import WeightedFocalLoss
+from baselines.parts.class_weights import class_weights
 from baselines.parts.losses import set_loss
 from baselines.parts.staged import scale_from, stage_start
-from baselines.segmentation.wce import class_weights
 from suite.engine.resume import bare_model
 
 _END = 1e-3

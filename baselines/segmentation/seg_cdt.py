@@ -17,15 +17,15 @@ CARD = {
 
 from typing import Any
 
+from baselines.classification.vs import VSLoss
 from baselines.parts.losses import set_loss
 from baselines.parts.staged import counts_of
-from baselines.segmentation.seg_vs import PixelVSLoss
 
 
 def configure(cfg: Any, facts: Any, *, gamma: float) -> Any:
     """VS without its additive part."""
     loss = {
-        "type": PixelVSLoss.__name__,
+        "type": VSLoss.__name__,
         "class_counts": counts_of(facts),
         "gamma": gamma,
         "tau": 0.0,

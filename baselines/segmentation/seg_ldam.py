@@ -43,9 +43,9 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from baselines.classification.ldam import margins
+from baselines.parts.class_weights import class_weights, weighted_mean
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import StagedLoss, counts_of
-from baselines.segmentation.wce import class_weights, weighted_mean
 
 
 @MODELS.register_module()

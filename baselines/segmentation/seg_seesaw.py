@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.checks import at_least_zero
 from baselines.parts.losses import labelled_mean, set_loss
 
 
@@ -48,8 +49,7 @@ class PixelSeesawLoss(nn.Module):
         self, classes: int, p: float = 0.8, q: float = 2.0, loss_name: str = "loss_seesaw"
     ) -> None:
         super().__init__()
-        if p < 0 or q < 0:
-            raise ValueError(f"p is {p} and q {q}, expected >= 0")
+        at_least_zero(p=p, q=q)
         self.p, self.q = p, q
         # State of the training: part of checkpoints. In float32 a batch's few pixels of a class would
         # be lost on a billion.

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.checks import at_least_zero
 from baselines.parts.losses import labelled_mean, set_loss
 
 
@@ -39,8 +40,7 @@ class SoftmaxFocalLoss(nn.Module):
 
     def __init__(self, gamma: float = 2.0, loss_name: str = "loss_focal") -> None:
         super().__init__()
-        if gamma < 0:
-            raise ValueError(f"gamma is {gamma}, expected >= 0")
+        at_least_zero(gamma=gamma)
         self.gamma = gamma
         self.loss_name = loss_name
 

@@ -31,8 +31,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from baselines.parts.experts import use_experts
+from baselines.parts.log_prior import log_prior
 from baselines.parts.staged import counts_of
-from baselines.shared.la import log_prior
 from baselines.shared.mixup import Remix
 from suite.base.errors import UserError
 

@@ -69,7 +69,7 @@ CARD = {
 }
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from baselines.parts.aggregation import aggregate
+from baselines.parts.aggregation import weighted_on_test
 from baselines.parts.experts import reversed_prior, use_experts
 from baselines.parts.staged import counts_of, set_weight_decay
 
@@ -243,22 +243,4 @@ def configure(
     return use_experts(cfg, loss, len(components(counts)), reduced, scale)
 
 
-def infer(
-    arrays: Mapping[str, Array],
-    class_counts: Sequence[int],
-    *,
-    unlabelled: Mapping[str, Array],
-    adapt_lr: float,
-    adapt_decay: float,
-    adapt_batch: int,
-    adapt_epochs: int,
-) -> Array:
-    """Scores (N, C) of `logits` (3, N, C): experts weighted by what `unlabelled`, views (3, V, M, C), teach."""
-    return aggregate(
-        arrays["logits"],
-        unlabelled["logits"],
-        lr=adapt_lr,
-        decay=adapt_decay,
-        batch=adapt_batch,
-        epochs=adapt_epochs,
-    )
+infer = weighted_on_test

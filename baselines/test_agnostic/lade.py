@@ -40,9 +40,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.log_prior import log_prior
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import counts_of
-from baselines.shared.la import log_prior
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -53,10 +53,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from baselines.classification.ldam import LDAMLoss
+from baselines.parts.class_weights import class_weights
 from baselines.parts.experts import use_experts
 from baselines.parts.losses import labelled_mean
 from baselines.parts.staged import counts_of
-from baselines.segmentation.wce import class_weights
 
 
 def temperatures(class_counts: Sequence[float], spread: float) -> Tensor:

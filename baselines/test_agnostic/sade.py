@@ -45,17 +45,13 @@ CARD = {
     "needs": {"experts": 3, "unlabelled": True},
 }
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from baselines.parts.aggregation import aggregate
+from baselines.parts.aggregation import weighted_on_test
 from baselines.parts.experts import reversed_prior, use_experts
+from baselines.parts.log_prior import log_prior
 from baselines.parts.staged import counts_of
-from baselines.shared.la import log_prior
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def adjustments(class_counts: Sequence[float], tau: float) -> list[list[float]]:
@@ -74,22 +70,4 @@ def configure(
     return use_experts(cfg, loss, len(shifts), reduced, scale)
 
 
-def infer(
-    arrays: Mapping[str, Array],
-    class_counts: Sequence[int],
-    *,
-    unlabelled: Mapping[str, Array],
-    adapt_lr: float,
-    adapt_decay: float,
-    adapt_batch: int,
-    adapt_epochs: int,
-) -> Array:
-    """Scores (N, C) of `logits` (3, N, C): experts weighted by what `unlabelled`, views (3, V, M, C), teach."""
-    return aggregate(
-        arrays["logits"],
-        unlabelled["logits"],
-        lr=adapt_lr,
-        decay=adapt_decay,
-        batch=adapt_batch,
-        epochs=adapt_epochs,
-    )
+infer = weighted_on_test

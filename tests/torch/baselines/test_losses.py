@@ -11,8 +11,9 @@ pytest.importorskip("mmseg")
 
 from mmengine.config import Config  # noqa: E402
 
+from baselines.parts.class_weights import class_weights  # noqa: E402
 from baselines.segmentation.dice import SoftDiceLoss  # noqa: E402
-from baselines.segmentation.wce import WeightedCrossEntropy, class_weights  # noqa: E402
+from baselines.segmentation.wce import WeightedCrossEntropy  # noqa: E402
 from baselines.shared.focal import SoftmaxFocalLoss  # noqa: E402
 from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
 
