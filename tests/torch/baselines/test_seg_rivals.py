@@ -23,7 +23,7 @@ from baselines.classification.seesaw import SeesawLoss  # noqa: E402
 from baselines.classification.seql import SoftmaxEqualizationLoss  # noqa: E402
 from baselines.classification.vs import VSLoss  # noqa: E402
 from baselines.parts import sampling  # noqa: E402
-from baselines.segmentation import copy_paste, rcs, rfs, seg_cdt, seg_ldam  # noqa: E402
+from baselines.segmentation import copy_paste, rcs, rfs, seg_ldam  # noqa: E402
 from baselines.segmentation.copy_paste import CopyPastePreProcessor  # noqa: E402
 from baselines.segmentation.dice import SoftDiceLoss  # noqa: E402
 from baselines.segmentation.lovasz import LovaszSoftmax, jaccard_slopes  # noqa: E402
@@ -723,7 +723,7 @@ def test_published_losses_alone(catalog):
 def test_cdt_is_vs_without_its_additive_part(catalog):
     (loss,) = resolved(catalog, "cdt-seg").model.decode_head.loss_decode
     assert (loss.gamma, loss.tau) == (0.15, 0.0)
-    assert seg_cdt.CARD["params"]["gamma"]["default"] == loss.gamma
+    assert catalog.card("cdt-seg").params["gamma"].default == loss.gamma
 
 
 def test_samplers_see_the_training_set(catalog):
