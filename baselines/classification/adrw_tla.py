@@ -6,13 +6,7 @@ CARD = {
     "Learning",
     "venue": "NeurIPS 2023",
     "arxiv": "2310.04752",
-    "bibtex": """@inproceedings{wang2023unified,
-  title = {A Unified Generalization Analysis of Re-Weighting and Logit-Adjustment for Imbalanced
-           Learning},
-  author = {Zitai Wang and Qianqian Xu and Zhiyong Yang and Yuan He and Xiaochun Cao and Qingming
-            Huang},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2023}}""",
+    "cite": "wang2023unified",
     "tasks": ["longtail-cls"],
     "names": {
         "vs-adrw": {

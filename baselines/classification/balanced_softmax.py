@@ -5,12 +5,7 @@ CARD = {
     "paper": "Balanced Meta-Softmax for Long-Tailed Visual Recognition",
     "venue": "NeurIPS 2020",
     "arxiv": "2007.10740",
-    "bibtex": """@inproceedings{ren2020balanced,
-  title = {Balanced Meta-Softmax for Long-Tailed Visual Recognition},
-  author = {Jiawei Ren and Cunjun Yu and Shunan Sheng and Xiao Ma and Haiyu Zhao and Shuai Yi and
-            Hongsheng Li},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2020}}""",
+    "cite": "ren2020balanced",
     "tasks": ["longtail-cls"],
     "names": {"balanced-softmax": {"summary": "CE on logits + log of the class's training images"}},
     "notes": "Logit adjustment with tau = 1, to which `la` defaults: the two rows are the same. "

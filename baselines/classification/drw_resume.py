@@ -5,11 +5,7 @@ CARD = {
     "paper": "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
     "venue": "NeurIPS 2019",
     "arxiv": "1906.07413",
-    "bibtex": """@inproceedings{cao2019learning,
-  title = {Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss},
-  author = {Kaidi Cao and Colin Wei and Adrien Gaidon and Nikos Arechiga and Tengyu Ma},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2019}}""",
+    "cite": "cao2019learning",
     "tasks": ["longtail-cls"],
     "names": {
         "drw-resume": {"summary": "all weights of a finished run, trained on with a balanced loss"}

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Focal-SAM: Focal Sharpness-Aware Minimization for Long-Tailed Classification",
     "venue": "ICML 2025",
     "arxiv": "2505.01660",
-    "bibtex": """@inproceedings{li2025focal,
-  title = {{Focal-SAM}: Focal Sharpness-Aware Minimization for Long-Tailed Classification},
-  author = {Sicong Li and Qianqian Xu and Zhiyong Yang and Zitai Wang and Linchao Zhang and Xiaochun
-            Cao and Qingming Huang},
-  booktitle = {International Conference on Machine Learning},
-  year = {2025}}""",
+    "cite": "li2025focal",
     "tasks": ["longtail-cls"],
     "names": {
         "focal-sam": {
@@ -18,7 +13,7 @@ CARD = {
         }
     },
     "params": {
-        "loss": {"default": "ce", "method": True, "help": "the method whose loss is minimised"},
+        "loss": "sam",
         "rho": {"default": 0.3, "low": 0.0, "high": 10.0, "help": "radius"},
         "gamma": {"default": 3.2, "low": 0.0, "high": 100.0, "help": "exponent of 1 - pi_c"},
         "lam": {

@@ -5,11 +5,7 @@ CARD = {
     "paper": "Influence-Balanced Loss for Imbalanced Visual Classification",
     "venue": "ICCV 2021",
     "arxiv": "2110.02444",
-    "bibtex": """@inproceedings{park2021influence,
-  title = {Influence-Balanced Loss for Imbalanced Visual Classification},
-  author = {Seulki Park and Jongin Lim and Younghan Jeon and Jin Young Choi},
-  booktitle = {IEEE/CVF International Conference on Computer Vision},
-  year = {2021}}""",
+    "cite": "park2021influence",
     "tasks": ["longtail-cls"],
     "names": {"ib": {"summary": "CE; from half of the training divided by a sample's influence"}},
     "params": {
@@ -41,9 +37,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.class_weights import class_weights
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import scale_from, stage_start
-from baselines.segmentation.wce import class_weights
 
 _EPS = 1e-3
 

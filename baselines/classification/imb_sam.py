@@ -5,17 +5,13 @@ CARD = {
     "paper": "ImbSAM: A Closer Look at Sharpness-Aware Minimization in Class-Imbalanced Recognition",
     "venue": "ICCV 2023",
     "arxiv": "2308.07815",
-    "bibtex": """@inproceedings{zhou2023imbsam,
-  title = {{ImbSAM}: A Closer Look at Sharpness-Aware Minimization in Class-Imbalanced Recognition},
-  author = {Yixuan Zhou and Yi Qu and Xing Xu and Hengtao Shen},
-  booktitle = {IEEE/CVF International Conference on Computer Vision},
-  year = {2023}}""",
+    "cite": "zhou2023imbsam",
     "tasks": ["longtail-cls"],
     "names": {
         "imb-sam": {"summary": "the head's gradient, plus the tail's at w + rho g_T/||g_T||"}
     },
     "params": {
-        "loss": {"default": "ce", "method": True, "help": "the method whose loss is minimised"},
+        "loss": "sam",
         "rho": {"default": 0.05, "low": 0.0, "high": 10.0, "help": "radius of the tail's ascent"},
         "eta": {"default": 20.0, "low": 0.0, "help": "tail classes have fewer training images"},
         "tail_weight": {

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Long-Tail Learning via Logit Adjustment",
     "venue": "ICLR 2021",
     "arxiv": "2007.07314",
-    "bibtex": """@inproceedings{menon2021longtail,
-  title = {Long-Tail Learning via Logit Adjustment},
-  author = {Aditya Krishna Menon and Sadeep Jayasumana and Ankit Singh Rawat and Himanshu Jain
-            and Andreas Veit and Sanjiv Kumar},
-  booktitle = {International Conference on Learning Representations},
-  year = {2021}}""",
+    "cite": "menon2021longtail",
     "tasks": ["longtail-cls"],
     "names": {"la-posthoc": {"summary": "CE; scores are logits - tau log(training share)"}},
     "params": {

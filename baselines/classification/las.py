@@ -5,11 +5,7 @@ CARD = {
     "paper": "Improving Calibration for Long-Tailed Recognition",
     "venue": "CVPR 2021",
     "arxiv": "2104.00466",
-    "bibtex": """@inproceedings{zhong2021improving,
-  title = {Improving Calibration for Long-Tailed Recognition},
-  author = {Zhisheng Zhong and Jiequan Cui and Shu Liu and Jiaya Jia},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2021}}""",
+    "cite": "zhong2021improving",
     "tasks": ["longtail-cls"],
     "names": {"las": {"summary": "CE with labels smoothed by eps_y, growing with n_y"}},
     "params": {

@@ -5,11 +5,7 @@ CARD = {
     "paper": "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
     "venue": "NeurIPS 2019",
     "arxiv": "1906.07413",
-    "bibtex": """@inproceedings{cao2019learning,
-  title = {Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss},
-  author = {Kaidi Cao and Colin Wei and Adrien Gaidon and Nikos Arechiga and Tengyu Ma},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2019}}""",
+    "cite": "cao2019learning",
     "tasks": ["longtail-cls"],
     "names": {
         "ldam": {"summary": "margins ~ n_c^-1/4 on scaled cosines", "params": {"switch": 1.0}},
@@ -58,9 +54,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.class_weights import class_weights, weighted_mean
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import counts_of, set_weight_decay
-from baselines.segmentation.wce import class_weights, weighted_mean
 
 
 def margins(class_counts: Sequence[float], margin: float) -> Tensor:

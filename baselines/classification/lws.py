@@ -5,12 +5,7 @@ CARD = {
     "paper": "Decoupling Representation and Classifier for Long-Tailed Recognition",
     "venue": "ICLR 2020",
     "arxiv": "1910.09217",
-    "bibtex": """@inproceedings{kang2020decoupling,
-  title = {Decoupling Representation and Classifier for Long-Tailed Recognition},
-  author = {Bingyi Kang and Saining Xie and Marcus Rohrbach and Zhicheng Yan and Albert Gordo and
-            Jiashi Feng and Yannis Kalantidis},
-  booktitle = {International Conference on Learning Representations},
-  year = {2020}}""",
+    "cite": "kang2020decoupling",
     "tasks": ["longtail-cls"],
     "names": {
         "lws": {
@@ -18,17 +13,8 @@ CARD = {
         }
     },
     "params": {
-        "length": {
-            "default": 0.1,
-            "low": 0.0001,
-            "high": 1.0,
-            "help": "stage 2, in shares of the protocol's iterations",
-        },
-        "lr": {
-            "default": None,
-            "low": 0.000001,
-            "help": "at the start of stage 2, whence a cosine falls to 0; None is the protocol's",
-        },
+        "length": "crt",
+        "lr": "crt",
         "bias": {
             "default": False,
             "help": "keep the classifier's bias, scaled with its weights; the paper's formula has none",

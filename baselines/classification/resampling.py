@@ -5,12 +5,7 @@ CARD = {
     "paper": "Decoupling Representation and Classifier for Long-Tailed Recognition",
     "venue": "ICLR 2020",
     "arxiv": "1910.09217",
-    "bibtex": """@inproceedings{kang2020decoupling,
-  title = {Decoupling Representation and Classifier for Long-Tailed Recognition},
-  author = {Bingyi Kang and Saining Xie and Marcus Rohrbach and Zhicheng Yan and Albert Gordo and
-            Jiashi Feng and Yannis Kalantidis},
-  booktitle = {International Conference on Learning Representations},
-  year = {2020}}""",
+    "cite": "kang2020decoupling",
     "tasks": ["longtail-cls"],
     "names": {
         "rs": {"summary": "every class drawn equally often", "params": {"power": 0.0}},
@@ -34,13 +29,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from baselines.parts.losses import set_loss
-
-_BLOCK = 4096
+from baselines.parts.sampling import draws
 
 
 @DATA_SAMPLERS.register_module()
@@ -63,13 +56,7 @@ class ClassPowerSampler(Sampler):
         self._seed, self._size = seed or 0, len(labels)
 
     def __iter__(self) -> Iterator[int]:
-        rank, world = get_dist_info()
-        generator = np.random.default_rng(self._seed)
-        bounds = np.cumsum(self._p)
-        bounds /= bounds[-1]
-        while True:
-            drawn = np.searchsorted(bounds, generator.random(_BLOCK * world), side="right")
-            yield from drawn[rank::world].tolist()
+        return draws(self._p, self._seed)
 
     def __len__(self) -> int:
         return self._size

@@ -5,11 +5,7 @@ CARD = {
     "paper": "Class-Balanced Loss Based on Effective Number of Samples",
     "venue": "CVPR 2019",
     "arxiv": "1901.05555",
-    "bibtex": """@inproceedings{cui2019classbalanced,
-  title = {Class-Balanced Loss Based on Effective Number of Samples},
-  author = {Yin Cui and Menglin Jia and Tsung-Yi Lin and Yang Song and Serge Belongie},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2019}}""",
+    "cite": "cui2019classbalanced",
     "tasks": ["longtail-cls"],
     "names": {
         "rw": {
@@ -50,14 +46,17 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.class_weights import class_weights, weighted_mean
 from baselines.parts.losses import set_loss
-from baselines.segmentation.wce import class_weights, weighted_mean
 from baselines.shared.focal import focal
 
 
 @MODELS.register_module()
 class WeightedFocalLoss(nn.Module):
-    """sum(w_y (1 - p_y)^gamma CE) / sum(w_y) over the batch.
+    """sum(w_y (1 - p_y)^gamma CE) / sum(w_y) over the labelled samples of the batch.
+
+    With gamma = 0 this is `F.cross_entropy(weight=w, reduction="mean")`. Dividing by the number of samples
+    instead would shrink the loss, and SGD's steps with it, by the (small) weight of the head classes.
 
     Args:
         class_weight: (C,), >= 0; its scale is irrelevant.
@@ -66,17 +65,26 @@ class WeightedFocalLoss(nn.Module):
 
     class_weight: Tensor
 
-    def __init__(self, class_weight: Sequence[float], gamma: float = 0.0) -> None:
+    def __init__(
+        self, class_weight: Sequence[float], gamma: float = 0.0, loss_name: str = "loss_weighted"
+    ) -> None:
         super().__init__()
         # Derived from the data, so not part of the weights.
         self.register_buffer("class_weight", torch.tensor(list(class_weight)), persistent=False)
         self.gamma = gamma
+        self.loss_name = loss_name
 
     def forward(
-        self, scores: Tensor, label: Tensor, weight: Tensor | None = None, **_: Any
+        self,
+        scores: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        **_: Any,
     ) -> Tensor:
-        """Scalar, from logits (B, C), ids (B,) and optional weights (B,)."""
-        return weighted_mean(focal(scores, label, self.gamma), label, self.class_weight, weight)
+        """Scalar, from logits (B, C, ...), ids (B, ...) and optional weights (B, ...)."""
+        loss = focal(scores, label, self.gamma, ignore_index)
+        return weighted_mean(loss, label, self.class_weight, weight, ignore_index)
 
 
 def configure(cfg: Any, facts: Any, *, scheme: str, beta: float, gamma: float) -> Any:

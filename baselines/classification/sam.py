@@ -5,11 +5,7 @@ CARD = {
     "paper": "Sharpness-Aware Minimization for Efficiently Improving Generalization",
     "venue": "ICLR 2021",
     "arxiv": "2010.01412",
-    "bibtex": """@inproceedings{foret2021sharpness,
-  title = {Sharpness-Aware Minimization for Efficiently Improving Generalization},
-  author = {Pierre Foret and Ariel Kleiner and Hossein Mobahi and Behnam Neyshabur},
-  booktitle = {International Conference on Learning Representations},
-  year = {2021}}""",
+    "cite": "foret2021sharpness",
     "tasks": ["longtail-cls"],
     "names": {
         "sam": {

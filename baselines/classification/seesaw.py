@@ -5,12 +5,7 @@ CARD = {
     "paper": "Seesaw Loss for Long-Tailed Instance Segmentation",
     "venue": "CVPR 2021",
     "arxiv": "2008.10032",
-    "bibtex": """@inproceedings{wang2021seesaw,
-  title = {Seesaw Loss for Long-Tailed Instance Segmentation},
-  author = {Jiaqi Wang and Wenwei Zhang and Yuhang Zang and Yuhang Cao and Jiangmiao Pang and Tao
-            Gong and Kai Chen and Ziwei Liu and Chen Change Loy and Dahua Lin},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2021}}""",
+    "cite": "wang2021seesaw",
     "tasks": ["longtail-cls"],
     "names": {
         "seesaw": {"summary": "mitigation and compensation factors on the negatives' logits"}

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Equalization Loss for Long-Tailed Object Recognition",
     "venue": "CVPR 2020",
     "arxiv": "2003.05176",
-    "bibtex": """@inproceedings{tan2020equalization,
-  title = {Equalization Loss for Long-Tailed Object Recognition},
-  author = {Jingru Tan and Changbao Wang and Buyu Li and Quanquan Li and Wanli Ouyang and Changqing
-            Yin and Junjie Yan},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2020}}""",
+    "cite": "tan2020equalization",
     "tasks": ["longtail-cls"],
     "names": {"seql": {"summary": "softmax CE whose denominator drops rare negatives at random"}},
     "params": {

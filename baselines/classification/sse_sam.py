@@ -5,11 +5,7 @@ CARD = {
     "paper": "SSE-SAM: Balancing Head and Tail Classes Gradually through Stage-Wise SAM",
     "venue": "AAAI 2025",
     "arxiv": "2412.13715",
-    "bibtex": """@inproceedings{lyu2025sse,
-  title = {{SSE-SAM}: Balancing Head and Tail Classes Gradually through Stage-Wise {SAM}},
-  author = {Xingyu Lyu and Qianqian Xu and Zhiyong Yang and Shaojie Lyu and Qingming Huang},
-  booktitle = {AAAI Conference on Artificial Intelligence},
-  year = {2025}}""",
+    "cite": "lyu2025sse",
     "tasks": ["longtail-cls"],
     "names": {
         "sse-sam": {
@@ -17,7 +13,7 @@ CARD = {
         }
     },
     "params": {
-        "loss": {"default": "ce", "method": True, "help": "the method whose loss is minimised"},
+        "loss": "sam",
         "eta": {"default": 100.0, "low": 0.0, "help": "tail classes have fewer training images"},
         "rho_head": {"default": 0.05, "low": 0.0, "high": 10.0, "help": "head's radius in stage 1"},
         "rho_tail": {"default": 0.1, "low": 0.0, "high": 10.0, "help": "tail's radius"},
@@ -27,10 +23,7 @@ CARD = {
             "high": 1.0,
             "help": "share of the training before stage 2; 0: only stage 2, 1: only stage 1",
         },
-        "group_batches": {
-            "default": False,
-            "help": "passes see only their group: cheaper, but batch normalisation is by group",
-        },
+        "group_batches": "imb-sam",
         "perturbed_statistics": {
             "default": False,
             "help": "batch statistics of perturbed passes count too, as in the released code",

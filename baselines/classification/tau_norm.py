@@ -5,12 +5,7 @@ CARD = {
     "paper": "Decoupling Representation and Classifier for Long-Tailed Recognition",
     "venue": "ICLR 2020",
     "arxiv": "1910.09217",
-    "bibtex": """@inproceedings{kang2020decoupling,
-  title = {Decoupling Representation and Classifier for Long-Tailed Recognition},
-  author = {Bingyi Kang and Saining Xie and Marcus Rohrbach and Zhicheng Yan and Albert Gordo and
-            Jiashi Feng and Yannis Kalantidis},
-  booktitle = {International Conference on Learning Representations},
-  year = {2020}}""",
+    "cite": "kang2020decoupling",
     "tasks": ["longtail-cls"],
     "names": {"tau-norm": {"summary": "trained classifier with w_c / |w_c|^tau; no training"}},
     "params": {

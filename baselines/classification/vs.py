@@ -5,12 +5,7 @@ CARD = {
     "paper": "Label-Imbalanced and Group-Sensitive Classification under Overparameterization",
     "venue": "NeurIPS 2021",
     "arxiv": "2103.01550",
-    "bibtex": """@inproceedings{kini2021label,
-  title = {Label-Imbalanced and Group-Sensitive Classification under Overparameterization},
-  author = {Ganesh Ramachandra Kini and Orestis Paraskevas and Samet Oymak and Christos
-            Thrampoulidis},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2021}}""",
+    "cite": "kini2021label",
     "tasks": ["longtail-cls"],
     "names": {
         "vs": {
@@ -25,24 +20,9 @@ CARD = {
     "params": {
         "gamma": {"default": 0.05, "low": 0.0, "help": "exponent of the multiplicative part"},
         "tau": {"default": 1.0, "low": 0.0, "help": "strength of the additive part"},
-        "switch": {
-            "default": 1.0,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "share of the training before re-weighting (DRW) sets in; 1 is never",
-        },
-        "beta": {
-            "default": 0.9999,
-            "low": 0.0,
-            "high": 0.999999999,
-            "help": "DRW (a switch below 1): effective number of samples",
-        },
-        "weight_decay": {
-            "default": None,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "the optimiser's; None is the protocol's",
-        },
+        "switch": "ldam",
+        "beta": "ldam",
+        "weight_decay": "ldam",
     },
     "notes": "gamma, tau and weight decay by data set are those of the unified study's code (its regime "
     "iii: 400 epochs with AutoAugment). Its other regimes' are not known; gamma and tau are used there "
@@ -67,10 +47,11 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.checks import at_least_zero
+from baselines.parts.class_weights import class_weights, weighted_mean
+from baselines.parts.log_prior import log_prior
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import counts_of, set_weight_decay
-from baselines.segmentation.wce import class_weights, weighted_mean
-from baselines.shared.la import log_prior
 
 
 @MODELS.register_module()
@@ -81,7 +62,7 @@ class VSLoss(nn.Module):
     sum(alpha_y l) / sum(alpha_y), torch's convention: a batch of one class is unaffected by it.
 
     Args:
-        class_counts: training samples per class, (C,); a class without any counts as one.
+        class_counts: training samples (images, pixels) per class, (C,); a class without any counts as one.
         gamma, tau: >= 0.
         class_weight: alpha, (C,), None for none; its scale is irrelevant.
     """
@@ -96,10 +77,10 @@ class VSLoss(nn.Module):
         gamma: float,
         tau: float,
         class_weight: Sequence[float] | None = None,
+        loss_name: str = "loss_vs",
     ) -> None:
         super().__init__()
-        if gamma < 0 or tau < 0:
-            raise ValueError(f"gamma is {gamma} and tau {tau}, expected >= 0")
+        at_least_zero(gamma=gamma, tau=tau)
         counts = torch.tensor(list(class_counts), dtype=torch.float64).clamp(min=1)
         divisor = ((counts.max() / counts) ** gamma).float()
         weight = None if class_weight is None else torch.tensor(list(class_weight))
@@ -107,15 +88,23 @@ class VSLoss(nn.Module):
         self.register_buffer("divisor", divisor, persistent=False)
         self.register_buffer("shift", tau * log_prior(class_counts), persistent=False)
         self.register_buffer("class_weight", weight, persistent=False)
+        self.loss_name = loss_name
 
     def forward(
-        self, scores: Tensor, label: Tensor, weight: Tensor | None = None, **_: Any
+        self,
+        scores: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        **_: Any,
     ) -> Tensor:
-        """Scalar, from logits (B, C), ids (B,) and optional weights (B,)."""
-        loss = F.cross_entropy(scores / self.divisor + self.shift, label, reduction="none")
+        """Scalar, from logits (B, C, ...), ids (B, ...) and optional weights (B, ...)."""
+        shape = (-1, *[1] * (scores.ndim - 2))
+        adjusted = scores / self.divisor.view(shape) + self.shift.view(shape)
+        loss = F.cross_entropy(adjusted, label, ignore_index=ignore_index, reduction="none")
         if self.class_weight is None:
-            return labelled_mean(loss, label, weight, -100)
-        return weighted_mean(loss, label, self.class_weight, weight)
+            return labelled_mean(loss, label, weight, ignore_index)
+        return weighted_mean(loss, label, self.class_weight, weight, ignore_index)
 
 
 def configure(

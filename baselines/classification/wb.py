@@ -5,11 +5,7 @@ CARD = {
     "paper": "Long-Tailed Recognition via Weight Balancing",
     "venue": "CVPR 2022",
     "arxiv": "2203.14197",
-    "bibtex": """@inproceedings{alshammari2022long,
-  title = {Long-Tailed Recognition via Weight Balancing},
-  author = {Shaden Alshammari and Yu-Xiong Wang and Deva Ramanan and Shu Kong},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2022}}""",
+    "cite": "alshammari2022long",
     "tasks": ["longtail-cls"],
     "names": {"wb": {"summary": "CE with strong weight decay, then a classifier with MaxNorm"}},
     "params": {
@@ -50,9 +46,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from baselines.classification.reweighting import WeightedFocalLoss
+from baselines.parts.class_weights import class_weights
 from baselines.parts.losses import set_loss
 from baselines.parts.staged import scale_from, stage_start
-from baselines.segmentation.wce import class_weights
 from suite.engine.resume import bare_model
 
 _END = 1e-3

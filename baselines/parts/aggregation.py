@@ -9,6 +9,7 @@ by SGD. Only these E numbers are learnt, so the network is not run: the views' l
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,27 @@ LEAST = 0.05
 """Learning ends after an epoch in which a weight, rounded to two decimals, is below this."""
 _FLOOR = -1e4  # logits of classes that were not kept: 0 * -inf is no number
 _SEED = 0
+
+
+def weighted_on_test(
+    arrays: Mapping[str, Array],
+    class_counts: Sequence[int],
+    *,
+    unlabelled: Mapping[str, Array],
+    adapt_lr: float,
+    adapt_decay: float,
+    adapt_batch: int,
+    adapt_epochs: int,
+) -> Array:
+    """Scores (N, C) of `logits` (3, N, C): experts weighted by what `unlabelled`, views (3, V, M, C), teach."""
+    return aggregate(
+        arrays["logits"],
+        unlabelled["logits"],
+        lr=adapt_lr,
+        decay=adapt_decay,
+        batch=adapt_batch,
+        epochs=adapt_epochs,
+    )
 
 
 def aggregate(

@@ -11,12 +11,7 @@ CARD = {
     "paper": "AUCSeg: AUC-oriented Pixel-level Long-tail Semantic Segmentation",
     "venue": "NeurIPS 2024",
     "arxiv": "2409.20398",
-    "bibtex": """@inproceedings{han2024aucseg,
-  title = {{AUCSeg}: {AUC}-oriented Pixel-level Long-tail Semantic Segmentation},
-  author = {Han, Boyu and Xu, Qianqian and Yang, Zhiyong and Bao, Shilong and Wen, Peisong and
-            Jiang, Yangbangyan and Huang, Qingming},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2024}}""",
+    "cite": "han2024aucseg",
     "tasks": ["longtail-seg"],
     "names": {
         "aucseg": {
@@ -70,32 +65,11 @@ CARD = {
             "default": True,
             "help": "paste stored tail pixels into batches that lack the class",
         },
-        "memory_size": {
-            "default": 5,
-            "low": 1,
-            "help": "S_M: crops kept per tail class",
-        },
-        "sample_ratio": {
-            "default": 1.0,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "R_s: share of the missing tail classes that is pasted, rounded up",
-        },
-        "resize_ratio": {
-            "default": 1.0,
-            "low": 0.0,
-            "help": "R_R, above 0: factor on both sides of a pasted crop",
-        },
-        "update": {
-            "default": "random",
-            "choices": ["random", "fifo", "lifo"],
-            "help": "which crop of a full bank a new one replaces: any, the oldest, the newest",
-        },
-        "scope": {
-            "default": "batch",
-            "choices": ["batch", "image"],
-            "help": "a class is missing from the mini-batch (paper) or the image (released code)",
-        },
+        "memory_size": "tmb",
+        "sample_ratio": "tmb",
+        "resize_ratio": "tmb",
+        "update": "tmb",
+        "scope": "tmb",
     },
     "protocol_defaults": {
         "ade20k": {"auc_weight": 4.0, "sample_ratio": 0.05, "resize_ratio": 0.4},

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation",
     "venue": "CVPR 2021",
     "arxiv": "2012.07177",
-    "bibtex": """@inproceedings{ghiasi2021simple,
-  title = {Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation},
-  author = {Golnaz Ghiasi and Yin Cui and Aravind Srinivas and Rui Qian and Tsung-Yi Lin and Ekin
-            D. Cubuk and Quoc V. Le and Barret Zoph},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2021}}""",
+    "cite": "ghiasi2021simple",
     "tasks": ["longtail-seg"],
     "names": {
         "copy-paste": {

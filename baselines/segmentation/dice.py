@@ -5,12 +5,7 @@ CARD = {
     "paper": "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image Segmentation",
     "venue": "3DV 2016",
     "arxiv": "1606.04797",
-    "bibtex": """@inproceedings{milletari2016vnet,
-  title = {{V-Net}: Fully Convolutional Neural Networks for Volumetric Medical Image
-           Segmentation},
-  author = {Fausto Milletari and Nassir Navab and Seyed-Ahmad Ahmadi},
-  booktitle = {International Conference on 3D Vision},
-  year = {2016}}""",
+    "cite": "milletari2016vnet",
     "tasks": ["longtail-seg"],
     "names": {"dice": {"summary": "CE + soft Dice with squared denominator, mean over classes"}},
     "params": {
@@ -23,9 +18,10 @@ CARD = {
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+
+from baselines.parts.regions import class_maps, mean_miss
 
 
 @MODELS.register_module()
@@ -56,19 +52,13 @@ class SoftDiceLoss(nn.Module):
         """Scalar, from logits (B, C, H, W) and ids (B, H, W). Pixel weights are refused."""
         if weight is not None:
             raise ValueError("Dice is a ratio over regions: pixel weights (a sampler) do not apply")
-        valid = label != ignore_index
-        share = scores.softmax(dim=1) * valid.unsqueeze(1)
-        classes = scores.shape[1]
-        index = label.where(valid, classes)
-        truth = F.one_hot(index, classes + 1)[..., :classes].movedim(-1, 1).to(share.dtype)
+        share, truth = class_maps(scores, label, ignore_index)
         overlap = (share * truth).sum(dim=(0, 2, 3))
         pixels = truth.sum(dim=(0, 2, 3))
         total = share.square().sum(dim=(0, 2, 3)) + pixels
-        present = pixels > 0
         # Absent classes have total >= 0, possibly 0: the clamp avoids 0/0 before they are masked.
         score = 2 * overlap / total.clamp(min=torch.finfo(total.dtype).tiny)
-        loss = ((1 - score) * present).sum() / present.sum().clamp(min=1)
-        return self.loss_weight * loss
+        return self.loss_weight * mean_miss(score, pixels)
 
 
 def configure(cfg: Any, facts: Any, *, dice_weight: float) -> Any:

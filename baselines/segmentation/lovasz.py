@@ -6,12 +6,7 @@ CARD = {
     "intersection-over-union measure in neural networks",
     "venue": "CVPR 2018",
     "arxiv": "1705.08790",
-    "bibtex": """@inproceedings{berman2018lovasz,
-  title = {The {Lov{\\'a}sz-Softmax} Loss: A Tractable Surrogate for the Optimization of the
-           Intersection-Over-Union Measure in Neural Networks},
-  author = {Maxim Berman and Amal Rannen Triki and Matthew B. Blaschko},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2018}}""",
+    "cite": "berman2018lovasz",
     "tasks": ["longtail-seg"],
     "names": {
         "lovasz": {"summary": "CE + Lovász-Softmax over the batch, mean over its classes"},
@@ -22,7 +17,7 @@ CARD = {
             "low": 0.0,
             "help": "factor of Lovász-Softmax; CE has factor 1",
         },
-        "cross_entropy": {"default": True, "help": "whether CE is beside it; the paper's is alone"},
+        "cross_entropy": "tversky",
     },
     "notes": "The paper's loss is used alone, on networks trained with CE before. Here everything is "
     "trained from the protocol's weights: so CE stays beside it, as with `dice` and `tversky`. Classes in "

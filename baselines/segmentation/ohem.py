@@ -5,11 +5,7 @@ CARD = {
     "paper": "Training Region-based Object Detectors with Online Hard Example Mining",
     "venue": "CVPR 2016",
     "arxiv": "1604.03540",
-    "bibtex": """@inproceedings{shrivastava2016training,
-  title = {Training Region-based Object Detectors with Online Hard Example Mining},
-  author = {Abhinav Shrivastava and Abhinav Gupta and Ross Girshick},
-  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
-  year = {2016}}""",
+    "cite": "shrivastava2016training",
     "tasks": ["longtail-seg"],
     "names": {"ohem": {"summary": "CE over pixels of low confidence, at least a share of them"}},
     "params": {

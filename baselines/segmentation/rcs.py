@@ -6,12 +6,7 @@ CARD = {
     "Semantic Segmentation",
     "venue": "CVPR 2022",
     "arxiv": "2111.14887",
-    "bibtex": """@inproceedings{hoyer2022daformer,
-  title = {{DAFormer}: Improving Network Architectures and Training Strategies for
-           Domain-Adaptive Semantic Segmentation},
-  author = {Lukas Hoyer and Dengxin Dai and Luc Van Gool},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2022}}""",
+    "cite": "hoyer2022daformer",
     "tasks": ["longtail-seg"],
     "names": {
         "rcs": {"summary": "CE; a class by exp((1 - its share of pixels) / T), then its image"}
@@ -32,11 +27,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-_BLOCK = 4096
+from baselines.parts.sampling import draws
 
 
 def class_shares(class_counts: Sequence[float], temperature: float) -> np.ndarray:
@@ -79,13 +73,7 @@ class RareClassSampler(Sampler):
         self._seed = seed or 0
 
     def __iter__(self) -> Iterator[int]:
-        rank, world = get_dist_info()
-        generator = np.random.default_rng(self._seed)
-        bounds = np.cumsum(self.probabilities)
-        bounds /= bounds[-1]
-        while True:
-            drawn = np.searchsorted(bounds, generator.random(_BLOCK * world), side="right")
-            yield from drawn[rank::world].tolist()
+        return draws(self.probabilities, self._seed)
 
     def __len__(self) -> int:
         return len(self.probabilities)

@@ -5,11 +5,7 @@ CARD = {
     "paper": "LVIS: A Dataset for Large Vocabulary Instance Segmentation",
     "venue": "CVPR 2019",
     "arxiv": "1908.03195",
-    "bibtex": """@inproceedings{gupta2019lvis,
-  title = {{LVIS}: A Dataset for Large Vocabulary Instance Segmentation},
-  author = {Agrim Gupta and Piotr Doll{\\'a}r and Ross Girshick},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2019}}""",
+    "cite": "gupta2019lvis",
     "tasks": ["longtail-seg"],
     "names": {
         "rfs": {"summary": "CE; images repeated by max(1, sqrt(t / f)) of their rarest class"}

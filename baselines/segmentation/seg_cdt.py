@@ -5,31 +5,27 @@ CARD = {
     "paper": "Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning",
     "venue": "arXiv 2020",
     "arxiv": "2001.01385",
-    "bibtex": """@article{ye2020identifying,
-  title = {Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning},
-  author = {Han-Jia Ye and Hong-You Chen and De-Chuan Zhan and Wei-Lun Chao},
-  journal = {arXiv preprint arXiv:2001.01385},
-  year = {2020}}""",
+    "cite": "ye2020identifying",
     "tasks": ["longtail-seg"],
     "names": {
         "cdt-seg": {"summary": "CE on logits divided by (n_max / n_c)^gamma, n counting pixels"},
     },
-    "params": {"gamma": {"default": 0.15, "low": 0.0, "help": "exponent; 0 is plain CE"}},
+    "params": {"gamma": "cdt"},
     "notes": "`cdt` of longtail-cls over pixels; gamma is the value there, untuned for pixels.",
     "needs": {"passes": 1},
 }
 
 from typing import Any
 
+from baselines.classification.vs import VSLoss
 from baselines.parts.losses import set_loss
 from baselines.parts.staged import counts_of
-from baselines.segmentation.seg_vs import PixelVSLoss
 
 
 def configure(cfg: Any, facts: Any, *, gamma: float) -> Any:
     """VS without its additive part."""
     loss = {
-        "type": PixelVSLoss.__name__,
+        "type": VSLoss.__name__,
         "class_counts": counts_of(facts),
         "gamma": gamma,
         "tau": 0.0,

@@ -5,11 +5,7 @@ CARD = {
     "paper": "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
     "venue": "NeurIPS 2019",
     "arxiv": "1906.07413",
-    "bibtex": """@inproceedings{cao2019learning,
-  title = {Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss},
-  author = {Kaidi Cao and Colin Wei and Adrien Gaidon and Nikos Arechiga and Tengyu Ma},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2019}}""",
+    "cite": "cao2019learning",
     "tasks": ["longtail-seg"],
     "names": {
         "ldam-seg": {
@@ -22,14 +18,9 @@ CARD = {
         },
     },
     "params": {
-        "margin": {"default": 0.5, "low": 0.0, "high": 2.0, "help": "of the rarest class"},
-        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
-        "switch": {
-            "default": 1.0,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "share of the training before re-weighting (DRW) sets in; 1 is never",
-        },
+        "margin": "ldam",
+        "scale": "ldam",
+        "switch": "ldam",
         "beta": {
             "default": 0.999999,
             "low": 0.0,
@@ -52,9 +43,9 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from baselines.classification.ldam import margins
+from baselines.parts.class_weights import class_weights, weighted_mean
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import StagedLoss, counts_of
-from baselines.segmentation.wce import class_weights, weighted_mean
 
 
 @MODELS.register_module()

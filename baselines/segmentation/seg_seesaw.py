@@ -5,19 +5,14 @@ CARD = {
     "paper": "Seesaw Loss for Long-Tailed Instance Segmentation",
     "venue": "CVPR 2021",
     "arxiv": "2008.10032",
-    "bibtex": """@inproceedings{wang2021seesaw,
-  title = {Seesaw Loss for Long-Tailed Instance Segmentation},
-  author = {Jiaqi Wang and Wenwei Zhang and Yuhang Zang and Yuhang Cao and Jiangmiao Pang and Tao
-            Gong and Kai Chen and Ziwei Liu and Chen Change Loy and Dahua Lin},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2021}}""",
+    "cite": "wang2021seesaw",
     "tasks": ["longtail-seg"],
     "names": {
         "seesaw-seg": {"summary": "mitigation and compensation factors, counts of pixels seen"}
     },
     "params": {
-        "p": {"default": 0.8, "low": 0.0, "help": "exponent of the mitigation factor"},
-        "q": {"default": 2.0, "low": 0.0, "help": "exponent of the compensation factor"},
+        "p": "seesaw",
+        "q": "seesaw",
     },
     "notes": "The paper's samples are boxes; here they are pixels, whose class counts are accumulated "
     "during training. Its objectness branch has no counterpart among pixels, and its normalised linear "
@@ -32,6 +27,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.checks import at_least_zero
 from baselines.parts.losses import labelled_mean, set_loss
 
 
@@ -53,8 +49,7 @@ class PixelSeesawLoss(nn.Module):
         self, classes: int, p: float = 0.8, q: float = 2.0, loss_name: str = "loss_seesaw"
     ) -> None:
         super().__init__()
-        if p < 0 or q < 0:
-            raise ValueError(f"p is {p} and q {q}, expected >= 0")
+        at_least_zero(p=p, q=q)
         self.p, self.q = p, q
         # State of the training: part of checkpoints. In float32 a batch's few pixels of a class would
         # be lost on a billion.

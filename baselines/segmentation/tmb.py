@@ -10,12 +10,7 @@ CARD = {
     "paper": "AUCSeg: AUC-oriented Pixel-level Long-tail Semantic Segmentation",
     "venue": "NeurIPS 2024",
     "arxiv": "2409.20398",
-    "bibtex": """@inproceedings{han2024aucseg,
-  title = {{AUCSeg}: {AUC}-oriented Pixel-level Long-tail Semantic Segmentation},
-  author = {Han, Boyu and Xu, Qianqian and Yang, Zhiyong and Bao, Shilong and Wen, Peisong and
-            Jiang, Yangbangyan and Huang, Qingming},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2024}}""",
+    "cite": "han2024aucseg",
     "tasks": ["longtail-seg"],
     "names": {
         "tmb": {

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Tversky loss function for image segmentation using 3D fully convolutional deep networks",
     "venue": "MLMI 2017",
     "arxiv": "1706.05721",
-    "bibtex": """@inproceedings{salehi2017tversky,
-  title = {Tversky loss function for image segmentation using {3D} fully convolutional deep
-           networks},
-  author = {Seyed Sadegh Mohseni Salehi and Deniz Erdogmus and Ali Gholipour},
-  booktitle = {Machine Learning in Medical Imaging},
-  year = {2017}}""",
+    "cite": "salehi2017tversky",
     "tasks": ["longtail-seg"],
     "names": {
         "tversky": {"summary": "CE + Tversky loss, misses weighted above false alarms"},
@@ -33,9 +28,10 @@ CARD = {
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+
+from baselines.parts.regions import class_maps, mean_miss
 
 
 @MODELS.register_module()
@@ -76,20 +72,14 @@ class SoftTverskyLoss(nn.Module):
         """Scalar, from logits (B, C, H, W) and ids (B, H, W). Pixel weights are refused."""
         if weight is not None:
             raise ValueError("Tversky is a ratio over regions: pixel weights do not apply")
-        valid = label != ignore_index
-        share = scores.softmax(dim=1) * valid.unsqueeze(1)
-        classes = scores.shape[1]
-        index = label.where(valid, classes)
-        truth = F.one_hot(index, classes + 1)[..., :classes].movedim(-1, 1).to(share.dtype)
+        share, truth = class_maps(scores, label, ignore_index)
         hit = (share * truth).sum(dim=(0, 2, 3))
         pixels = truth.sum(dim=(0, 2, 3))
         alarms = share.sum(dim=(0, 2, 3)) - hit
-        present = pixels > 0
         total = hit + self.alpha * alarms + self.beta * (pixels - hit)
         # the clamp avoids 0/0 of absent classes before they are masked
         score = hit / total.clamp(min=torch.finfo(total.dtype).tiny)
-        loss = ((1 - score) * present).sum() / present.sum().clamp(min=1)
-        return self.loss_weight * loss
+        return self.loss_weight * mean_miss(score, pixels)
 
 
 def configure(

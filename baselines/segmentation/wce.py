@@ -5,11 +5,7 @@ CARD = {
     "paper": "Class-Balanced Loss Based on Effective Number of Samples",
     "venue": "CVPR 2019",
     "arxiv": "1901.05555",
-    "bibtex": """@inproceedings{cui2019classbalanced,
-  title = {Class-Balanced Loss Based on Effective Number of Samples},
-  author = {Yin Cui and Menglin Jia and Tsung-Yi Lin and Yang Song and Serge Belongie},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2019}}""",
+    "cite": "cui2019classbalanced",
     "tasks": ["longtail-seg"],
     "names": {
         "wce-inv": {
@@ -22,11 +18,7 @@ CARD = {
         },
     },
     "params": {
-        "scheme": {
-            "default": "inverse",
-            "choices": ["inverse", "effective"],
-            "help": "weights: 1/n, or (1 - beta)/(1 - beta^n)",
-        },
+        "scheme": "rw",
         "beta": {
             "default": 0.999999,
             "low": 0.0,
@@ -40,92 +32,15 @@ CARD = {
     "needs": {"passes": 1},
 }
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from mmengine.registry import MODELS
-from torch import Tensor, nn
-
+from baselines.classification.reweighting import WeightedFocalLoss
+from baselines.parts.class_weights import class_weights
 from baselines.parts.losses import set_loss
-
-
-def class_weights(counts: Sequence[float], scheme: str, beta: float) -> list[float]:
-    """Weight per class from pixels per class, mean 1 over the classes present.
-
-    `inverse`: 1/n. `effective`: (1 - beta)/(1 - beta^n), equation (2) of the paper inverted;
-    beta 0 gives equal weights and beta -> 1 inverse frequency. A class without a pixel gets 0: no
-    training pixel can use it.
-    """
-    if scheme == "inverse":
-        raw = [1 / n if n > 0 else 0.0 for n in counts]
-    elif scheme == "effective":
-        # expm1 and log1p: beta^n is close to 1 for rare classes.
-        log_beta = math.log1p(beta - 1) if beta > 0 else -math.inf
-        raw = [-(1 - beta) / math.expm1(n * log_beta) if n > 0 else 0.0 for n in counts]
-    else:
-        raise ValueError(f"scheme is {scheme!r}, expected 'inverse' or 'effective'")
-    present = [w for w in raw if w > 0]
-    if not present:
-        raise ValueError("no class has a training pixel")
-    mean = sum(present) / len(present)
-    return [w / mean for w in raw]
-
-
-@MODELS.register_module()
-class WeightedCrossEntropy(nn.Module):
-    """Sum over valid pixels of w_y * CE, divided by the sum of their w_y.
-
-    This is `F.cross_entropy(weight=w, reduction="mean")`. Dividing by the number of pixels instead
-    would shrink the loss, and SGD's steps with it, by the (small) weight of the head classes.
-
-    Args:
-        class_weight: (C,), >= 0; its scale is irrelevant.
-    """
-
-    class_weight: Tensor
-
-    def __init__(self, class_weight: Sequence[float], loss_name: str = "loss_wce") -> None:
-        super().__init__()
-        # Derived from the data, so not part of the weights.
-        self.register_buffer("class_weight", torch.tensor(list(class_weight)), persistent=False)
-        self.loss_name = loss_name
-
-    def forward(
-        self,
-        scores: Tensor,
-        label: Tensor,
-        weight: Tensor | None = None,
-        ignore_index: int = -100,
-        **_: Any,
-    ) -> Tensor:
-        """Scalar, from logits (B, C, ...), ids (B, ...) and optional weights (B, ...)."""
-        loss = F.cross_entropy(scores, label, ignore_index=ignore_index, reduction="none")
-        return weighted_mean(loss, label, self.class_weight, weight, ignore_index)
-
-
-def weighted_mean(
-    loss: Tensor,
-    label: Tensor,
-    class_weight: Tensor,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-) -> Tensor:
-    """Sum of w_y * loss over labelled samples, divided by the sum of their w_y; `weight` comes on top.
-
-    `loss`, `label` and `weight` are of one shape; `class_weight` is (C,).
-    """
-    valid = label != ignore_index
-    share = class_weight[label.where(valid, 0)] * valid
-    if weight is not None:
-        loss = loss * weight
-    # The clamp keeps a batch without any label finite.
-    return (loss * share).sum() / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
 
 
 def configure(cfg: Any, facts: Any, *, scheme: str, beta: float) -> Any:
     """Replace the head's losses by weighted cross entropy."""
     weights = class_weights([float(n) for n in facts.class_counts], scheme, beta)
-    return set_loss(cfg, {"type": "WeightedCrossEntropy", "class_weight": weights})
+    loss = {"type": WeightedFocalLoss.__name__, "class_weight": weights, "gamma": 0.0}
+    return set_loss(cfg, {**loss, "loss_name": "loss_wce"})

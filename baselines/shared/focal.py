@@ -5,11 +5,7 @@ CARD = {
     "paper": "Focal Loss for Dense Object Detection",
     "venue": "ICCV 2017",
     "arxiv": "1708.02002",
-    "bibtex": """@inproceedings{lin2017focal,
-  title = {Focal Loss for Dense Object Detection},
-  author = {Tsung-Yi Lin and Priya Goyal and Ross Girshick and Kaiming He and Piotr Doll{\\'a}r},
-  booktitle = {IEEE International Conference on Computer Vision},
-  year = {2017}}""",
+    "cite": "lin2017focal",
     "tasks": ["longtail-seg", "longtail-cls"],
     "names": {"focal": {"summary": "CE scaled by (1 - p)^gamma, p the true class's softmax"}},
     "params": {
@@ -28,6 +24,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.checks import at_least_zero
 from baselines.parts.losses import labelled_mean, set_loss
 
 
@@ -43,8 +40,7 @@ class SoftmaxFocalLoss(nn.Module):
 
     def __init__(self, gamma: float = 2.0, loss_name: str = "loss_focal") -> None:
         super().__init__()
-        if gamma < 0:
-            raise ValueError(f"gamma is {gamma}, expected >= 0")
+        at_least_zero(gamma=gamma)
         self.gamma = gamma
         self.loss_name = loss_name
 

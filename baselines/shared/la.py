@@ -5,12 +5,7 @@ CARD = {
     "paper": "Long-Tail Learning via Logit Adjustment",
     "venue": "ICLR 2021",
     "arxiv": "2007.07314",
-    "bibtex": """@inproceedings{menon2021longtail,
-  title = {Long-Tail Learning via Logit Adjustment},
-  author = {Aditya Krishna Menon and Sadeep Jayasumana and Ankit Singh Rawat and Himanshu Jain
-            and Andreas Veit and Sanjiv Kumar},
-  booktitle = {International Conference on Learning Representations},
-  year = {2021}}""",
+    "cite": "menon2021longtail",
     "tasks": ["longtail-seg", "longtail-cls", "test-agnostic"],
     "names": {"la": {"summary": "CE on logits + tau * log(training share of the class)"}},
     "params": {
@@ -22,21 +17,13 @@ CARD = {
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.checks import at_least_zero
+from baselines.parts.log_prior import log_prior
 from baselines.parts.losses import labelled_mean, set_loss
-
-
-def log_prior(class_counts: Sequence[float]) -> Tensor:
-    """log of the training share of each class, float32 (C,).
-
-    A class absent from training has no log prior; it counts as one sample, which keeps it finite.
-    """
-    counts = torch.tensor(list(class_counts), dtype=torch.float64).clamp(min=1)
-    return (counts / counts.sum()).log().float()
 
 
 @MODELS.register_module()
@@ -56,8 +43,7 @@ class LogitAdjustedLoss(nn.Module):
         self, class_counts: Sequence[float], tau: float = 1.0, loss_name: str = "loss_la"
     ) -> None:
         super().__init__()
-        if tau < 0:
-            raise ValueError(f"tau is {tau}, expected >= 0")
+        at_least_zero(tau=tau)
         # Derived from the data, so not part of the weights.
         self.register_buffer("shift", tau * log_prior(class_counts), persistent=False)
         self.loss_name = loss_name

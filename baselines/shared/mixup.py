@@ -5,16 +5,7 @@ CARD = {
     "paper": "Remix: Rebalanced Mixup",
     "venue": "ECCV Workshops 2020",
     "arxiv": "2007.03943",
-    "bibtex": """@inproceedings{zhang2018mixup,
-  title = {mixup: Beyond Empirical Risk Minimization},
-  author = {Hongyi Zhang and Moustapha Cisse and Yann N. Dauphin and David Lopez-Paz},
-  booktitle = {International Conference on Learning Representations},
-  year = {2018}}
-@inproceedings{chou2020remix,
-  title = {Remix: Rebalanced Mixup},
-  author = {Hsin-Ping Chou and Shih-Chieh Chang and Jia-Yu Pan and Wei Wei and Da-Cheng Juan},
-  booktitle = {European Conference on Computer Vision Workshops},
-  year = {2020}}""",
+    "cite": ["zhang2018mixup", "chou2020remix"],
     "tasks": ["longtail-cls"],
     "names": {
         "mixup": {"summary": "CE on mixed images and labels", "params": {"tau": 0.0}},

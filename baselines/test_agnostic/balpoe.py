@@ -5,11 +5,7 @@ CARD = {
     "paper": "Balanced Product of Calibrated Experts for Long-Tailed Recognition",
     "venue": "CVPR 2023",
     "arxiv": "2206.05260",
-    "bibtex": """@inproceedings{aimar2023balanced,
-  title = {Balanced Product of Calibrated Experts for Long-Tailed Recognition},
-  author = {Emanuel Sanchez Aimar and Arvi Jonnarth and Michael Felsberg and Marco Kuhlmann},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2023}}""",
+    "cite": "aimar2023balanced",
     "tasks": ["longtail-cls", "test-agnostic"],
     "names": {"balpoe": {"summary": "mean of experts of several logit adjustments, with mixup"}},
     "params": {
@@ -22,7 +18,7 @@ CARD = {
             "low": 0.0,
             "help": "mixup shares from Beta(alpha, alpha); 0: none",
         },
-        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
+        "scale": "ldam",
         "reduced": {
             "default": False,
             "help": "last two stages of an expert at three quarters of their width",
@@ -35,8 +31,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from baselines.parts.experts import use_experts
+from baselines.parts.log_prior import log_prior
 from baselines.parts.staged import counts_of
-from baselines.shared.la import log_prior
 from baselines.shared.mixup import Remix
 from suite.base.errors import UserError
 

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Harnessing Hierarchical Label Distribution Variations in Test Agnostic Long-tail Recognition",
     "venue": "ICML 2024",
     "arxiv": "2405.07780",
-    "bibtex": """@inproceedings{yang2024harnessing,
-  title = {Harnessing Hierarchical Label Distribution Variations in Test Agnostic Long-tail Recognition},
-  author = {Zhiyong Yang and Qianqian Xu and Zitai Wang and Sicong Li and Boyu Han and Shilong Bao
-            and Xiaochun Cao and Qingming Huang},
-  booktitle = {International Conference on Machine Learning},
-  year = {2024}}""",
+    "cite": "yang2024harnessing",
     "tasks": ["longtail-cls", "test-agnostic"],
     "names": {
         "dirmixe": {
@@ -40,33 +35,13 @@ CARD = {
             "high": 1.0,
             "help": "share of the training before the semi-variance sets in",
         },
-        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
-        "reduced": {
-            "default": True,
-            "help": "last two stages of an expert at three quarters of their width",
-        },
-        "weight_decay": {
-            "default": None,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "the optimiser's; None is the protocol's",
-        },
-        "adapt_lr": {
-            "default": 0.1,
-            "low": 0.000001,
-            "help": "test time: learning rate of the experts' weights",
-        },
-        "adapt_decay": {
-            "default": 0.0005,
-            "low": 0.0,
-            "help": "test time: weight decay of the experts' weights",
-        },
-        "adapt_batch": {"default": 128, "low": 1, "help": "test time: images a step"},
-        "adapt_epochs": {
-            "default": 5,
-            "low": 0,
-            "help": "test time: passes over the images at most; 0 leaves the experts' mean",
-        },
+        "scale": "ldam",
+        "reduced": "ride",
+        "weight_decay": "ldam",
+        "adapt_lr": "sade",
+        "adapt_decay": "sade",
+        "adapt_batch": "sade",
+        "adapt_epochs": "sade",
     },
     "protocol_defaults": {
         "cpu-cifar": {"spread": 15.0},
@@ -94,7 +69,7 @@ CARD = {
 }
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +77,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from baselines.parts.aggregation import aggregate
+from baselines.parts.aggregation import weighted_on_test
 from baselines.parts.experts import reversed_prior, use_experts
 from baselines.parts.staged import counts_of, set_weight_decay
 
@@ -268,22 +243,4 @@ def configure(
     return use_experts(cfg, loss, len(components(counts)), reduced, scale)
 
 
-def infer(
-    arrays: Mapping[str, Array],
-    class_counts: Sequence[int],
-    *,
-    unlabelled: Mapping[str, Array],
-    adapt_lr: float,
-    adapt_decay: float,
-    adapt_batch: int,
-    adapt_epochs: int,
-) -> Array:
-    """Scores (N, C) of `logits` (3, N, C): experts weighted by what `unlabelled`, views (3, V, M, C), teach."""
-    return aggregate(
-        arrays["logits"],
-        unlabelled["logits"],
-        lr=adapt_lr,
-        decay=adapt_decay,
-        batch=adapt_batch,
-        epochs=adapt_epochs,
-    )
+infer = weighted_on_test

@@ -5,12 +5,7 @@ CARD = {
     "paper": "Disentangling Label Distribution for Long-Tailed Visual Recognition",
     "venue": "CVPR 2021",
     "arxiv": "2012.00321",
-    "bibtex": """@inproceedings{hong2021disentangling,
-  title = {Disentangling Label Distribution for Long-Tailed Visual Recognition},
-  author = {Youngkyu Hong and Seungju Han and Kwanghee Choi and Seokjun Seo and Beomsu Kim
-            and Buru Chang},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year = {2021}}""",
+    "cite": "hong2021disentangling",
     "tasks": ["longtail-cls", "test-agnostic"],
     "names": {"lade": {"summary": "balanced softmax with LADE's regulariser, told the test prior"}},
     "params": {
@@ -45,9 +40,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.log_prior import log_prior
 from baselines.parts.losses import labelled_mean, set_loss
 from baselines.parts.staged import counts_of
-from baselines.shared.la import log_prior
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -5,17 +5,13 @@ CARD = {
     "paper": "Long-tailed Recognition by Routing Diverse Distribution-Aware Experts",
     "venue": "ICLR 2021",
     "arxiv": "2010.01809",
-    "bibtex": """@inproceedings{wang2021ride,
-  title = {Long-tailed Recognition by Routing Diverse Distribution-Aware Experts},
-  author = {Xudong Wang and Long Lian and Zhongqi Miao and Ziwei Liu and Stella X. Yu},
-  booktitle = {International Conference on Learning Representations},
-  year = {2021}}""",
+    "cite": "wang2021ride",
     "tasks": ["longtail-cls", "test-agnostic"],
     "names": {"ride": {"summary": "three experts under LDAM that differ from their mean"}},
     "params": {
         "experts": {"default": 3, "low": 2, "high": 16, "help": "number of experts"},
         "margin": {"default": 0.5, "low": 0.0, "high": 2.0, "help": "LDAM's, of the rarest class"},
-        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
+        "scale": "ldam",
         "beta": {
             "default": 0.9999,
             "low": 0.0,
@@ -57,10 +53,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from baselines.classification.ldam import LDAMLoss
+from baselines.parts.class_weights import class_weights
 from baselines.parts.experts import use_experts
 from baselines.parts.losses import labelled_mean
 from baselines.parts.staged import counts_of
-from baselines.segmentation.wce import class_weights
 
 
 def temperatures(class_counts: Sequence[float], spread: float) -> Tensor:

@@ -5,11 +5,7 @@ CARD = {
     "paper": "Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition",
     "venue": "NeurIPS 2022",
     "arxiv": "2107.09249",
-    "bibtex": """@inproceedings{zhang2022sade,
-  title = {Self-Supervised Aggregation of Diverse Experts for Test-Agnostic Long-Tailed Recognition},
-  author = {Yifan Zhang and Bryan Hooi and Lanqing Hong and Jiashi Feng},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year = {2022}}""",
+    "cite": "zhang2022sade",
     "tasks": ["longtail-cls", "test-agnostic"],
     "names": {
         "sade": {"summary": "experts of three class priors, weighted on unlabelled test images"}
@@ -20,11 +16,8 @@ CARD = {
             "low": 0.0,
             "help": "how far the third expert's prior is reversed",
         },
-        "scale": {"default": 30.0, "low": 0.001, "help": "factor s of the cosines"},
-        "reduced": {
-            "default": True,
-            "help": "last two stages of an expert at three quarters of their width",
-        },
+        "scale": "ldam",
+        "reduced": "ride",
         "adapt_lr": {
             "default": 0.1,
             "low": 0.000001,
@@ -52,17 +45,13 @@ CARD = {
     "needs": {"experts": 3, "unlabelled": True},
 }
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from baselines.parts.aggregation import aggregate
+from baselines.parts.aggregation import weighted_on_test
 from baselines.parts.experts import reversed_prior, use_experts
+from baselines.parts.log_prior import log_prior
 from baselines.parts.staged import counts_of
-from baselines.shared.la import log_prior
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def adjustments(class_counts: Sequence[float], tau: float) -> list[list[float]]:
@@ -81,22 +70,4 @@ def configure(
     return use_experts(cfg, loss, len(shifts), reduced, scale)
 
 
-def infer(
-    arrays: Mapping[str, Array],
-    class_counts: Sequence[int],
-    *,
-    unlabelled: Mapping[str, Array],
-    adapt_lr: float,
-    adapt_decay: float,
-    adapt_batch: int,
-    adapt_epochs: int,
-) -> Array:
-    """Scores (N, C) of `logits` (3, N, C): experts weighted by what `unlabelled`, views (3, V, M, C), teach."""
-    return aggregate(
-        arrays["logits"],
-        unlabelled["logits"],
-        lr=adapt_lr,
-        decay=adapt_decay,
-        batch=adapt_batch,
-        epochs=adapt_epochs,
-    )
+infer = weighted_on_test

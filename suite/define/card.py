@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -61,15 +61,17 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     extra_budget: bool = False
 
 
-class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A baseline file's CARD. `protocol_defaults` and `search` are keyed by protocol name, or by the
-    part before its `:` and any of its variants (`r32-200:cifar100,ir100`; `*:cifar100` for any base).
-    More variants win."""
+P = TypeVar("P", Param, Param | str)
+
+
+class _Fields(msgspec.Struct, Generic[P], frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`protocol_defaults` and `search` are keyed by protocol name, or by the part before its `:` and any
+    of its variants (`r32-200:cifar100,ir100`; `*:cifar100` for any base). More variants win."""
 
     title: str
     tasks: list[str]
     names: dict[str, Preset]
-    params: dict[str, Param] = {}
+    params: dict[str, P] = {}
     paper: str = ""
     venue: str = ""
     arxiv: str = ""
@@ -78,6 +80,20 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     protocol_defaults: dict[str, dict[str, Value]] = {}
     search: dict[str, Any] = {}
     needs: Needs = Needs()
+
+
+class WrittenCard(_Fields[Param | str], frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A CARD as it stands in its file. `suite.define.borrowed.complete` makes a `Card` of it.
+
+    In place of a parameter there may be the name of another method, whose parameter of that name is meant.
+    `cite` is the key, or keys, of the card's BibTeX in the `references.bib` of a package of methods.
+    """
+
+    cite: str | list[str] = []
+
+
+class Card(_Fields[Param], frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A baseline file's CARD."""
 
     @property
     def built_on(self) -> list[str]:
@@ -101,7 +117,7 @@ _CARD_BYTES = re.compile(_CARD.pattern.encode(), _CARD.flags & ~re.UNICODE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
 
 
-def read_card(path: Path) -> Card | None:
+def read_card(path: Path) -> WrittenCard | None:
     """The card of a baseline file; None if the file has none. Raises UserError if it is malformed."""
     try:
         source = path.read_text(encoding="utf-8")
@@ -111,12 +127,10 @@ def read_card(path: Path) -> Card | None:
     if match is None:
         return None
     try:
-        card = msgspec.convert(ast.literal_eval(match.group(1)), Card)
+        return msgspec.convert(ast.literal_eval(match.group(1)), WrittenCard)
     except (ValueError, SyntaxError, TypeError, msgspec.ValidationError, RecursionError) as error:
         line = source.count("\n", 0, match.start()) + 1
         raise UserError(f"{path}:{line}: CARD is not a valid literal card: {error}") from None
-    _check(card, path)
-    return card
 
 
 def without_card(source: bytes) -> bytes:
@@ -124,7 +138,8 @@ def without_card(source: bytes) -> bytes:
     return _CARD_BYTES.sub(b"", source, count=1)
 
 
-def _check(card: Card, path: Path) -> None:
+def check_card(card: Card, path: Path) -> None:
+    """Raise UserError where names, parameters and their values do not fit together."""
     for name, preset in card.names.items():
         if not _NAME.fullmatch(name):
             raise UserError(f"{path}: method name {name!r}: use a-z, 0-9, '.', '+' and '-'")

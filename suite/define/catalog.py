@@ -16,14 +16,15 @@ from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from suite.base.canonical import canonical
 from suite.base.errors import UserError, did_you_mean
 from suite.define import variants
-from suite.define.card import Card, covers, identity, read_card, resolve
+from suite.define.borrowed import BIBLIOGRAPHY, complete, read_bibliography
+from suite.define.card import Card, WrittenCard, covers, identity, read_card, resolve
 from suite.define.digest import Code, first_digest, method_digest
 from suite.define.history import History
 from suite.define.method import Method, Part, Source
@@ -95,7 +96,8 @@ class Catalog:
                     raise UserError(f"two tasks are called {name!r}; the second is {target}")
                 home, _, attribute = target.partition(":")
                 tasks[name] = getattr(importlib.import_module(home), attribute)
-        sources: dict[str, Source] = {}
+        files: dict[str, _File] = {}
+        entries: dict[str, str] = {}
         for entry in entry_points(group=BASELINES_GROUP):
             packages.add(_top(entry.value))
             distributions.add(entry.dist.name if entry.dist else "")
@@ -103,27 +105,33 @@ class Catalog:
             if found is None or not found.submodule_search_locations:
                 raise UserError(f"entry point {entry.name!r}: no package {entry.value!r}")
             for folder in found.submodule_search_locations:
+                own = read_bibliography(Path(folder) / BIBLIOGRAPHY)
+                entries = own | entries
                 for path in sorted(Path(folder).rglob("[!_]*.py")):
                     place = path.relative_to(folder).with_suffix("").parts
-                    _add(sources, path, ".".join((entry.value, *place)))
+                    _add(files, path, ".".join((entry.value, *place)), own)
+        brought: list[tuple[Path, str]] = []
         for path in plugins:
             if not path.is_file():
                 raise UserError(f"--plugin {path}: no such file")
-            known = set(sources)
-            _add(sources, path.resolve(), None)
-            added = sorted(set(sources) - known)
+            known = set(files)
+            _add(files, path.resolve(), None, entries)
+            added = sorted(set(files) - known)
             if not added:
                 raise UserError(
                     f"--plugin {path}: has no CARD = {{...}}; see 'A method of your own' in README.md"
                 )
+            brought.append((path, added[0]))
+        sources = _sources(files)
+        for path, name in brought:
             try:
-                module = sources[added[0]].load()
+                module = sources[name].load()
             except (Exception, SystemExit) as error:
                 text = " ".join(f"{type(error).__name__}: {error}".split())
                 raise UserError(f"--plugin {path}: raises on import: {text}") from None
             if not callable(getattr(module, "configure", None)):
                 raise UserError(f"--plugin {path}: has no function configure(cfg, facts, **params)")
-            sources[added[0]].check_infer()
+            sources[name].check_infer()
         return cls(tasks, sources, packages, distributions)
 
     def at(self, root: Path) -> Catalog:
@@ -382,14 +390,35 @@ def _load(entry: EntryPoint) -> Mapping[str, str]:
     return listing
 
 
-def _add(sources: dict[str, Source], path: Path, module: str | None) -> None:
+class _File(NamedTuple):
+    """A file with a card, and the BibTeX entries that it may cite."""
+
+    path: Path
+    module: str | None
+    card: WrittenCard
+    entries: Mapping[str, str]
+
+
+def _add(
+    files: dict[str, _File], path: Path, module: str | None, entries: Mapping[str, str]
+) -> None:
     card = read_card(path)
     if card is None:
         return
-    source = Source(card, path, module)
+    file = _File(path, module, card, entries)
     for name in card.names:
-        if name in sources and sources[name].path != path:
+        if name in files and files[name].path != path:
             raise UserError(
-                f"{path}: the name {name!r} is taken by {sources[name].path}; choose another"
+                f"{path}: the name {name!r} is taken by {files[name].path}; choose another"
             )
-        sources[name] = source
+        files[name] = file
+
+
+def _sources(files: Mapping[str, _File]) -> dict[str, Source]:
+    """Method -> source; methods of one file share it."""
+    cards = {name: file.card for name, file in files.items()}
+    made = {}
+    for path, file in {file.path: file for file in files.values()}.items():
+        card = complete(path, file.card, cards, file.entries)
+        made[path] = Source(card, path, file.module)
+    return {name: made[file.path] for name, file in files.items()}

@@ -21,8 +21,8 @@ from baselines.classification.reweighting import WeightedFocalLoss  # noqa: E402
 from baselines.classification.seesaw import SeesawLoss  # noqa: E402
 from baselines.classification.seql import SoftmaxEqualizationLoss  # noqa: E402
 from baselines.classification.vs import VSLoss  # noqa: E402
+from baselines.parts.class_weights import class_weights  # noqa: E402
 from baselines.parts.staged import StagedLoss, stage_start  # noqa: E402
-from baselines.segmentation.wce import class_weights  # noqa: E402
 from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
 from baselines.shared.mixup import Remix  # noqa: E402
 from tasks.vision.groups import class_counts  # noqa: E402

@@ -29,7 +29,8 @@ from baselines.parts.experts import (
     split,
     use_experts,
 )
-from baselines.shared.la import LogitAdjustedLoss, log_prior
+from baselines.parts.log_prior import log_prior
+from baselines.shared.la import LogitAdjustedLoss
 from baselines.test_agnostic import dirmixe, lade, sade
 from baselines.test_agnostic.dirmixe import (
     DirMixELoss,

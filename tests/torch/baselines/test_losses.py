@@ -11,8 +11,9 @@ pytest.importorskip("mmseg")
 
 from mmengine.config import Config  # noqa: E402
 
+from baselines.classification.reweighting import WeightedFocalLoss  # noqa: E402
+from baselines.parts.class_weights import class_weights  # noqa: E402
 from baselines.segmentation.dice import SoftDiceLoss  # noqa: E402
-from baselines.segmentation.wce import WeightedCrossEntropy, class_weights  # noqa: E402
 from baselines.shared.focal import SoftmaxFocalLoss  # noqa: E402
 from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
 
@@ -26,7 +27,7 @@ FACTS = SimpleNamespace(
     max_iters=10,
 )
 LOSSES = {
-    "wce": lambda: WeightedCrossEntropy([0.5, 1.0, 1.5, 2.0]),
+    "wce": lambda: WeightedFocalLoss([0.5, 1.0, 1.5, 2.0]),
     "focal": lambda: SoftmaxFocalLoss(2.0),
     "dice": lambda: SoftDiceLoss(),
     "la": lambda: LogitAdjustedLoss(COUNTS),
@@ -116,8 +117,8 @@ def test_weights_of_an_absent_class_are_zero_and_leave_the_mean_alone():
 def test_weighted_cross_entropy_is_torchs_weighted_mean(batch):
     weights = class_weights(COUNTS, "inverse", 0.0)
     expected = cross_entropy(*batch, weight=torch.tensor(weights))
-    torch.testing.assert_close(WeightedCrossEntropy(weights)(*batch), expected)
-    torch.testing.assert_close(WeightedCrossEntropy([7.0] * 4)(*batch), cross_entropy(*batch))
+    torch.testing.assert_close(WeightedFocalLoss(weights)(*batch), expected)
+    torch.testing.assert_close(WeightedFocalLoss([7.0] * 4)(*batch), cross_entropy(*batch))
 
 
 def test_dice_weight_is_a_factor(batch):
@@ -188,8 +189,8 @@ class TestEveryLoss:
     ("module", "params", "expected"),
     [
         ("ce", {}, ["CrossEntropyLoss"]),
-        ("wce", {"scheme": "inverse", "beta": 0.9}, ["WeightedCrossEntropy"]),
-        ("wce", {"scheme": "effective", "beta": 0.9}, ["WeightedCrossEntropy"]),
+        ("wce", {"scheme": "inverse", "beta": 0.9}, ["WeightedFocalLoss"]),
+        ("wce", {"scheme": "effective", "beta": 0.9}, ["WeightedFocalLoss"]),
         ("focal", {"gamma": 2.0}, ["SoftmaxFocalLoss"]),
         ("dice", {"dice_weight": 1.0}, ["CrossEntropyLoss", "SoftDiceLoss"]),
         ("la", {"tau": 1.0}, ["LogitAdjustedLoss"]),

@@ -22,7 +22,8 @@ from baselines.classification.ldam import LDAMLoss  # noqa: E402
 from baselines.classification.seesaw import SeesawLoss  # noqa: E402
 from baselines.classification.seql import SoftmaxEqualizationLoss  # noqa: E402
 from baselines.classification.vs import VSLoss  # noqa: E402
-from baselines.segmentation import copy_paste, rcs, rfs, seg_cdt, seg_ldam  # noqa: E402
+from baselines.parts import sampling  # noqa: E402
+from baselines.segmentation import copy_paste, rcs, rfs, seg_ldam  # noqa: E402
 from baselines.segmentation.copy_paste import CopyPastePreProcessor  # noqa: E402
 from baselines.segmentation.dice import SoftDiceLoss  # noqa: E402
 from baselines.segmentation.lovasz import LovaszSoftmax, jaccard_slopes  # noqa: E402
@@ -32,7 +33,6 @@ from baselines.segmentation.rfs import RepeatFactorSampler, repeat_factors  # no
 from baselines.segmentation.seg_ldam import CosineConv, PixelLDAMLoss, StagedPixelLoss  # noqa: E402
 from baselines.segmentation.seg_seesaw import PixelSeesawLoss  # noqa: E402
 from baselines.segmentation.seg_seql import PixelEqualizationLoss  # noqa: E402
-from baselines.segmentation.seg_vs import PixelVSLoss  # noqa: E402
 from baselines.segmentation.tversky import SoftTverskyLoss  # noqa: E402
 from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
 from suite.define.catalog import Catalog  # noqa: E402
@@ -52,7 +52,7 @@ LOSSES = {
     "ohem": lambda: HardPixelCrossEntropy(0.3, 0.4),
     "lovasz": lambda: LovaszSoftmax(),
     "tversky": lambda: SoftTverskyLoss(),
-    "vs": lambda: PixelVSLoss(COUNTS, 0.3, 1.0),
+    "vs": lambda: VSLoss(COUNTS, 0.3, 1.0),
     "ldam": lambda: PixelLDAMLoss(COUNTS, 0.5, 4.0),
     "ldam-weighted": lambda: PixelLDAMLoss(COUNTS, 0.5, 4.0, [0.5, 1.0, 1.5, 2.0]),
     "seesaw": lambda: PixelSeesawLoss(4).eval(),
@@ -139,7 +139,7 @@ def test_what_reduces_to_cross_entropy(batch):
     losses = {
         "ohem, certainty 1": HardPixelCrossEntropy(1.0, 0.0),
         "ohem, all kept": HardPixelCrossEntropy(0.0, 1.0),
-        "vs": PixelVSLoss(COUNTS, 0.0, 0.0),
+        "vs": VSLoss(COUNTS, 0.0, 0.0),
         "ldam": PixelLDAMLoss(COUNTS, margin=0.0),
         "ldam, equal weights": PixelLDAMLoss(COUNTS, 0.0, class_weight=[3.0] * 4),
         "seesaw": PixelSeesawLoss(4, 0.0, 0.0),
@@ -152,15 +152,15 @@ def test_what_reduces_to_cross_entropy(batch):
 
 def test_vs_without_its_multiplicative_part_is_logit_adjustment(batch):
     torch.testing.assert_close(
-        PixelVSLoss(COUNTS, 0.0, 0.75)(*batch), LogitAdjustedLoss(COUNTS, 0.75)(*batch)
+        VSLoss(COUNTS, 0.0, 0.75)(*batch), LogitAdjustedLoss(COUNTS, 0.75)(*batch)
     )
 
 
 @pytest.mark.parametrize(
     ("pixels", "samples"),
     [
-        (lambda: PixelVSLoss(COUNTS, 0.3, 0.7), lambda: VSLoss(COUNTS, 0.3, 0.7)),
-        (lambda: PixelVSLoss(COUNTS, 0.15, 0.0), lambda: VSLoss(COUNTS, 0.15, 0.0)),
+        (lambda: VSLoss(COUNTS, 0.3, 0.7), lambda: VSLoss(COUNTS, 0.3, 0.7)),
+        (lambda: VSLoss(COUNTS, 0.15, 0.0), lambda: VSLoss(COUNTS, 0.15, 0.0)),
         (lambda: PixelLDAMLoss(COUNTS), lambda: LDAMLoss(COUNTS)),
         (
             lambda: PixelLDAMLoss(COUNTS, 0.3, 10.0, [1.0, 2.0, 3.0, 4.0]),
@@ -202,7 +202,7 @@ TOY = torch.tensor([2.0, 1.0, 0.1]).view(1, 3, 1, 1)
 )
 def test_vs_known_values(gamma, tau, expected):
     for true, value in enumerate(expected):
-        found = PixelVSLoss([100, 10, 1], gamma, tau)(TOY, torch.full((1, 1, 1), true)).item()
+        found = VSLoss([100, 10, 1], gamma, tau)(TOY, torch.full((1, 1, 1), true)).item()
         assert found == pytest.approx(value, rel=1e-4)
 
 
@@ -539,7 +539,8 @@ def test_a_sample_follows_from_seed_and_position(module, monkeypatch):
         assert drawn(1000, skip=skip) == whole[skip : skip + 1000]
     # several ranks see the same samples in turn; 3 divides no power of two
     for rank in range(3):
-        monkeypatch.setattr(module, "get_dist_info", lambda rank=rank: (rank, 3))
+        home = sampling if module is rcs else module
+        monkeypatch.setattr(home, "get_dist_info", lambda rank=rank: (rank, 3))
         mine = list(itertools.islice(PositionSampler(SAMPLERS[module], Shown(), 5).inner, 10_000))
         assert mine == [index for _, index in whole[rank::3]]
 
@@ -684,8 +685,8 @@ EXPECTED = {
     "ohem": ["HardPixelCrossEntropy"],
     "lovasz": ["CrossEntropyLoss", "LovaszSoftmax"],
     "tversky": ["CrossEntropyLoss", "SoftTverskyLoss"],
-    "vs-seg": ["PixelVSLoss"],
-    "cdt-seg": ["PixelVSLoss"],
+    "vs-seg": ["VSLoss"],
+    "cdt-seg": ["VSLoss"],
     "ldam-seg": ["PixelLDAMLoss"],
     "ldam-drw-seg": ["StagedPixelLoss"],
     "seesaw-seg": ["PixelSeesawLoss"],
@@ -722,7 +723,7 @@ def test_published_losses_alone(catalog):
 def test_cdt_is_vs_without_its_additive_part(catalog):
     (loss,) = resolved(catalog, "cdt-seg").model.decode_head.loss_decode
     assert (loss.gamma, loss.tau) == (0.15, 0.0)
-    assert seg_cdt.CARD["params"]["gamma"]["default"] == loss.gamma
+    assert catalog.card("cdt-seg").params["gamma"].default == loss.gamma
 
 
 def test_samplers_see_the_training_set(catalog):
@@ -763,7 +764,7 @@ def test_the_control_has_the_banks_ratios(catalog):
         lambda: HardPixelCrossEntropy(1.5),
         lambda: HardPixelCrossEntropy(0.5, -0.1),
         lambda: SoftTverskyLoss(0.0, 0.0),
-        lambda: PixelVSLoss(COUNTS, -1.0, 0.0),
+        lambda: VSLoss(COUNTS, -1.0, 0.0),
         lambda: PixelSeesawLoss(4, p=-1.0),
         lambda: PixelEqualizationLoss(COUNTS, 0.3, 1.1),
         lambda: RareClassSampler(Shown(), 0, PIXELS, 0.0),
