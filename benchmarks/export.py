@@ -19,7 +19,8 @@ from store import BOARD, SEEDS, make_task, write_runs
 
 from suite.boards.leaderboard import board
 from suite.define.digest import Code
-from suite.render.export import Export, write
+from suite.render.export import Export
+from suite.render.write import write
 from suite.store.connection import store_path
 from suite.store.ingest import ingest
 

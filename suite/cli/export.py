@@ -55,10 +55,11 @@ def export(
     from suite.cli.leaderboard import read_board
     from suite.cli.output import printable
     from suite.render import export as exports
+    from suite.render import write as writing
 
     # before the store is read: a wrong name shows at once
     format = exports.format_of(output, format, long)
-    exports.check(output, format)
+    writing.check(output, format)
     where = results_root(root)
     catalog = catalog_at(plugin, where)
     found, by, rows, _ = read_board(where, catalog, task, protocol, by)
@@ -77,6 +78,6 @@ def export(
         cards={name: catalog.card(name) for name in catalog.methods()},
         claims=exports.published(catalog, found, rows) if claims else {},
     )
-    exports.write(content, format, output, long=long)
+    writing.write(content, format, output, long=long)
     opened = output / "index.html" if format == "html" else output
     print(f"{len(rows)} rows: {printable(opened)}")

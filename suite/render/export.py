@@ -4,8 +4,8 @@
     html                               a folder that opens from disk, see `suite.render.html`
 
 Names and messages come from records, which may be a stranger's: every format escapes them its own
-way, but for Parquet and JSON, which are data and keep them as they are. Everything is written whole
-or not at all, see `suite.render.files`.
+way, but for Parquet and JSON, which are data and keep them as they are. `suite.render.write` writes
+them, everything whole or not at all.
 """
 
 from __future__ import annotations
@@ -88,46 +88,3 @@ def published(catalog: Catalog, task: Task, rows: Sequence[Mapping[str, Any]]) -
         )
         for place, (nearest, *_) in found.items()
     }
-
-
-def check(path: Path, format: str) -> None:
-    """Raise UserError where `path` may not be written: before work is spent on what goes there."""
-    from suite.render import files
-
-    if format == "html":
-        files.check_folder(path)
-    elif path.is_dir():
-        raise UserError(f"-o {path}: is a folder; name a file in it, or use --format html")
-
-
-def write(content: Export, format: str, path: Path, *, long: bool = False) -> None:
-    """Write `content` to `path`, replacing what an earlier export left there.
-
-    Args:
-        long: one line per run and metric in place of one per row of the board.
-
-    Raises UserError: `path` cannot be written, is a folder where a file is wanted or the other way
-    round, or holds what no export wrote.
-    """
-    from suite.render import board as tables
-    from suite.render import files, long_form
-    from suite.render import parquet as wide
-
-    rows, task, claims = content.rows, content.task, content.claims
-    if format == "html":
-        from suite.render import html
-
-        html.write(content, path)
-    elif long:
-        table = long_form.read(content)
-        files.write_file(path, long_form.csv(table) if format == "csv" else wide.parquet(table))
-    elif format == "parquet":
-        files.write_file(path, wide.parquet(wide.table(rows)))
-    elif format == "csv":
-        files.write_file(path, tables.to_csv(rows, content.claims).encode())
-    elif format == "markdown":
-        files.write_file(path, tables.to_markdown(rows, task, content.by, claims).encode())
-    elif format == "latex":
-        files.write_file(path, tables.to_latex(rows, task, content.by, claims).encode())
-    else:
-        raise UserError(f"--format {format!r}: use one of {', '.join(FORMATS)}")

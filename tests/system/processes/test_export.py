@@ -23,7 +23,8 @@ from suite.define.metrics import MetricRow
 from suite.render import board as tables
 from suite.render import files, long_form
 from suite.render import html as pages
-from suite.render.export import Export, check, format_of, write
+from suite.render.export import Export, format_of
+from suite.render.write import check, write
 
 NAMES = [
     *HOSTILE,
