@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from suite.base.errors import UserError
+from tasks.vision.recipes.base import training_loop
 
 Config = dict[str, Any]
 Settings = Mapping[str, Any]
@@ -146,3 +147,45 @@ def walk(value: Any, at: str) -> Iterator[tuple[str, str, Any]]:
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from walk(item, f"{at}.{number}")
+
+
+def apply(cfg: Config, settings: Settings) -> Config:
+    """The protocol's base config with what the settings replace. `cfg` is changed."""
+    values = {key: with_tuples(value) for key, value in settings.items()}
+    before = cfg["model"]
+    if "model" in values:
+        model = values["model"]
+        head = before["decode_head"]
+        fixed = {
+            "num_classes": head["num_classes"],
+            "loss_decode": head["loss_decode"],
+        }
+        model["decode_head"] |= fixed
+        auxiliary = model.get("auxiliary_head") or []
+        for one in auxiliary if isinstance(auxiliary, list | tuple) else [auxiliary]:
+            one["num_classes"] = head["num_classes"]
+        model.setdefault("data_preprocessor", before["data_preprocessor"])
+        model["test_cfg"] = before.get("test_cfg", {"mode": "whole"})
+        model.setdefault("train_cfg", {})
+        cfg["model"] = model
+        imports = cfg["custom_imports"]["imports"]
+        imports += [name for name in ("tasks.longtail_seg.heads",) if name not in imports]
+    if "size" in values:
+        preprocessor = cfg["model"]["data_preprocessor"]
+        preprocessor.pop("size_divisor", None)
+        preprocessor["size"] = tuple(values["size"])
+    elif not {"size", "size_divisor"} & set(cfg["model"]["data_preprocessor"]):
+        cfg["model"]["data_preprocessor"]["size"] = before["data_preprocessor"]["size"]
+    if "optim_wrapper" in values:
+        cfg["optim_wrapper"] = values["optim_wrapper"]
+        cfg["param_scheduler"] = values["param_scheduler"]
+        cfg["train_cfg"] = training_loop(values["max_iters"])
+    loader = cfg["train_dataloader"]
+    if "batch" in values:
+        loader["batch_size"] = values["batch"]
+    if "pipeline" in values:
+        own = loader["dataset"]["pipeline"]
+        reading = [step for step in own if step["type"].startswith("Load")]
+        packing = [step for step in own if step["type"] == "PackSegInputs"]
+        loader["dataset"]["pipeline"] = [*reading, *values["pipeline"], *packing]
+    return cfg

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from suite.base.errors import UserError, did_you_mean
 from suite.define.protocol import Protocol
 from suite.define.task import Initial
-from tasks.longtail_seg import heads, variants  # noqa: F401 - register
+from tasks.longtail_seg import heads  # noqa: F401 - registers
 from tasks.longtail_seg import initial as weights_of
 from tasks.longtail_seg.recipes import base_config
-from tasks.longtail_seg.settings import walk
+from tasks.longtail_seg.settings import apply, walk
 
 # the data sets first: they import mmseg without its prints
 
@@ -79,7 +79,7 @@ def try_out(
     cfg = base_config(base.name, {"cache_dir": "", "data_root": ""})
     if settings is not None:
         require_registered(settings)
-        cfg = variants.apply(cfg, settings)
+        cfg = apply(cfg, settings)
     notes = []
     with (
         warnings.catch_warnings(),

@@ -11,8 +11,7 @@ from suite.base.canonical import short_hash
 from suite.base.errors import UserError
 from suite.define.protocol import Budget, Facts, Protocol
 from suite.define.task import Initial
-from tasks.longtail_seg.settings import Config, Settings, require_settings, with_tuples
-from tasks.vision.recipes.base import training_loop
+from tasks.longtail_seg.settings import Config, Settings, apply, require_settings
 
 _VERSION = 1
 """Raised when the same settings come to mean another training."""
@@ -51,48 +50,6 @@ def make(base: Protocol, settings: Settings | None, initial: Initial | None) -> 
         return cfg, facts
 
     return replace(base, build=build, **changes)
-
-
-def apply(cfg: Config, settings: Settings) -> Config:
-    """The protocol's base config with what the settings replace. `cfg` is changed."""
-    values = {key: with_tuples(value) for key, value in settings.items()}
-    before = cfg["model"]
-    if "model" in values:
-        model = values["model"]
-        head = before["decode_head"]
-        fixed = {
-            "num_classes": head["num_classes"],
-            "loss_decode": head["loss_decode"],
-        }
-        model["decode_head"] |= fixed
-        auxiliary = model.get("auxiliary_head") or []
-        for one in auxiliary if isinstance(auxiliary, list | tuple) else [auxiliary]:
-            one["num_classes"] = head["num_classes"]
-        model.setdefault("data_preprocessor", before["data_preprocessor"])
-        model["test_cfg"] = before.get("test_cfg", {"mode": "whole"})
-        model.setdefault("train_cfg", {})
-        cfg["model"] = model
-        imports = cfg["custom_imports"]["imports"]
-        imports += [name for name in ("tasks.longtail_seg.heads",) if name not in imports]
-    if "size" in values:
-        preprocessor = cfg["model"]["data_preprocessor"]
-        preprocessor.pop("size_divisor", None)
-        preprocessor["size"] = tuple(values["size"])
-    elif not {"size", "size_divisor"} & set(cfg["model"]["data_preprocessor"]):
-        cfg["model"]["data_preprocessor"]["size"] = before["data_preprocessor"]["size"]
-    if "optim_wrapper" in values:
-        cfg["optim_wrapper"] = values["optim_wrapper"]
-        cfg["param_scheduler"] = values["param_scheduler"]
-        cfg["train_cfg"] = training_loop(values["max_iters"])
-    loader = cfg["train_dataloader"]
-    if "batch" in values:
-        loader["batch_size"] = values["batch"]
-    if "pipeline" in values:
-        own = loader["dataset"]["pipeline"]
-        reading = [step for step in own if step["type"].startswith("Load")]
-        packing = [step for step in own if step["type"] == "PackSegInputs"]
-        loader["dataset"]["pipeline"] = [*reading, *values["pipeline"], *packing]
-    return cfg
 
 
 def start(cfg: Config, initial: Initial) -> Config:
