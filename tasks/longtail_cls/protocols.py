@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-from suite.base.errors import DataError
-from suite.define.protocol import DataSet, Facts, Protocol
+from suite.define.protocol import Protocol
 from tasks.longtail_cls.further_sets import (
     LIST_VIEWS,
     SMALL_VIEWS,
@@ -17,13 +14,13 @@ from tasks.longtail_cls.further_sets import (
     view_names,
     with_further_sets,
 )
-from tasks.vision import groups as profiles
-from tasks.vision.data import cifar, digits, fashion, list_images, lists
+from tasks.vision.data import lists
 from tasks.vision.data.sources import Source
-from tasks.vision.protocols import embedded, image_protocol, trained
-from tasks.vision.recipes.image_files import ListRecipe, image_lists
+from tasks.vision.image_sets import image_set
+from tasks.vision.protocols import image_protocol, list_protocol
+from tasks.vision.recipes.base import Config
+from tasks.vision.recipes.image_files import ListRecipe
 from tasks.vision.recipes.small_images import SmallRecipe
-from tasks.vision.stored import STORED
 
 HASHED_IMPORTS = {
     "tasks.vision.augment.batch": "tasks.longtail_cls.augment",
@@ -52,92 +49,17 @@ def _extra(views: int) -> dict[str, str]:
     return {**_EXTRA, **dict.fromkeys(view_names(views), seen)}
 
 
-def _data(name: str, summary: str, layout: str, classes: tuple[str, ...], reader: Any) -> DataSet:
-    return DataSet(
-        name=name,
-        summary=summary,
-        layout=layout,
-        classes=classes,
-        groups={},
-        group_rule="",
-        find=lambda root: reader.find(name, root),
-        check=lambda path, deep: reader.check(name, path, deep),
-    )
-
-
-_DIGITS = Source("digits")
-DATASETS = {
-    "cifar10": _data(
-        "cifar10",
-        "CIFAR-10, 10 classes of 32x32 colour images, long-tailed by profile",
-        cifar.LAYOUT["cifar10"],
-        cifar.CLASSES["cifar10"],
-        cifar,
-    ),
-    "cifar100": _data(
-        "cifar100",
-        "CIFAR-100, 100 classes of 32x32 colour images, long-tailed by profile",
-        cifar.LAYOUT["cifar100"],
-        cifar.CLASSES["cifar100"],
-        cifar,
-    ),
-    "fashion-mnist": _data(
-        "fashion-mnist",
-        "Fashion-MNIST, 10 classes of 28x28 grey images, long-tailed by profile",
-        fashion.LAYOUT,
-        fashion.CLASSES,
-        fashion,
-    ),
-    "digits": embedded(
-        "digits-lt",
-        "scikit-learn's handwritten digits, 8x8, imbalance ratio 40",
-        _DIGITS,
-        thresholds=digits.THRESHOLDS,
-        layout="embedded: part of scikit-learn",
-    ),
-}
-
-
-def _dataset(source: Source) -> DataSet:
-    """The data set with the groups of the source's profile; `find` says what the copy cannot give."""
-    base = DATASETS[source.name]
-    if base.embedded:
-        return base
-
-    def find(root: Path) -> Path:
-        path = base.find(root)
-        problem = _reader(source.name).cannot_give(
-            path, source.profile, source.ratio, source.convention
-        )
-        if problem:
-            raise DataError(problem)
-        return path
-
-    high, low = profiles.thresholds(source.name, source.ratio)
-    return replace(
-        base,
-        groups=profiles.groups(source.counts, high, low),
-        group_rule=profiles.group_rule(high, low),
-        find=find,
-    )
-
-
-def _reader(name: str) -> Any:
-    return fashion if name == "fashion-mnist" else cifar
-
-
 def _small(
     name: str, recipe: SmallRecipe, source: Source, summary: str, seconds: float
 ) -> Protocol:
-    dataset = _dataset(source)
     views = small_views(recipe, source.edge // recipe.pool)
     return image_protocol(
         name,
-        dataset,
+        image_set(source),
         source,
         recipe,
         hashed_imports=HASHED_IMPORTS,
-        further=lambda config: with_further_sets(config, dataset.groups, views, SMALL_VIEWS),
+        further=lambda config, groups: with_further_sets(config, groups, views, SMALL_VIEWS),
         summary=summary,
         extra_sets=_extra(SMALL_VIEWS),
         views=view_names(SMALL_VIEWS),
@@ -176,60 +98,24 @@ def _family(
 def _lists(
     name: str, recipe: ListRecipe, summary: str, seconds: float, spec: lists.ListSpec
 ) -> Protocol:
-    dataset = DataSet(
-        name=spec.name,
-        summary=spec.summary,
-        layout=lists.layout(spec),
-        classes=tuple(f"class {c}" for c in range(spec.classes)),
-        groups={},
-        group_rule=lists.GROUP_RULE,
-        group_thresholds=lists.THRESHOLDS,
-        find=lambda root: lists.find(spec, root),
-        check=lambda path, deep: list_images.check(spec, path, deep),
-    )
-    blank = image_lists(recipe, "")
-
-    def build(data: Path) -> tuple[dict[str, Any], Facts]:
-        train = lists.read_list(data / spec.train, spec.classes, training=True)
-        test = lists.read_list(data / spec.test, spec.classes)
-        list_images.require_images(data, train, test)
-        counts = lists.class_counts(train, spec.classes)
-        groups = profiles.groups(counts, *lists.THRESHOLDS)
+    def further(config: Config, groups: Mapping[str, tuple[int, ...]]) -> Config:
         # 224x224 images through deep networks: the graph of second derivatives has to fit into memory
-        config = image_lists(recipe, str(data))
-        return with_further_sets(config, groups, list_views(), LIST_VIEWS, batch=16), Facts(
-            classes=dataset.classes,
-            class_counts=counts,
-            image_counts=counts,
-            groups=groups,
-            iterations=blank["train_cfg"]["max_iters"],
-            batch=recipe.batch,
-            observed=lists.observed(train, test),
-            variant=lists.variant(spec, train, test),
-        )
+        return with_further_sets(config, groups, list_views(), LIST_VIEWS, batch=16)
 
-    return trained(
+    return list_protocol(
         name,
-        dataset,
-        blank,
-        build,
+        spec,
+        recipe,
         hashed_imports=HASHED_IMPORTS,
-        split=f"{spec.name}@lists",
-        test="whole test list, shorter side 256, centre 224, no test-time augmentation",
-        backbone=f"resne{'x' if recipe.next else ''}t{recipe.depth}"
-        + ("-32x4d" if recipe.next else ""),
-        precision="bf16",
-        augmentation="random resized crop 224, flip"
-        + ("" if recipe.spec == "inat18" else ", colour jitter 0.4"),
+        further=further,
         summary=summary,
-        prediction_sets={"test": f"test images; {STORED}"},
         extra_sets=_extra(LIST_VIEWS),
         views=view_names(LIST_VIEWS),
-        threads=8,
         seconds=seconds,
     )
 
 
+_DIGITS = Source("digits")
 _QUICK = SmallRecipe(depth=8, width=16, epochs=60, batch=32, crop=1, flip=False)
 # channels last: a sixth faster on a CPU
 _CPU_CIFAR = SmallRecipe(depth=8, width=16, epochs=40, pool=2, crop=2, channels_last=True)

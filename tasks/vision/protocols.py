@@ -9,12 +9,19 @@ from typing import Any
 from suite import engine
 from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
 from tasks.vision import groups
+from tasks.vision.data import list_images, lists
 from tasks.vision.data.sources import Source, load
+from tasks.vision.image_sets import list_set
 from tasks.vision.recipes.base import Config
+from tasks.vision.recipes.image_files import ListRecipe, image_lists
 from tasks.vision.recipes.small_images import SmallRecipe, small_images
 from tasks.vision.stored import STORED
 
 Build = Callable[[Path], tuple[Config, Facts]]
+Further = Callable[[Config, Mapping[str, tuple[int, ...]]], Config]
+"""(config, groups of the classes) -> the config with what is no part of the training, such as more prediction
+sets."""
+_STORED = {"test": f"test images; {STORED}"}
 
 
 def trained(
@@ -46,36 +53,6 @@ def trained(
     )
 
 
-def embedded(
-    name: str,
-    summary: str,
-    source: Source,
-    *,
-    thresholds: tuple[int, int],
-    layout: str = "embedded: made where it is needed",
-) -> DataSet:
-    """The data set of images that no user has to bring.
-
-    `thresholds` in training images: a class is head above the first, tail below the second.
-    """
-
-    def check(path: Path, deep: bool) -> list[str]:
-        source.images.load(source, path)
-        return []
-
-    return DataSet(
-        name=name,
-        summary=summary,
-        layout=layout,
-        classes=source.classes,
-        groups=groups.groups(source.counts, *thresholds),
-        group_rule=groups.group_rule(*thresholds),
-        find=lambda cache: cache,
-        check=check,
-        embedded=True,
-    )
-
-
 def image_protocol(
     name: str,
     dataset: DataSet,
@@ -83,7 +60,7 @@ def image_protocol(
     recipe: SmallRecipe,
     *,
     imports: tuple[str, ...] = (),
-    further: Callable[[Config], Config] | None = None,
+    further: Further | None = None,
     **fields: Any,
 ) -> Protocol:
     """A classifier of small images in memory, whose logits are stored.
@@ -91,7 +68,6 @@ def image_protocol(
     Args:
         source: which images train, of `dataset`.
         imports: modules of the task's own that a worker needs.
-        further: adds to the config what is no part of the training, such as more prediction sets.
         fields: further fields of `Protocol`: `summary`, `seconds`, `extra_sets`, `views`, ...
     """
 
@@ -105,7 +81,7 @@ def image_protocol(
     def build(data: Path) -> tuple[Config, Facts]:
         arrays = load(source, data)
         made = config(str(data))
-        return made if further is None else further(made), Facts(
+        return made if further is None else further(made, dataset.groups), Facts(
             classes=dataset.classes,
             class_counts=arrays.class_counts,
             image_counts=arrays.class_counts,
@@ -128,6 +104,54 @@ def image_protocol(
         precision=recipe.precision,
         augmentation=recipe.augmentation,
         selection="best-on-test" if recipe.legacy else "last",
-        prediction_sets={"test": f"test images; {STORED}"},
+        prediction_sets=_STORED,
+        **fields,
+    )
+
+
+def list_protocol(
+    name: str,
+    spec: lists.ListSpec,
+    recipe: ListRecipe,
+    *,
+    further: Further | None = None,
+    **fields: Any,
+) -> Protocol:
+    """A classifier of image files, whose logits are stored. Arguments as those of `image_protocol`."""
+    dataset = list_set(spec)
+    blank = image_lists(recipe, "")
+
+    def build(data: Path) -> tuple[Config, Facts]:
+        train = lists.read_list(data / spec.train, spec.classes, training=True)
+        test = lists.read_list(data / spec.test, spec.classes)
+        list_images.require_images(data, train, test)
+        counts = lists.class_counts(train, spec.classes)
+        members = groups.groups(counts, *lists.THRESHOLDS)
+        made = image_lists(recipe, str(data))
+        return made if further is None else further(made, members), Facts(
+            classes=dataset.classes,
+            class_counts=counts,
+            image_counts=counts,
+            groups=members,
+            iterations=blank["train_cfg"]["max_iters"],
+            batch=recipe.batch,
+            observed=lists.observed(train, test),
+            variant=lists.variant(spec, train, test),
+        )
+
+    return trained(
+        name,
+        dataset,
+        blank,
+        build,
+        split=f"{spec.name}@lists",
+        test="whole test list, shorter side 256, centre 224, no test-time augmentation",
+        backbone=f"resne{'x' if recipe.next else ''}t{recipe.depth}"
+        + ("-32x4d" if recipe.next else ""),
+        precision="bf16",
+        augmentation="random resized crop 224, flip"
+        + ("" if recipe.spec == "inat18" else ", colour jitter 0.4"),
+        prediction_sets=_STORED,
+        threads=8,
         **fields,
     )

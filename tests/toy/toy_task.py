@@ -4,9 +4,10 @@ how far the best and the worst class are apart."""
 from suite.define.task import Metric, Task
 from tasks.vision import groups
 from tasks.vision.data.sources import IMAGES, Images, Source
+from tasks.vision.image_sets import embedded
 from tasks.vision.per_class import class_rows, confusion, group_rows, recalls, row, units
 from tasks.vision.predicted import predict
-from tasks.vision.protocols import embedded, image_protocol
+from tasks.vision.protocols import image_protocol
 from tasks.vision.recipes.small_images import SmallRecipe
 
 TASKS = {"toy": "toy_task:TASK"}

@@ -1,20 +1,12 @@
 CARD = {
     "title": "Weighted",
     "tasks": ["toy"],
-    "names": {"weighted": {"summary": "cross entropy, a class's images weighted"}},
+    "names": {"weighted": {"summary": "cross entropy, images weighted by their class"}},
     "params": {"power": {"default": 1.0, "low": 0.0, "help": "of 1 / training images"}},
 }
 
-
-def configure(cfg, facts, *, power):
-    weights = [1 / n**power for n in facts.class_counts]
-    mean = sum(weights) / len(weights)
-    cfg.model.head.loss = {"type": "Weighted", "weight": [w / mean for w in weights]}
-    return cfg
-
-
-from mmengine.registry import MODELS  # noqa: E402
-from torch import nn, tensor  # noqa: E402
+from mmengine.registry import MODELS
+from torch import nn, tensor
 
 
 @MODELS.register_module()
@@ -24,3 +16,8 @@ class Weighted(nn.CrossEntropyLoss):
 
     def forward(self, scores, label, **_):
         return super().forward(scores, label)
+
+
+def configure(cfg, facts, *, power):
+    cfg.model.head.loss = {"type": "Weighted", "weight": [n**-power for n in facts.class_counts]}
+    return cfg
