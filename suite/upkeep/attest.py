@@ -1,0 +1,322 @@
+"""Whether a change of a method's code changes nothing: trained with the code of a commit and with today's.
+
+Both codes are written out of git into temporary folders, and each trains in processes of its own, on the
+CPU, into a results root of its own. What they leave is compared byte for byte (`suite.upkeep.equality`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.base.errors import UserError
+from suite.define.card import read_card
+from suite.define.catalog import Catalog
+from suite.define.data import find_data
+from suite.define.digest import method_digest, method_files
+from suite.define.history import Attestation
+from suite.define.protocol import Protocol
+from suite.define.syntax import PROJECT
+from suite.define.task import Task
+from suite.dispatch.code_copy import job_environment
+from suite.records.attempt import Attempt
+from suite.records.lookup import all_attempts
+from suite.runs.plan import make_plan
+from suite.upkeep.checkout import Checkout
+from suite.upkeep.equality import MAX_NAMED, Left, counted, differences, evidence, left_by
+
+SMOKE = "smoke"
+"""Name of the protocols that every task has for this: a training takes seconds."""
+STOP_SECONDS = 30.0
+"""Time that a training has after Ctrl-C to end its workers."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A method whose code at a commit is to be held against today's.
+
+    Attributes:
+        before, after: digests of its own file then and today, read by today's reader.
+        commit: its 40 hex digits; "" where the method's code has never been another.
+        trials: what to train it under.
+    """
+
+    method: str
+    before: str
+    after: str
+    commit: str
+    trials: tuple[tuple[Task, Protocol], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`attestation` where both codes gave the same, else lines on what `differs`; `compared` says how much."""
+
+    attestation: Attestation | None = None
+    differs: tuple[str, ...] = ()
+    compared: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where codes are written out and trained: a temporary folder, and what all trainings share."""
+
+    checkout: Checkout
+    catalog: Catalog
+    folder: Path
+    data_root: Path | None
+
+    # -- what is asked
+
+    def question(
+        self, method: str, since: str | None, protocols: Sequence[str] = ()
+    ) -> Question:
+        """Raises UserError: an unknown method, or one whose code is not in this checkout; a commit without
+        it; a protocol that its tasks have not, or whose data are not here."""
+        source = self.catalog.source(method)
+        package = (source.module or "").partition(".")[0]
+        if package not in PROJECT or self.checkout.top not in source.path.parents:
+            raise UserError(
+                f"method {method!r} is not of this project but of {source.path}: its earlier code is not in "
+                "this checkout's history"
+            )
+        trials = tuple(self._trials(method, protocols))
+        after = method_digest(source.path)
+        if self._at(self.checkout.head, package, method) != after:
+            raise UserError(
+                f"{source.path}, or what it imports, is not what git has of it; is it ignored there?"
+            )
+        if since is not None:
+            commit = self.checkout.commit(since)
+            before = self._at(commit, package, method)
+        else:
+            commit, before = self._last_other(package, method, after)
+        return Question(method, before, after, commit, trials)
+
+    def _trials(self, method: str, names: Sequence[str]) -> Iterator[tuple[Task, Protocol]]:
+        """The protocols of these names of the method's tasks, each once."""
+        tasks = [self.catalog.task(name) for name in self.catalog.card(method).tasks]
+        seen: set[str] = set()
+        for name in names or (SMOKE,):
+            accepting = [t for t in tasks if any(p.name == name for p in t.protocols)]
+            if not accepting:
+                # of all tasks, to say whose it is
+                others = [
+                    t.name for t in self.catalog.tasks().values() for p in t.protocols if p.name == name
+                ]
+                if others:
+                    raise UserError(
+                        f"--protocol {name}: is of task {others[0]!r}; {method!r} is for "
+                        f"{', '.join(task.name for task in tasks)}"
+                    )
+                self.catalog.protocol(tasks[0], name)
+            for task in accepting:
+                protocol = self.catalog.protocol(task, name)
+                if protocol.hash not in seen:
+                    seen.add(protocol.hash)
+                    find_data(protocol, self.data_root)
+                    yield task, protocol
+
+    def _at(self, commit: str, package: str, method: str) -> str:
+        """Digest of the method's file at a commit. Raises UserError where it has none."""
+        for _, tree in self.checkout.trees([commit], package):
+            path = self._file(tree, package, method)
+            if path is not None:
+                return method_digest(path)
+            raise UserError(f"--since {commit[:12]}: has no method {method!r}")
+        raise UserError(f"--since {commit[:12]}: has no folder {package}/, so no method {method!r}")
+
+    def _last_other(self, package: str, method: str, today: str) -> tuple[str, str]:
+        """The newest commit at which the method's digest is not today's, and that digest."""
+        seen: set[str] = set()
+        # of the tree looked at last: content of the files behind the digest, which was today's
+        same: set[tuple[str, str]] = set()
+        for commit, tree in self.checkout.trees(self.checkout.commits(), package):
+            if tree in seen:
+                continue
+            seen.add(tree)
+            contents = self.checkout.contents(tree)
+            if same and same <= contents.items():
+                continue
+            path = self._file(tree, package, method)
+            if path is None:
+                continue
+            digest = method_digest(path)
+            if digest != today:
+                return commit, digest
+            names = (name.partition("/")[2] for name in method_files(path))
+            same = {(name, contents[name]) for name in names}
+        return "", today
+
+    def _file(self, tree: str, package: str, method: str) -> Path | None:
+        """The file of the method in a tree of the package."""
+        folder = self.folder / "trees" / tree / package
+        if not folder.exists():
+            self.checkout.export(tree, folder)
+        for path in sorted(folder.rglob("[!_]*.py")):
+            try:
+                card = read_card(path)
+            except UserError:
+                continue  # of another version of cards
+            if card is not None and method in card.names:
+                return path
+        return None
+
+    # -- answering
+
+    def answer(self, asked: Question, say: Say = lambda line: None) -> Answer:
+        """Train under every protocol with both codes, and compare. `say` is told of each training."""
+        runs: dict[str, tuple[Left, Left]] = {}
+        differs: list[str] = []
+        for task, protocol in asked.trials:
+            name = f"{task.name}/{protocol.name}"
+            problem = self._incomparable(asked, task, protocol)
+            if problem:
+                return Answer(differs=(f"{name}: {problem}",))
+            roots = []
+            for commit, of in ((asked.commit, asked.commit[:12]), (self.checkout.head, "today")):
+                say(f"{asked.method}: training under {name} with the code of {of}")
+                root = self.folder / "results" / asked.method / protocol.hash / commit
+                problem = self._train(commit, asked.method, task, protocol, root)
+                if problem:
+                    return Answer(differs=(f"{name}: with the code of {of}: {problem}",))
+                roots.append(root)
+            found = dict(_pairs(*roots))
+            differs += [f"{name}: {line}" for line in _lines(found, asked.method)]
+            runs |= found
+        if differs:
+            return Answer(differs=tuple(differs))
+        attestation = Attestation(
+            method=asked.method,
+            before=asked.before,
+            after=asked.after,
+            commit=asked.commit,
+            protocols={f"{task.name}/{protocol.name}": protocol.hash for task, protocol in asked.trials},
+            evidence=evidence(runs),
+        )
+        return Answer(attestation, compared=counted(runs.values()))
+
+    def _incomparable(self, asked: Question, task: Task, protocol: Protocol) -> str | None:
+        """Why the runs of both codes would not be the same ones; None where they are."""
+        nothing = self.folder / "nothing"
+        today = make_plan(nothing, self.catalog, task, protocol, methods=[asked.method])
+        done = self._suite(
+            asked.commit, "plan", *_options(asked.method, task, protocol, nothing), "--format", "json"
+        )
+        if done.returncode:
+            return f"the code of {asked.commit[:12]} cannot plan it: {_last_line(done)}"
+        then: dict[str, Any] = json.loads(done.stdout)
+        if then["protocol_hash"] != protocol.hash:
+            return (
+                f"cannot be compared: its revision was raised since {asked.commit[:12]} (protocol hash "
+                f"{then['protocol_hash']} then, {protocol.hash} today)"
+            )
+        if {run["run"] for run in then["runs"]} != {item.spec.run_id for item in today.items}:
+            return (
+                f"cannot be compared: other parameters or input runs than at {asked.commit[:12]}, so "
+                "today's runs are other runs"
+            )
+        return None
+
+    def _train(
+        self, commit: str, method: str, task: Task, protocol: Protocol, root: Path
+    ) -> str | None:
+        """Train with the code of a commit; why it failed, None where it did not."""
+        done = self._suite(commit, "run", *_options(method, task, protocol, root), "--workers", "1")
+        for attempt in all_attempts(root):
+            status = attempt.status()
+            if status is not None and status.failure is not None:
+                return f"failed({status.failure.kind}): {status.failure.message}"
+        if done.returncode:
+            return f"exit code {done.returncode}: {_last_line(done)}"
+        return None
+
+    def _suite(self, commit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m suite` of the code of a commit, in a process and an empty folder of its own."""
+        code = self.folder / "code" / commit
+        if not code.exists():
+            self.checkout.export(commit, code)
+        empty = self.folder / "empty"
+        empty.mkdir(exist_ok=True)
+        environment = {**os.environ, **job_environment(code)}
+        # compiled once for all trainings: the folder is our own
+        del environment["PYTHONDONTWRITEBYTECODE"]
+        if before := os.environ.get("PYTHONPATH"):
+            environment["PYTHONPATH"] += os.pathsep + before
+        if self.data_root is not None:
+            environment["LONGTAIL_DATA"] = str(self.data_root)
+        packages = ",".join(sorted(name for name in PROJECT if (code / name).is_dir()))
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(code), packages, *arguments],
+            cwd=empty,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C comes to it through us: its folders must stand until it has ended
+            start_new_session=True,
+        )
+        try:
+            out, errors = process.communicate()
+        except BaseException:
+            _end(process)
+            raise
+        return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
+
+
+_CHILD = """
+import importlib.util, pathlib, runpy, sys
+code, packages = pathlib.Path(sys.argv.pop(1)).resolve(), sys.argv.pop(1)
+for name in packages.split(","):
+    (found, *_) = importlib.util.find_spec(name).submodule_search_locations
+    found = pathlib.Path(found).resolve()
+    if code not in found.parents:
+        sys.exit(f"{name} is imported from {found}, not from {code}")
+sys.argv[0] = "suite"
+runpy.run_module("suite", run_name="__main__", alter_sys=True)
+"""
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a training in order: it ends its workers first. Ctrl-C once more kills it."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=STOP_SECONDS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        process.communicate()
+
+
+def _options(method: str, task: Task, protocol: Protocol, root: Path) -> tuple[str, ...]:
+    named = ("--task", task.name, "--protocol", protocol.name, "--method", method)
+    return (*named, "--root", str(root), "--device", "cpu")
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines()
+    return lines[-1].removeprefix("Error: ")[:300] if lines else "no reason given"
+
+
+def _pairs(before: Path, after: Path) -> Iterator[tuple[str, tuple[Left, Left]]]:
+    """Run id -> what both codes have left, of all runs (input runs too)."""
+    for attempt in all_attempts(after):
+        then = Attempt(before, attempt.run_id, attempt.number)
+        yield attempt.run_id, (left_by(then), left_by(attempt))
+
+
+def _lines(runs: dict[str, tuple[Left, Left]], method: str) -> Iterator[str]:
+    for run_id, (before, after) in runs.items():
+        found = differences(before, after)
+        yield from (f"run {run_id}: {line}" for line in found[:MAX_NAMED])
+        if len(found) > MAX_NAMED:
+            yield f"run {run_id}: and {len(found) - MAX_NAMED} more arrays, weights or scores differ"
