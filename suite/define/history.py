@@ -56,6 +56,11 @@ def read_attested(path: Path) -> list[Attestation]:
     return _read(path, _Attested).attested if path.exists() else []
 
 
+def parse_attested(content: bytes, path: Path) -> list[Attestation]:
+    """The attestations in the content of a file called `path`. Raises UserError."""
+    return _parse(content, path, _Attested).attested
+
+
 _HEADER = """\
 # Changes of methods' code that change nothing of what they compute: trained with the code of `commit` and with the
 # code of the day, every prediction, weight and score was equal byte for byte. Written by `python -m suite attest`;
@@ -137,6 +142,14 @@ def _leading_to(today: str, changes: Iterable[tuple[str, str]]) -> frozenset[str
 
 def _read(path: Path, kind: type[_T]) -> _T:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), kind)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error}") from None
+    return _parse(content, path, kind)
+
+
+def _parse(content: bytes, path: Path, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(tomllib.loads(content.decode("utf-8")), kind)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())[:300]}") from None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.base.errors import UserError
+from suite.base.errors import UserError, did_you_mean
 from suite.define.card import read_card
 from suite.define.catalog import Catalog
 from suite.define.data import find_data
@@ -107,24 +107,30 @@ class Bench:
         tasks = [self.catalog.task(name) for name in self.catalog.card(method).tasks]
         seen: set[str] = set()
         for name in names or (SMOKE,):
-            accepting = [t for t in tasks if any(p.name == name for p in t.protocols)]
-            if not accepting:
-                # of all tasks, to say whose it is
-                others = [
-                    t.name for t in self.catalog.tasks().values() for p in t.protocols if p.name == name
-                ]
-                if others:
-                    raise UserError(
-                        f"--protocol {name}: is of task {others[0]!r}; {method!r} is for "
-                        f"{', '.join(task.name for task in tasks)}"
-                    )
-                self.catalog.protocol(tasks[0], name)
-            for task in accepting:
-                protocol = self.catalog.protocol(task, name)
+            found = [(task, p) for task in tasks if (p := self._protocol(task, name)) is not None]
+            if not found:
+                raise UserError(self._no_protocol(method, tasks, name, bool(names)))
+            for task, protocol in found:
                 if protocol.hash not in seen:
                     seen.add(protocol.hash)
                     find_data(protocol, self.data_root)
                     yield task, protocol
+
+    def _protocol(self, task: Task, name: str) -> Protocol | None:
+        try:
+            return self.catalog.protocol(task, name)
+        except UserError:
+            return None
+
+    def _no_protocol(self, method: str, tasks: Sequence[Task], name: str, asked: bool) -> str:
+        named = ", ".join(task.name for task in tasks)
+        if not asked:
+            return f"{method}: task {named} has no protocol {name!r}; name one with --protocol"
+        for task in self.catalog.tasks().values():
+            if self._protocol(task, name) is not None:
+                return f"--protocol {name}: is of task {task.name!r}; {method!r} is for {named}"
+        known = (protocol.name for task in tasks for protocol in task.protocols)
+        return f"--protocol {name}: task {named} has no such protocol{did_you_mean(name, known)}"
 
     def _at(self, commit: str, package: str, method: str) -> str:
         """Digest of the method's file at a commit. Raises UserError where it has none."""

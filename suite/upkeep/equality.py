@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from suite.base.bounded import read_arrays
 from suite.base.canonical import canonical
-from suite.base.errors import RecordError
 from suite.define.metrics import MetricRow
 from suite.records.attempt import Attempt
 from suite.records.files import Evaluation, read
@@ -70,11 +69,14 @@ def _tensors(path: Path) -> dict[str, Piece]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        found = deserialize(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return {}  # of this protocol none are kept
-    except SafetensorError as error:
-        raise RecordError(f"{path}: {error}") from None
+    try:
+        found = deserialize(content)
+    except SafetensorError:
+        # a task may keep something else: as it is
+        return {"weights": Piece("tensor", "U8", (len(content),), content)}
     return {
         f"weight {name}": Piece("tensor", one["dtype"], tuple(one["shape"]), bytes(one["data"]))
         for name, one in found
