@@ -105,9 +105,9 @@ def _table(module: str) -> Mapping[str, Sequence[str]]:
     """Moved modules of the top-level package of `module`."""
     try:
         found = importlib.util.find_spec(module.partition(".")[0])
-        (folder, *_) = (found and found.submodule_search_locations) or ()
-        table: dict[str, list[str]] = tomllib.loads((Path(folder) / FILE).read_text("utf-8"))
-    except (ImportError, OSError, ValueError):
+        folders = list(found.submodule_search_locations or ()) if found else []
+        table: dict[str, list[str]] = tomllib.loads((Path(folders[0]) / FILE).read_text("utf-8"))
+    except (ImportError, IndexError, OSError, ValueError):
         return {}
     return table
 

@@ -99,7 +99,9 @@ def _attest(bench: Bench, asked: Question) -> bool:
         return True
     answer = bench.answer(asked, lambda line: print(line, file=sys.stderr, flush=True))
     if answer.attestation is None:
-        print(f"{name}: not attested: {asked.before} (at {commit}) is not {asked.after}:", flush=True)
+        print(
+            f"{name}: not attested: {asked.before} (at {commit}) is not {asked.after}:", flush=True
+        )
         for line in answer.differs:
             print(f"  {clipped(plain(line), 400)}", flush=True)
         return False

@@ -7,12 +7,10 @@ CPU, into a results root of its own. What they leave is compared byte for byte (
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +23,15 @@ from suite.define.history import Attestation
 from suite.define.protocol import Protocol
 from suite.define.syntax import PROJECT
 from suite.define.task import Task
-from suite.dispatch.code_copy import job_environment
 from suite.records.attempt import Attempt
 from suite.records.lookup import all_attempts
 from suite.runs.plan import make_plan
 from suite.upkeep.checkout import Checkout
+from suite.upkeep.codes import Codes
 from suite.upkeep.equality import MAX_NAMED, Left, counted, differences, evidence, left_by
 
 SMOKE = "smoke"
 """Name of the protocols that every task has for this: a training takes seconds."""
-STOP_SECONDS = 30.0
-"""Time that a training has after Ctrl-C to end its workers."""
 
 Say = Callable[[str], None]
 
@@ -68,18 +64,25 @@ class Answer:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where codes are written out and trained: a temporary folder, and what all trainings share."""
+    """Where codes are held against each other.
+
+    Attributes:
+        folder: a temporary one, for earlier code that is only read, and for results.
+        codes: codes of commits, to be run.
+    """
 
     checkout: Checkout
     catalog: Catalog
     folder: Path
     data_root: Path | None
 
+    @cached_property
+    def codes(self) -> Codes:
+        return Codes(self.checkout, self.folder / "codes", self.data_root)
+
     # -- what is asked
 
-    def question(
-        self, method: str, since: str | None, protocols: Sequence[str] = ()
-    ) -> Question:
+    def question(self, method: str, since: str | None, protocols: Sequence[str] = ()) -> Question:
         """Raises UserError: an unknown method, or one whose code is not in this checkout; a commit without
         it; a protocol that its tasks have not, or whose data are not here."""
         source = self.catalog.source(method)
@@ -206,7 +209,9 @@ class Bench:
             before=asked.before,
             after=asked.after,
             commit=asked.commit,
-            protocols={f"{task.name}/{protocol.name}": protocol.hash for task, protocol in asked.trials},
+            protocols={
+                f"{task.name}/{protocol.name}": protocol.hash for task, protocol in asked.trials
+            },
             evidence=evidence(runs),
         )
         return Answer(attestation, compared=counted(runs.values()))
@@ -215,8 +220,12 @@ class Bench:
         """Why the runs of both codes would not be the same ones; None where they are."""
         nothing = self.folder / "nothing"
         today = make_plan(nothing, self.catalog, task, protocol, methods=[asked.method])
-        done = self._suite(
-            asked.commit, "plan", *_options(asked.method, task, protocol, nothing), "--format", "json"
+        done = self.codes.suite(
+            asked.commit,
+            "plan",
+            *_options(asked.method, task, protocol, nothing),
+            "--format",
+            "json",
         )
         if done.returncode:
             return f"the code of {asked.commit[:12]} cannot plan it: {_last_line(done)}"
@@ -237,7 +246,9 @@ class Bench:
         self, commit: str, method: str, task: Task, protocol: Protocol, root: Path
     ) -> str | None:
         """Train with the code of a commit; why it failed, None where it did not."""
-        done = self._suite(commit, "run", *_options(method, task, protocol, root), "--workers", "1")
+        done = self.codes.suite(
+            commit, "run", *_options(method, task, protocol, root), "--workers", "1"
+        )
         for attempt in all_attempts(root):
             status = attempt.status()
             if status is not None and status.failure is not None:
@@ -245,62 +256,6 @@ class Bench:
         if done.returncode:
             return f"exit code {done.returncode}: {_last_line(done)}"
         return None
-
-    def _suite(self, commit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`python -m suite` of the code of a commit, in a process and an empty folder of its own."""
-        code = self.folder / "code" / commit
-        if not code.exists():
-            self.checkout.export(commit, code)
-        empty = self.folder / "empty"
-        empty.mkdir(exist_ok=True)
-        environment = {**os.environ, **job_environment(code)}
-        # compiled once for all trainings: the folder is our own
-        del environment["PYTHONDONTWRITEBYTECODE"]
-        if before := os.environ.get("PYTHONPATH"):
-            environment["PYTHONPATH"] += os.pathsep + before
-        if self.data_root is not None:
-            environment["LONGTAIL_DATA"] = str(self.data_root)
-        packages = ",".join(sorted(name for name in PROJECT if (code / name).is_dir()))
-        process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(code), packages, *arguments],
-            cwd=empty,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Ctrl-C comes to it through us: its folders must stand until it has ended
-            start_new_session=True,
-        )
-        try:
-            out, errors = process.communicate()
-        except BaseException:
-            _end(process)
-            raise
-        return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
-
-
-_CHILD = """
-import importlib.util, pathlib, runpy, sys
-code, packages = pathlib.Path(sys.argv.pop(1)).resolve(), sys.argv.pop(1)
-for name in packages.split(","):
-    (found, *_) = importlib.util.find_spec(name).submodule_search_locations
-    found = pathlib.Path(found).resolve()
-    if code not in found.parents:
-        sys.exit(f"{name} is imported from {found}, not from {code}")
-sys.argv[0] = "suite"
-runpy.run_module("suite", run_name="__main__", alter_sys=True)
-"""
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a training in order: it ends its workers first. Ctrl-C once more kills it."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.communicate(timeout=STOP_SECONDS)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.kill()
-        process.communicate()
 
 
 def _options(method: str, task: Task, protocol: Protocol, root: Path) -> tuple[str, ...]:

@@ -52,7 +52,9 @@ class Checkout:
         listed = self.git(
             "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", *places
         )
-        names = sorted(entry[3:] for entry in listed.decode("utf-8", "replace").split("\0") if entry)
+        names = sorted(
+            entry[3:] for entry in listed.decode("utf-8", "replace").split("\0") if entry
+        )
         return names[0] if names else None
 
     def commit(self, name: str) -> str:
@@ -60,7 +62,9 @@ class Checkout:
         # (what begins with a dash would be an option)
         done = _git(self.top, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         if name.startswith("-") or done.returncode:
-            raise UserError(f"--since {name}: no such commit in {self.top}; see `git log --oneline`")
+            raise UserError(
+                f"--since {name}: no such commit in {self.top}; see `git log --oneline`"
+            )
         return done.stdout.decode().strip()
 
     def commits(self) -> list[str]:

@@ -73,7 +73,7 @@ def _tensors(path: Path) -> dict[str, Piece]:
     except FileNotFoundError:
         return {}  # of this protocol none are kept
     try:
-        found = deserialize(content)
+        found = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError:
         # a task may keep something else: as it is
         return {"weights": Piece("tensor", "U8", (len(content),), content)}
@@ -104,7 +104,9 @@ def differences(before: Left, after: Left) -> list[str]:
     for task in tasks:
         found += _different(before.scores[task][1], after.scores[task][1])
     if (before.infers or after.infers) and not tasks:
-        found.append("adapts scores, and no evaluation is the same as then, so none can be compared")
+        found.append(
+            "adapts scores, and no evaluation is the same as then, so none can be compared"
+        )
     return found
 
 

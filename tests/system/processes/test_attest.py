@@ -53,7 +53,12 @@ class Project:
         path = self.top / f"baselines/shared/{name}.py"
         path.write_text(
             METHOD.format(
-                title=name.title(), name=name, tasks='["fake"]', needs=needs, first=first, sleep=sleep
+                title=name.title(),
+                name=name,
+                tasks='["fake"]',
+                needs=needs,
+                first=first,
+                sleep=sleep,
             )
         )
         return path
@@ -72,7 +77,12 @@ class Project:
     def suite(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "suite", *arguments]
         return subprocess.run(
-            command, cwd=self.work, env=self.environment, capture_output=True, text=True, timeout=240
+            command,
+            cwd=self.work,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
 
     def todo(self) -> dict[str, str]:
@@ -177,7 +187,10 @@ def test_words_alone_are_nothing_to_attest(clean):
         (("focal", "--since", "HEAD~2"), "has no folder baselines/, so no method 'focal'"),
         (("adder",), "task fake has no protocol 'smoke'; name one with --protocol"),
         (("adder", "--protocol", "ade20k"), "is of task 'longtail-seg'; 'adder' is for fake"),
-        (("adder", "--protocol", "other,quik"), "task fake has no such protocol; did you mean quick"),
+        (
+            ("adder", "--protocol", "other,quik"),
+            "task fake has no such protocol; did you mean quick",
+        ),
         (("cdt", "--protocol", "cpu-cifar"), "needs a data root: give --data-root DIR"),
         (("cdt", "--protocol", "cpu-cifar", "--data-root", "none"), "cifar10: there is no"),
     ],
@@ -230,7 +243,9 @@ def test_what_is_no_checkout_has_no_earlier_code(clean):
 
 
 def test_other_parameters_cannot_be_compared(clean):
-    clean.edit("baselines/shared/adder.py", '"needs":', '"params": {"more": {"default": 1}}, "needs":')
+    clean.edit(
+        "baselines/shared/adder.py", '"needs":', '"params": {"more": {"default": 1}}, "needs":'
+    )
     clean.commit()
     done = clean.suite("attest", "adder", "--protocol", "quick", "--since", clean.second)
     clean.git("reset", "-q", "--hard", clean.third)
