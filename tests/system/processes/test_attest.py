@@ -29,6 +29,23 @@ def configure(cfg, facts, **given):
 '''
 
 
+EACH = """
+import contextlib, io, json, sys
+from suite import cli
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+    answers.append((arguments, code, out.getvalue(), errors.getvalue()))
+print(json.dumps(answers))
+"""
+
+
 class Project:
     """The checkout at `top`, and what a user types there."""
 
@@ -85,6 +102,19 @@ class Project:
             timeout=240,
         )
 
+    def each(self, *lines: tuple[str, ...]) -> list[subprocess.CompletedProcess[str]]:
+        """Several commands of which none trains, in one process."""
+        done = subprocess.run(
+            [sys.executable, "-c", EACH, json.dumps(lines)],
+            cwd=self.work,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=240,
+        )
+        return [subprocess.CompletedProcess(*one) for one in json.loads(done.stdout)]
+
     def todo(self) -> dict[str, str]:
         """Method -> what a plan would do with its run."""
         done = self.suite("plan", "--task", "fake", *METHODS, "--format", "json")
@@ -101,13 +131,13 @@ class Project:
         self.git("clean", "-fdq")
 
 
-METHODS = ("--method", "adder", "--method", "doubler", "--method", "heir")
+METHODS = tuple(f"--method={name}" for name in ("adder", "doubler", "heir", "broken"))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """First commit without code; the second with it; in the third `adder` is worded anew, and `doubler` really
-    changed."""
+    """First commit without code; the second with it; in the third `adder` and `heir` are worded anew, and
+    `doubler` and `broken` really changed."""
     made = Project(tmp_path_factory.mktemp("attest") / "checkout")
     made.top.mkdir()
     made.git("init", "-q", ".")
@@ -122,12 +152,14 @@ def project(tmp_path_factory) -> Project:
     made.write("adder")
     made.write("doubler", first=2.0)
     made.write("heir", needs='{"inputs": {"parent": "adder"}}')
+    made.write("broken")
     made.second = made.commit()
     done = made.suite("run", "--task", "fake", *METHODS)
     assert done.returncode == 0, done.stderr
     made.edit("baselines/shared/adder.py", "first", "begin")
     made.edit("baselines/shared/heir.py", "first", "begin")
     made.edit("baselines/shared/doubler.py", "2.0", "2.5")
+    made.edit("baselines/shared/broken.py", "1.0", "1.0 / 0")
     made.edit("baselines/shared/focal.py", '"""Focal loss', '"""The focal loss')
     made.third = made.commit()
     return made
@@ -142,7 +174,7 @@ def clean(project):
 
 def test_what_is_equal_is_attested_and_its_runs_count_again(clean):
     assert set(clean.todo().values()) == {"stale"}
-    done = clean.suite("attest", "adder", "doubler,heir", "--protocol", "quick")
+    done = clean.suite("attest", "adder", "doubler,heir,broken", "--protocol", "quick")
     assert done.returncode == 1, done.stderr
     out = done.stdout.splitlines()
     under = f"(at {clean.second[:12]})"
@@ -155,61 +187,66 @@ def test_what_is_equal_is_attested_and_its_runs_count_again(clean):
     assert "weights: " in out[3] and "fake score: 0." in out[4] and "1 more" in out[5]
     # with its input run
     assert out[6].startswith("heir: attested: ") and "2 arrays, 2 tensors, 4 scores" in out[6]
-    assert len(out) == 7
-    assert done.stderr.count("training under fake/quick with the code of") == 6
+    assert out[7].startswith("broken: not attested: ")
+    assert "with the code of today: failed(code): ZeroDivisionError" in out[8]
+    assert len(out) == 9
+    assert done.stderr.count("training under fake/quick with the code of") == 8
     assert clean.attested.count("[[attested]]") == 2 and "doubler" not in clean.attested
     assert f'commit = "{clean.second}"' in clean.attested
-    assert clean.todo() == {"adder": "done", "doubler": "stale", "heir": "done"}
+    assert clean.todo() == {
+        "adder": "done",
+        "doubler": "stale",
+        "heir": "done",
+        "broken": "stale",
+    }
     assert list(clean.temporary.iterdir()) == []
 
     before = clean.attested
-    again = clean.suite("attest", "adder", "--protocol", "quick")
+    (again,) = clean.each(("attest", "adder", "--protocol", "quick"))
     assert again.returncode == 0 and "attested already" in again.stdout and not again.stderr
     assert clean.attested == before
 
 
 def test_words_alone_are_nothing_to_attest(clean):
-    done = clean.suite("attest", "focal", "ce")
+    done, since = clean.each(("attest", "focal", "ce"), ("attest", "focal", "--since", "HEAD~1"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("nothing to do: its code is the same in all of the history") == 2
-    done = clean.suite("attest", "focal", "--since", "HEAD~1")
-    assert done.returncode == 0 and f"is at {clean.second[:12]} the same" in done.stdout
+    assert since.returncode == 0 and f"is at {clean.second[:12]} the same" in since.stdout
     assert not clean.attested
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("focl",), "unknown method 'focl'; did you mean focal"),
-        (("focal", "steady"), "'steady' is not of this project but of"),
-        (("focal", "--since", "nowhere"), "--since nowhere: no such commit in"),
-        (("focal", "--since", "-n"), "--since -n: no such commit in"),
-        (("focal", "--since", "HEAD~2"), "has no folder baselines/, so no method 'focal'"),
-        (("adder",), "task fake has no protocol 'smoke'; name one with --protocol"),
-        (("adder", "--protocol", "ade20k"), "is of task 'longtail-seg'; 'adder' is for fake"),
-        (
-            ("adder", "--protocol", "other,quik"),
-            "task fake has no such protocol; did you mean quick",
-        ),
-        (("cdt", "--protocol", "cpu-cifar"), "needs a data root: give --data-root DIR"),
-        (("cdt", "--protocol", "cpu-cifar", "--data-root", "none"), "cifar10: there is no"),
-    ],
-)
-def test_bad_input_is_one_line_and_nothing_is_trained(clean, arguments, says):
-    done = clean.suite("attest", *arguments)
-    assert done.returncode == 2 and not done.stdout
-    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
-    assert says in done.stderr
+BAD = {
+    ("focl",): "unknown method 'focl'; did you mean focal",
+    ("focal", "steady"): "'steady' is not of this project but of",
+    ("focal", "--since", "nowhere"): "--since nowhere: no such commit in",
+    ("focal", "--since", "-n"): "--since -n: no such commit in",
+    ("focal", "--since", "HEAD~2"): "has no folder baselines/, so no method 'focal'",
+    ("adder",): "task fake has no protocol 'smoke'; name one with --protocol",
+    ("adder", "--protocol", "ade20k"): "is of task 'longtail-seg'; 'adder' is for fake",
+    ("adder", "--protocol", "other,quik"): "task fake has no such protocol; did you mean quick",
+    ("cdt", "--protocol", "cpu-cifar"): "needs a data root: give --data-root DIR",
+    ("cdt", "--protocol", "cpu-cifar", "--data-root", "none"): "cifar10: there is no",
+}
+
+
+def test_bad_input_is_one_line_and_nothing_is_trained(clean):
+    answers = clean.each(*(("attest", *arguments) for arguments in BAD))
+    for done, says in zip(answers, BAD.values(), strict=True):
+        assert done.returncode == 2 and not done.stdout, done
+        assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1, done
+        assert says in done.stderr
     assert not clean.attested
 
 
 def test_a_method_that_was_not_there_is_named(clean):
     clean.write("late")
     clean.commit()
-    done = clean.suite("attest", "late", "--protocol", "quick", "--since", clean.second)
-    assert done.returncode == 2
-    assert f"--since {clean.second[:12]}: has no method 'late'" in done.stderr
-    done = clean.suite("attest", "late", "--protocol", "quick")
+    since, done = clean.each(
+        ("attest", "late", "--protocol", "quick", "--since", clean.second),
+        ("attest", "late", "--protocol", "quick"),
+    )
+    assert since.returncode == 2
+    assert f"--since {clean.second[:12]}: has no method 'late'" in since.stderr
     assert done.returncode == 0 and "nothing to do" in done.stdout
     clean.git("reset", "-q", "--hard", clean.third)
 
@@ -252,16 +289,6 @@ def test_other_parameters_cannot_be_compared(clean):
     assert done.returncode == 1
     assert "cannot be compared: other parameters or input runs" in done.stdout
     assert not done.stderr and not clean.attested
-
-
-def test_a_training_that_fails_attests_nothing(clean):
-    clean.edit("baselines/shared/adder.py", "begin = 1.0", "begin = 1.0 / 0")
-    clean.commit()
-    done = clean.suite("attest", "adder", "--protocol", "quick", "--since", clean.second)
-    clean.git("reset", "-q", "--hard", clean.third)
-    assert done.returncode == 1
-    assert "with the code of today: failed(code): ZeroDivisionError" in done.stdout
-    assert not clean.attested
 
 
 def test_ctrl_c_leaves_no_folder_and_no_process(clean):
