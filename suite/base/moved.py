@@ -62,7 +62,7 @@ def moved(error: ImportError) -> str | None:
                 writing.append(f"import {home}")
         lost = [name for name in wanted if name and not any(name in _defined(h) for h in homes)]
         if lost:
-            said.append(f"{', '.join(lost)} of it is gone")
+            said.append(f"{', '.join(lost)} is no longer called so")
     return "; ".join(said) + (f": write {'; '.join(writing)}" if writing else "")
 
 

@@ -12,7 +12,7 @@ import typer
 from suite.cli.options import DataRoot, each
 
 if TYPE_CHECKING:
-    from suite.upkeep.attest import Bench, Question
+    from suite.upkeep.attest import Attester, Change
 
 
 def attest(
@@ -58,7 +58,7 @@ def attest(
     from suite.base import settings
     from suite.base.errors import UserError
     from suite.define.catalog import Catalog
-    from suite.upkeep.attest import Bench
+    from suite.upkeep.attest import Attester
     from suite.upkeep.checkout import Checkout
 
     catalog = Catalog.load()
@@ -73,45 +73,46 @@ def attest(
         )
     try:
         with tempfile.TemporaryDirectory(prefix="longtail-attest-") as folder:
-            bench = Bench(checkout, catalog, Path(folder), settings.data_root(data_root))
+            attester = Attester(checkout, catalog, Path(folder), settings.data_root(data_root))
             # all of them before the first training
-            asked = [bench.question(method, since, protocol) for method in methods]
-            good = [_attest(bench, one) for one in asked]
+            changes = [attester.change(method, since, protocol) for method in methods]
+            good = [_attest(attester, one) for one in changes]
     except KeyboardInterrupt:
         sys.exit(130)
     if not all(good):
         sys.exit(1)
 
 
-def _attest(bench: Bench, asked: Question) -> bool:
-    """Answer one question and print what came of it; False where anything differs."""
+def _attest(attester: Attester, change: Change) -> bool:
+    """Hold both codes of a method against each other and print what came of it; False where they differ."""
     from suite.base.shipped import HERE
     from suite.base.text import clipped, plain
     from suite.define.history import ATTESTED, add_attested
 
-    name, commit = asked.method, asked.commit[:12]
-    if asked.before == asked.after:
+    name, commit = change.method, change.commit[:12]
+    if change.before == change.after:
         where = f"at {commit} the same" if commit else "the same in all of the history"
-        print(f"{name}: nothing to do: its code is {where} ({asked.after})")
+        print(f"{name}: nothing to do: its code is {where} ({change.after})")
         return True
-    if asked.before in bench.catalog.history.before(name, asked.after):
-        print(f"{name}: attested already: {asked.before} (at {commit}) -> {asked.after}")
+    if change.before in attester.catalog.history.before(name, change.after):
+        print(f"{name}: attested already: {change.before} (at {commit}) -> {change.after}")
         return True
-    answer = bench.answer(asked, lambda line: print(line, file=sys.stderr, flush=True))
-    if answer.attestation is None:
+    verdict = attester.verdict(change, lambda line: print(line, file=sys.stderr, flush=True))
+    if verdict.attestation is None:
         print(
-            f"{name}: not attested: {asked.before} (at {commit}) is not {asked.after}:", flush=True
+            f"{name}: not attested: {change.before} (at {commit}) is not {change.after}:",
+            flush=True,
         )
-        for line in answer.differs:
+        for line in verdict.differs:
             print(f"  {clipped(plain(line), 400)}", flush=True)
         return False
     # the checkout's own, also where there is none yet and an installed package has one
     path = HERE / ATTESTED
-    add_attested(path, answer.attestation)
-    under = ", ".join(answer.attestation.protocols)
+    add_attested(path, verdict.attestation)
+    under = ", ".join(verdict.attestation.protocols)
     print(
-        f"{name}: attested: {asked.before} (at {commit}) -> {asked.after}: equal under {under} "
-        f"({answer.compared}); commit {path}",
+        f"{name}: attested: {change.before} (at {commit}) -> {change.after}: equal under {under} "
+        f"({verdict.compared}); commit {path}",
         flush=True,
     )
     return True

@@ -28,7 +28,14 @@ from suite.records.lookup import all_attempts
 from suite.runs.plan import make_plan
 from suite.upkeep.checkout import Checkout
 from suite.upkeep.codes import Codes
-from suite.upkeep.equality import MAX_NAMED, Left, counted, differences, evidence, left_by
+from suite.upkeep.equality import (
+    MAX_NAMED,
+    RunContents,
+    contents_of,
+    counted,
+    differences,
+    evidence,
+)
 
 SMOKE = "smoke"
 """Name of the protocols that every task has for this: a training takes seconds."""
@@ -37,7 +44,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Question:
+class Change:
     """A method whose code at a commit is to be held against today's.
 
     Attributes:
@@ -54,7 +61,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Verdict:
     """`attestation` where both codes gave the same, else lines on what `differs`; `compared` says how much."""
 
     attestation: Attestation | None = None
@@ -63,7 +70,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Attester:
     """Where codes are held against each other.
 
     Attributes:
@@ -80,9 +87,9 @@ class Bench:
     def codes(self) -> Codes:
         return Codes(self.checkout, self.folder / "codes", self.data_root)
 
-    # -- what is asked
+    # -- what has changed
 
-    def question(self, method: str, since: str | None, protocols: Sequence[str] = ()) -> Question:
+    def change(self, method: str, since: str | None, protocols: Sequence[str] = ()) -> Change:
         """Raises UserError: an unknown method, or one whose code is not in this checkout; a commit without
         it; a protocol that its tasks have not, or whose data are not here."""
         source = self.catalog.source(method)
@@ -103,7 +110,7 @@ class Bench:
             before = self._at(commit, package, method)
         else:
             commit, before = self._last_other(package, method, after)
-        return Question(method, before, after, commit, trials)
+        return Change(method, before, after, commit, trials)
 
     def _trials(self, method: str, names: Sequence[str]) -> Iterator[tuple[Task, Protocol]]:
         """The protocols of these names of the method's tasks, each once."""
@@ -180,64 +187,64 @@ class Bench:
                 return path
         return None
 
-    # -- answering
+    # -- whether it changes anything
 
-    def answer(self, asked: Question, say: Say = lambda line: None) -> Answer:
+    def verdict(self, change: Change, say: Say = lambda line: None) -> Verdict:
         """Train under every protocol with both codes, and compare. `say` is told of each training."""
-        runs: dict[str, tuple[Left, Left]] = {}
+        runs: dict[str, tuple[RunContents, RunContents]] = {}
         differs: list[str] = []
-        for task, protocol in asked.trials:
+        for task, protocol in change.trials:
             name = f"{task.name}/{protocol.name}"
-            problem = self._incomparable(asked, task, protocol)
+            problem = self._incomparable(change, task, protocol)
             if problem:
-                return Answer(differs=(f"{name}: {problem}",))
+                return Verdict(differs=(f"{name}: {problem}",))
             roots = []
-            for commit, of in ((asked.commit, asked.commit[:12]), (self.checkout.head, "today")):
-                say(f"{asked.method}: training under {name} with the code of {of}")
-                root = self.folder / "results" / asked.method / protocol.hash / commit
-                problem = self._train(commit, asked.method, task, protocol, root)
+            for commit, of in ((change.commit, change.commit[:12]), (self.checkout.head, "today")):
+                say(f"{change.method}: training under {name} with the code of {of}")
+                root = self.folder / "results" / change.method / protocol.hash / commit
+                problem = self._train(commit, change.method, task, protocol, root)
                 if problem:
-                    return Answer(differs=(f"{name}: with the code of {of}: {problem}",))
+                    return Verdict(differs=(f"{name}: with the code of {of}: {problem}",))
                 roots.append(root)
             found = dict(_pairs(*roots))
-            differs += [f"{name}: {line}" for line in _lines(found, asked.method)]
+            differs += [f"{name}: {line}" for line in _lines(found, change.method)]
             runs |= found
         if differs:
-            return Answer(differs=tuple(differs))
+            return Verdict(differs=tuple(differs))
         attestation = Attestation(
-            method=asked.method,
-            before=asked.before,
-            after=asked.after,
-            commit=asked.commit,
+            method=change.method,
+            before=change.before,
+            after=change.after,
+            commit=change.commit,
             protocols={
-                f"{task.name}/{protocol.name}": protocol.hash for task, protocol in asked.trials
+                f"{task.name}/{protocol.name}": protocol.hash for task, protocol in change.trials
             },
             evidence=evidence(runs),
         )
-        return Answer(attestation, compared=counted(runs.values()))
+        return Verdict(attestation, compared=counted(runs.values()))
 
-    def _incomparable(self, asked: Question, task: Task, protocol: Protocol) -> str | None:
+    def _incomparable(self, change: Change, task: Task, protocol: Protocol) -> str | None:
         """Why the runs of both codes would not be the same ones; None where they are."""
         nothing = self.folder / "nothing"
-        today = make_plan(nothing, self.catalog, task, protocol, methods=[asked.method])
+        today = make_plan(nothing, self.catalog, task, protocol, methods=[change.method])
         done = self.codes.suite(
-            asked.commit,
+            change.commit,
             "plan",
-            *_options(asked.method, task, protocol, nothing),
+            *_options(change.method, task, protocol, nothing),
             "--format",
             "json",
         )
         if done.returncode:
-            return f"the code of {asked.commit[:12]} cannot plan it: {_last_line(done)}"
+            return f"the code of {change.commit[:12]} cannot plan it: {_last_line(done)}"
         then: dict[str, Any] = json.loads(done.stdout)
         if then["protocol_hash"] != protocol.hash:
             return (
-                f"cannot be compared: its revision was raised since {asked.commit[:12]} (protocol hash "
+                f"cannot be compared: its revision was raised since {change.commit[:12]} (protocol hash "
                 f"{then['protocol_hash']} then, {protocol.hash} today)"
             )
         if {run["run"] for run in then["runs"]} != {item.spec.run_id for item in today.items}:
             return (
-                f"cannot be compared: other parameters or input runs than at {asked.commit[:12]}, so "
+                f"cannot be compared: other parameters or input runs than at {change.commit[:12]}, so "
                 "today's runs are other runs"
             )
         return None
@@ -268,14 +275,14 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1].removeprefix("Error: ")[:300] if lines else "no reason given"
 
 
-def _pairs(before: Path, after: Path) -> Iterator[tuple[str, tuple[Left, Left]]]:
+def _pairs(before: Path, after: Path) -> Iterator[tuple[str, tuple[RunContents, RunContents]]]:
     """Run id -> what both codes have left, of all runs (input runs too)."""
     for attempt in all_attempts(after):
         then = Attempt(before, attempt.run_id, attempt.number)
-        yield attempt.run_id, (left_by(then), left_by(attempt))
+        yield attempt.run_id, (contents_of(then), contents_of(attempt))
 
 
-def _lines(runs: dict[str, tuple[Left, Left]], method: str) -> Iterator[str]:
+def _lines(runs: dict[str, tuple[RunContents, RunContents]], method: str) -> Iterator[str]:
     for run_id, (before, after) in runs.items():
         found = differences(before, after)
         yield from (f"run {run_id}: {line}" for line in found[:MAX_NAMED])

@@ -31,7 +31,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Left:
+class RunContents:
     """What a finished run has left.
 
     Attributes:
@@ -45,7 +45,7 @@ class Left:
     infers: bool
 
 
-def left_by(attempt: Attempt) -> Left:
+def contents_of(attempt: Attempt) -> RunContents:
     """Raises RecordError for a file that is missing or damaged."""
     record = attempt.record()
     pieces = dict(_arrays(attempt.path / "predictions.npz"))
@@ -56,7 +56,7 @@ def left_by(attempt: Attempt) -> Left:
         evaluation = read(Evaluation, path)
         rows = _rows(evaluation.metrics, evaluation.task)
         scores[evaluation.task] = evaluation.evaluation_hash, rows
-    return Left(pieces, scores, record.infers)
+    return RunContents(pieces, scores, record.infers)
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, Piece]]:
@@ -93,7 +93,7 @@ def _rows(rows: Iterable[MetricRow], of: str) -> dict[str, Piece]:
     return found
 
 
-def differences(before: Left, after: Left) -> list[str]:
+def differences(before: RunContents, after: RunContents) -> list[str]:
     """In words what is not the same byte for byte; empty where nothing is.
 
     Scores are compared under tasks that both were evaluated under, by the same evaluation: others say
@@ -110,7 +110,7 @@ def differences(before: Left, after: Left) -> list[str]:
     return found
 
 
-def _comparable(before: Left, after: Left) -> list[str]:
+def _comparable(before: RunContents, after: RunContents) -> list[str]:
     both = sorted({*before.scores} & {*after.scores})
     return [task for task in both if before.scores[task][0] == after.scores[task][0]]
 
@@ -169,7 +169,7 @@ def _element(piece: Piece, place: Any) -> str:
     return repr(np.frombuffer(content, kind)[0].item())
 
 
-def evidence(runs: Mapping[str, tuple[Left, Left]]) -> str:
+def evidence(runs: Mapping[str, tuple[RunContents, RunContents]]) -> str:
     """SHA-256 over all that was compared, and is equal: name, form and content of every piece of every run
     (run id -> what both codes have left of it)."""
     said = []
@@ -183,7 +183,7 @@ def evidence(runs: Mapping[str, tuple[Left, Left]]) -> str:
     return hashlib.sha256(canonical(said)).hexdigest()
 
 
-def counted(runs: Iterable[tuple[Left, Left]]) -> str:
+def counted(runs: Iterable[tuple[RunContents, RunContents]]) -> str:
     """How much was compared, in words."""
     kinds: Counter[str] = Counter()
     for before, after in runs:

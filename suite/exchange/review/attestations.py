@@ -33,9 +33,7 @@ def mention_attestations(review: Review, catalog: Catalog) -> None:
     shown = [*dict.fromkeys(commands)] or ["python -m suite attest METHOD --since COMMIT"]
     more = f"; and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
     text = "somebody else's attestation is not believed; to repeat it here: "
-    review.findings.append(
-        Finding(ATTESTED, "note", text + "; ".join(shown[:_MAX_SHOWN]) + more)
-    )
+    review.findings.append(Finding(ATTESTED, "note", text + "; ".join(shown[:_MAX_SHOWN]) + more))
 
 
 def _attested(path: Path) -> list[Attestation]:

@@ -94,7 +94,7 @@ def plugin(folder: Path, top: str = "", inner: str = "pass") -> Path:
         ),
         (
             "from suite.errors import UserError, nothing",
-            "suite.errors is now suite.base.errors; nothing of it is gone: "
+            "suite.errors is now suite.base.errors; nothing is no longer called so: "
             "write from suite.base.errors import UserError",
         ),
         (

@@ -10,7 +10,7 @@ from strangers import finished
 
 from suite.define.metrics import MetricRow
 from suite.records.files import Evaluation, read
-from suite.upkeep.equality import Piece, counted, differences, evidence, left_by
+from suite.upkeep.equality import Piece, contents_of, counted, differences, evidence
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def runs(tmp_path):
 
 
 def differing(runs):
-    return differences(*map(left_by, runs))
+    return differences(*map(contents_of, runs))
 
 
 def change(run, **arrays):
@@ -37,7 +37,7 @@ def rewrite(run, edit):
 
 
 def test_the_same_is_the_same_and_makes_one_evidence(runs):
-    left = [left_by(run) for run in runs]
+    left = [contents_of(run) for run in runs]
     assert differences(*left) == []
     assert evidence({"a": tuple(left)}) == evidence({"a": tuple(reversed(left))})
     assert evidence({"a": tuple(left)}) != evidence({"b": tuple(left)})
@@ -50,7 +50,7 @@ def test_the_last_bit_of_one_number_is_a_difference(runs):
     change(runs[1], logits=logits)
     (line,) = differing(runs)
     assert line.startswith("test/logits: 1 of 400 differ, the first at [2, 1]: ")
-    left = [left_by(run) for run in runs]
+    left = [contents_of(run) for run in runs]
     assert evidence({"a": (left[0],) * 2}) != evidence({"a": (left[1],) * 2})
 
 
@@ -100,7 +100,7 @@ def test_a_type_that_numpy_has_not_is_shown_as_its_bytes(runs):
     def bfloat(number):
         return Piece("tensor", "BF16", (1,), struct.pack("<f", number)[2:])
 
-    left = [left_by(run) for run in runs]
+    left = [contents_of(run) for run in runs]
     for one, number in zip(left, (1.0, 2.0), strict=True):
         one.pieces["weight a"] = bfloat(number)
     assert differences(*left) == [
