@@ -35,6 +35,7 @@ VERBS = (
     "predict",
     "prune",
     "doctor",
+    "attest",
     "config",
     "ingest",
     "data",

@@ -22,6 +22,7 @@ import msgspec
 
 from suite.base.canonical import canonical
 from suite.base.errors import UserError, did_you_mean
+from suite.base.moved import Moved, told
 from suite.define import variants
 from suite.define.borrowed import BIBLIOGRAPHY, complete, read_bibliography
 from suite.define.card import Card, WrittenCard, covers, identity, read_card, resolve
@@ -95,7 +96,8 @@ class Catalog:
                 if name in tasks:
                     raise UserError(f"two tasks are called {name!r}; the second is {target}")
                 home, _, attribute = target.partition(":")
-                tasks[name] = getattr(importlib.import_module(home), attribute)
+                with told(f"entry point {entry.name!r} ({target})"):
+                    tasks[name] = getattr(importlib.import_module(home), attribute)
         files: dict[str, _File] = {}
         entries: dict[str, str] = {}
         for entry in entry_points(group=BASELINES_GROUP):
@@ -126,6 +128,8 @@ class Catalog:
         for path, name in brought:
             try:
                 module = sources[name].load()
+            except Moved as error:
+                raise UserError(f"--plugin {path}: {error.hint}") from None
             except (Exception, SystemExit) as error:
                 text = " ".join(f"{type(error).__name__}: {error}".split())
                 raise UserError(f"--plugin {path}: raises on import: {text}") from None
@@ -382,7 +386,8 @@ def _top(target: str) -> str:
 
 def _load(entry: EntryPoint) -> Mapping[str, str]:
     try:
-        listing: Mapping[str, str] = entry.load()
+        with told("it imports an old name"):
+            listing: Mapping[str, str] = entry.load()
     except Exception as error:
         raise UserError(
             f"entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}"
@@ -405,6 +410,11 @@ def _add(
     card = read_card(path)
     if card is None:
         return
+    if module and not (path.parent / "__init__.py").exists():
+        raise UserError(
+            f"{path}: lies in a folder without __init__.py, so that changes of what it imports would go "
+            "unseen; put one there"
+        )
     file = _File(path, module, card, entries)
     for name in card.names:
         if name in files and files[name].path != path:

@@ -9,6 +9,7 @@ Both belong to the code, like a test: what lies in a results folder is never rea
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from suite.base.errors import UserError
+from suite.base.files import write_atomic
 from suite.base.shipped import shipped
 
 _T = TypeVar("_T")
@@ -32,7 +34,7 @@ class Attestation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         method: its name.
         before, after: digests of its file (`suite.define.digest.method_digest`).
         commit: the 40 hex digits of the commit whose code was held against the later one.
-        protocols: names of the protocols it was trained under, each with its hash.
+        protocols: `task/protocol` that it was trained under -> the protocol's hash.
         evidence: SHA-256 over the predictions, weights and scores that both codes gave, which were equal
             byte for byte.
     """
@@ -52,6 +54,41 @@ class _Attested(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_attested(path: Path) -> list[Attestation]:
     """The attestations of a file, none where there is no file. Raises UserError: not what it has to be."""
     return _read(path, _Attested).attested if path.exists() else []
+
+
+def parse_attested(content: bytes, path: Path) -> list[Attestation]:
+    """The attestations in the content of a file called `path`. Raises UserError."""
+    return _parse(content, path, _Attested).attested
+
+
+_HEADER = """\
+# Changes of methods' code that change nothing of what they compute: trained with the code of `commit` and with the
+# code of the day, every prediction, weight and score was equal byte for byte. Written by `python -m suite attest`;
+# what was recorded under the digest `before` counts for as long as the digest is `after`.
+"""
+
+
+def add_attested(path: Path, new: Attestation) -> None:
+    """Put an attestation among those of a file, in place of one of the same change. Atomic. Raises UserError
+    where what is there cannot be read."""
+    kept = {_place(one): one for one in [*read_attested(path), new]}
+    lines = [_HEADER]
+    for _, one in sorted(kept.items()):
+        values = {**msgspec.structs.asdict(one), "protocols": None}
+        lines += ["\n[[attested]]\n"]
+        lines += [f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None]
+        named = (f"{_toml(name)} = {_toml(hash_)}" for name, hash_ in sorted(one.protocols.items()))
+        lines += [f"protocols = {{ {', '.join(named)} }}\n"]
+    write_atomic(path, "".join(lines).encode())
+
+
+def _place(one: Attestation) -> tuple[str, str, str]:
+    return one.method, one.before, one.after
+
+
+def _toml(text: str) -> str:
+    # of printable text, JSON's form is TOML's
+    return json.dumps(text)
 
 
 @dataclass(frozen=True)
@@ -105,6 +142,14 @@ def _leading_to(today: str, changes: Iterable[tuple[str, str]]) -> frozenset[str
 
 def _read(path: Path, kind: type[_T]) -> _T:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), kind)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error}") from None
+    return _parse(content, path, kind)
+
+
+def _parse(content: bytes, path: Path, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(tomllib.loads(content.decode("utf-8")), kind)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())[:300]}") from None

@@ -23,6 +23,7 @@ from suite.define.spec import RunSpec
 from suite.exchange.attempt_files import read_attempt
 from suite.exchange.consistency import record_problems
 from suite.exchange.reference import Reference
+from suite.exchange.review.attestations import mention_attestations
 from suite.exchange.review.duplicates import check_duplicates, check_presence
 from suite.exchange.review.findings import ExaminedRun, Review, shortened
 from suite.exchange.review.folder import find_runs
@@ -66,6 +67,7 @@ def review(folder: Path, root: Path, catalog: Catalog, data_root: Path | None = 
             _examine(run, run.record, result, specs, reference)
     check_duplicates(result.runs, reference)
     result.comparison = list(mean_lines(result.runs, reference))
+    mention_attestations(result, catalog)
     return result
 
 

@@ -72,6 +72,51 @@ def again(run: Attempt) -> None:
             evaluate_attempt(run, task, protocol, catalog())
 
 
+THEIRS = (
+    '[[attested]]\nmethod = "{}"\nbefore = "b"\nafter = "a"\ncommit = "{}"\nevidence = "e"\n'
+    "protocols = {{ smoke = 'h' }}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (THEIRS.format("ce", "c" * 40), "python -m suite attest ce --since " + "c" * 40),
+        # nothing of theirs is to be typed
+        (THEIRS.format("ce", "; rm -rf ."), "python -m suite attest METHOD --since COMMIT"),
+        (THEIRS.format("nobodys", "c" * 40), "python -m suite attest METHOD --since COMMIT"),
+        ("[" * 100_000, "python -m suite attest METHOD --since COMMIT"),
+        (b"\xff", "python -m suite attest METHOD --since COMMIT"),
+    ],
+)
+def test_a_strangers_attestation_is_not_believed(stranger, text, command):
+    """It says that their code is ours: the verdict is the same as without."""
+    edit(stranger.run.path / "record.json", lambda record: record.update(digest="b" * 12))
+    before = reviewed(stranger)
+    today = catalog().code.digests["ce"]
+    text = text if isinstance(text, bytes) else text.replace('"a"', f'"{today}"').encode()
+    (stranger.folder / "attested.toml").write_bytes(text.replace(b'"b"', b'"%s"' % (b"b" * 12)))
+    found = reviewed(stranger)
+    (note,) = (finding for finding in found.findings if finding.check == "attested.toml")
+    assert note.level == "note"
+    assert note.text == (
+        f"somebody else's attestation is not believed; to repeat it here: {command}"
+    )
+    found.findings.remove(note)
+    assert found.as_dict() == before.as_dict()
+    code = [f.text for run in found.runs for f in run.findings if f.check == "code"]
+    assert code == ["another version of its code than here: its rows will be shown as stale"]
+
+
+def test_a_link_to_an_attestation_is_not_followed(stranger, tmp_path):
+    (tmp_path / "elsewhere.toml").write_text(THEIRS.format("ce", "c" * 40))
+    (stranger.folder / "attested.toml").symlink_to(tmp_path / "elsewhere.toml")
+    assert [f.text for f in reviewed(stranger).findings if f.check == "attested.toml"] == [
+        "somebody else's attestation is not believed; to repeat it here: python -m suite attest METHOD "
+        "--since COMMIT"
+    ]
+
+
 def test_an_honest_run_is_acceptable_and_imported_as_external(stranger):
     before = tree(stranger.folder, stranger.root)
     found = reviewed(stranger)

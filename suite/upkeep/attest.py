@@ -1,0 +1,290 @@
+"""Whether a change of a method's code changes nothing: trained with the code of a commit and with today's.
+
+Both codes are written out of git into temporary folders, and each trains in processes of its own, on the
+CPU, into a results root of its own. What they leave is compared byte for byte (`suite.upkeep.equality`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from suite.base.errors import UserError, did_you_mean
+from suite.define.card import read_card
+from suite.define.catalog import Catalog
+from suite.define.data import find_data
+from suite.define.digest import method_digest, method_files
+from suite.define.history import Attestation
+from suite.define.protocol import Protocol
+from suite.define.syntax import PROJECT
+from suite.define.task import Task
+from suite.records.attempt import Attempt
+from suite.records.lookup import all_attempts
+from suite.runs.plan import make_plan
+from suite.upkeep.checkout import Checkout
+from suite.upkeep.codes import Codes
+from suite.upkeep.equality import (
+    MAX_NAMED,
+    RunContents,
+    contents_of,
+    counted,
+    differences,
+    evidence,
+)
+
+SMOKE = "smoke"
+"""Name of the protocols that every task has for this: a training takes seconds."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A method whose code at a commit is to be held against today's.
+
+    Attributes:
+        before, after: digests of its own file then and today, read by today's reader.
+        commit: its 40 hex digits; "" where the method's code has never been another.
+        trials: what to train it under.
+    """
+
+    method: str
+    before: str
+    after: str
+    commit: str
+    trials: tuple[tuple[Task, Protocol], ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`attestation` where both codes gave the same, else lines on what `differs`; `compared` says how much."""
+
+    attestation: Attestation | None = None
+    differs: tuple[str, ...] = ()
+    compared: str = ""
+
+
+@dataclass(frozen=True)
+class Attester:
+    """Where codes are held against each other.
+
+    Attributes:
+        folder: a temporary one, for earlier code that is only read, and for results.
+        codes: codes of commits, to be run.
+    """
+
+    checkout: Checkout
+    catalog: Catalog
+    folder: Path
+    data_root: Path | None
+
+    @cached_property
+    def codes(self) -> Codes:
+        return Codes(self.checkout, self.folder / "codes", self.data_root)
+
+    # -- what has changed
+
+    def change(self, method: str, since: str | None, protocols: Sequence[str] = ()) -> Change:
+        """Raises UserError: an unknown method, or one whose code is not in this checkout; a commit without
+        it; a protocol that its tasks have not, or whose data are not here."""
+        source = self.catalog.source(method)
+        package = (source.module or "").partition(".")[0]
+        if package not in PROJECT or self.checkout.top not in source.path.parents:
+            raise UserError(
+                f"method {method!r} is not of this project but of {source.path}: its earlier code is not in "
+                "this checkout's history"
+            )
+        trials = tuple(self._trials(method, protocols))
+        after = method_digest(source.path)
+        if self._at(self.checkout.head, package, method) != after:
+            raise UserError(
+                f"{source.path}, or what it imports, is not what git has of it; is it ignored there?"
+            )
+        if since is not None:
+            commit = self.checkout.commit(since)
+            before = self._at(commit, package, method)
+        else:
+            commit, before = self._last_other(package, method, after)
+        return Change(method, before, after, commit, trials)
+
+    def _trials(self, method: str, names: Sequence[str]) -> Iterator[tuple[Task, Protocol]]:
+        """The protocols of these names of the method's tasks, each once."""
+        tasks = [self.catalog.task(name) for name in self.catalog.card(method).tasks]
+        seen: set[str] = set()
+        for name in names or (SMOKE,):
+            found = [(task, p) for task in tasks if (p := self._protocol(task, name)) is not None]
+            if not found:
+                raise UserError(self._no_protocol(method, tasks, name, bool(names)))
+            for task, protocol in found:
+                if protocol.hash not in seen:
+                    seen.add(protocol.hash)
+                    find_data(protocol, self.data_root)
+                    yield task, protocol
+
+    def _protocol(self, task: Task, name: str) -> Protocol | None:
+        try:
+            return self.catalog.protocol(task, name)
+        except UserError:
+            return None
+
+    def _no_protocol(self, method: str, tasks: Sequence[Task], name: str, asked: bool) -> str:
+        named = ", ".join(task.name for task in tasks)
+        if not asked:
+            return f"{method}: task {named} has no protocol {name!r}; name one with --protocol"
+        for task in self.catalog.tasks().values():
+            if self._protocol(task, name) is not None:
+                return f"--protocol {name}: is of task {task.name!r}; {method!r} is for {named}"
+        known = (protocol.name for task in tasks for protocol in task.protocols)
+        return f"--protocol {name}: task {named} has no such protocol{did_you_mean(name, known)}"
+
+    def _at(self, commit: str, package: str, method: str) -> str:
+        """Digest of the method's file at a commit. Raises UserError where it has none."""
+        for _, tree in self.checkout.trees([commit], package):
+            path = self._file(tree, package, method)
+            if path is not None:
+                return method_digest(path)
+            raise UserError(f"--since {commit[:12]}: has no method {method!r}")
+        raise UserError(f"--since {commit[:12]}: has no folder {package}/, so no method {method!r}")
+
+    def _last_other(self, package: str, method: str, today: str) -> tuple[str, str]:
+        """The newest commit at which the method's digest is not today's, and that digest."""
+        seen: set[str] = set()
+        # of the tree looked at last: content of the files behind the digest, which was today's
+        same: set[tuple[str, str]] = set()
+        for commit, tree in self.checkout.trees(self.checkout.commits(), package):
+            if tree in seen:
+                continue
+            seen.add(tree)
+            contents = self.checkout.contents(tree)
+            if same and same <= contents.items():
+                continue
+            path = self._file(tree, package, method)
+            if path is None:
+                continue
+            digest = method_digest(path)
+            if digest != today:
+                return commit, digest
+            names = (name.partition("/")[2] for name in method_files(path))
+            same = {(name, contents[name]) for name in names}
+        return "", today
+
+    def _file(self, tree: str, package: str, method: str) -> Path | None:
+        """The file of the method in a tree of the package."""
+        folder = self.folder / "trees" / tree / package
+        if not folder.exists():
+            self.checkout.export(tree, folder)
+        for path in sorted(folder.rglob("[!_]*.py")):
+            try:
+                card = read_card(path)
+            except UserError:
+                continue  # of another version of cards
+            if card is not None and method in card.names:
+                return path
+        return None
+
+    # -- whether it changes anything
+
+    def verdict(self, change: Change, say: Say = lambda line: None) -> Verdict:
+        """Train under every protocol with both codes, and compare. `say` is told of each training."""
+        runs: dict[str, tuple[RunContents, RunContents]] = {}
+        differs: list[str] = []
+        for task, protocol in change.trials:
+            name = f"{task.name}/{protocol.name}"
+            problem = self._incomparable(change, task, protocol)
+            if problem:
+                return Verdict(differs=(f"{name}: {problem}",))
+            roots = []
+            for commit, of in ((change.commit, change.commit[:12]), (self.checkout.head, "today")):
+                say(f"{change.method}: training under {name} with the code of {of}")
+                root = self.folder / "results" / change.method / protocol.hash / commit
+                problem = self._train(commit, change.method, task, protocol, root)
+                if problem:
+                    return Verdict(differs=(f"{name}: with the code of {of}: {problem}",))
+                roots.append(root)
+            found = dict(_pairs(*roots))
+            differs += [f"{name}: {line}" for line in _lines(found, change.method)]
+            runs |= found
+        if differs:
+            return Verdict(differs=tuple(differs))
+        attestation = Attestation(
+            method=change.method,
+            before=change.before,
+            after=change.after,
+            commit=change.commit,
+            protocols={
+                f"{task.name}/{protocol.name}": protocol.hash for task, protocol in change.trials
+            },
+            evidence=evidence(runs),
+        )
+        return Verdict(attestation, compared=counted(runs.values()))
+
+    def _incomparable(self, change: Change, task: Task, protocol: Protocol) -> str | None:
+        """Why the runs of both codes would not be the same ones; None where they are."""
+        nothing = self.folder / "nothing"
+        today = make_plan(nothing, self.catalog, task, protocol, methods=[change.method])
+        done = self.codes.suite(
+            change.commit,
+            "plan",
+            *_options(change.method, task, protocol, nothing),
+            "--format",
+            "json",
+        )
+        if done.returncode:
+            return f"the code of {change.commit[:12]} cannot plan it: {_last_line(done)}"
+        then: dict[str, Any] = json.loads(done.stdout)
+        if then["protocol_hash"] != protocol.hash:
+            return (
+                f"cannot be compared: its revision was raised since {change.commit[:12]} (protocol hash "
+                f"{then['protocol_hash']} then, {protocol.hash} today)"
+            )
+        if {run["run"] for run in then["runs"]} != {item.spec.run_id for item in today.items}:
+            return (
+                f"cannot be compared: other parameters or input runs than at {change.commit[:12]}, so "
+                "today's runs are other runs"
+            )
+        return None
+
+    def _train(
+        self, commit: str, method: str, task: Task, protocol: Protocol, root: Path
+    ) -> str | None:
+        """Train with the code of a commit; why it failed, None where it did not."""
+        done = self.codes.suite(
+            commit, "run", *_options(method, task, protocol, root), "--workers", "1"
+        )
+        for attempt in all_attempts(root):
+            status = attempt.status()
+            if status is not None and status.failure is not None:
+                return f"failed({status.failure.kind}): {status.failure.message}"
+        if done.returncode:
+            return f"exit code {done.returncode}: {_last_line(done)}"
+        return None
+
+
+def _options(method: str, task: Task, protocol: Protocol, root: Path) -> tuple[str, ...]:
+    named = ("--task", task.name, "--protocol", protocol.name, "--method", method)
+    return (*named, "--root", str(root), "--device", "cpu")
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines()
+    return lines[-1].removeprefix("Error: ")[:300] if lines else "no reason given"
+
+
+def _pairs(before: Path, after: Path) -> Iterator[tuple[str, tuple[RunContents, RunContents]]]:
+    """Run id -> what both codes have left, of all runs (input runs too)."""
+    for attempt in all_attempts(after):
+        then = Attempt(before, attempt.run_id, attempt.number)
+        yield attempt.run_id, (contents_of(then), contents_of(attempt))
+
+
+def _lines(runs: dict[str, tuple[RunContents, RunContents]], method: str) -> Iterator[str]:
+    for run_id, (before, after) in runs.items():
+        found = differences(before, after)
+        yield from (f"run {run_id}: {line}" for line in found[:MAX_NAMED])
+        if len(found) > MAX_NAMED:
+            yield f"run {run_id}: and {len(found) - MAX_NAMED} more arrays, weights or scores differ"
