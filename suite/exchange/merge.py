@@ -187,8 +187,8 @@ def bring(root: Path, run_id: str, fill: Callable[[Attempt], None]) -> Attempt |
         for leftover in folder.glob(f"{_INCOMING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         attempt = Attempt(root, run_id, _next(root, run_id))
-        staged = Attempt(root, run_id, attempt.number)
-        staged.path = folder / f"{_INCOMING}{platform.node()}-{os.getpid()}"
+        incoming = folder / f"{_INCOMING}{platform.node()}-{os.getpid()}"
+        staged = Attempt(root, run_id, attempt.number, folder=incoming)
         staged.path.mkdir()
         try:
             fill(staged)

@@ -321,8 +321,8 @@ def look(
 
 
 def _finished(attempt: Attempt, task: str, evaluation_hash: str) -> Todo:
-    name = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/evaluations"
-    return "done" if os.path.exists(f"{name}/{task}-{evaluation_hash}.json") else "evaluate"
+    scores = f"{attempt.folder}/evaluations/{task}-{evaluation_hash}.json"
+    return "done" if os.path.exists(scores) else "evaluate"
 
 
 def measured(
