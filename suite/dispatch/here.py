@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 
 from suite.records.files import RETRIED, Failure
+from suite.runs.failures import leave_failure
 from suite.runs.job import Assignment, Report
 from suite.runs.slots import Slot
-from suite.runs.worker import leave_failure
 
 MAX_TRIES = 3
 """So often a run is tried in all whose process dies, or which finds no memory or no room on the disk."""

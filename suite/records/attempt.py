@@ -18,7 +18,6 @@ from suite.base.canonical import canonical
 from suite.base.errors import RecordError
 from suite.base.files import atomic_path, write_atomic
 from suite.define.spec import RunSpec
-
 from suite.records.files import ATTEMPT, SCHEMA, Evaluation, Failure, Record, Status, read
 
 if TYPE_CHECKING:
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
 class Attempt:
     """The folder `<root>/runs/<run_id>/<k>/` and the files in it."""
 
-    def __init__(
-        self, root: Path, run_id: str, number: int, *, folder: Path | None = None
-    ) -> None:
+    def __init__(self, root: Path, run_id: str, number: int, *, folder: Path | None = None) -> None:
         """`folder`: where its files lie, if that is elsewhere: an attempt that is still being copied, or a
         stranger's."""
         self.root, self.run_id, self.number = root, run_id, number

@@ -26,6 +26,7 @@ from suite.base.bounded import read_regular
 from suite.base.errors import RecordError
 from suite.define.metrics import MetricRow
 from suite.define.spec import RunSpec
+from suite.records.states import AttemptState
 
 ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 RUN_ID = re.compile(r"[0-9a-f]{12}")
@@ -49,7 +50,6 @@ INFRASTRUCTURE: frozenset[str] = frozenset(
 RETRIED: frozenset[str] = frozenset({"oom", "killed", "disk"})
 """Kinds that are tried again without being asked: time alone may mend them."""
 
-State = Literal["running", "stopped", "failed", "done"]
 HEARTBEAT_SECONDS = 2.0
 STALE_HEARTBEAT_SECONDS = 60.0
 
@@ -74,7 +74,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: int = SCHEMA
-    state: State
+    state: AttemptState
     digest: str
     started: float
     heartbeat: float

@@ -43,6 +43,8 @@ from suite.store.read_files import Refused, Stamp
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from suite.define.catalog import Catalog
+
 
 LOOK_FILE = "store.look.json"
 LOOKED_AT_ABOVE, LOOK_SECONDS = 50_000, 300.0
@@ -209,6 +211,11 @@ def ingest(
     except duckdb.IOException as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{root}: the store cannot be written ({first})") from None
+
+
+def update_store(root: Path, catalog: "Catalog") -> None:
+    """Ingest what is new below `root`."""
+    ingest(root, catalog.tasks(), catalog.code)
 
 
 def _ranking() -> Any:

@@ -22,7 +22,7 @@ def check_leftovers(place: Place) -> Iterator[Finding]:
 
 def check_runs(place: Place) -> Iterator[Finding]:
     """Runs that claim to run while nobody is at them; runs whose files cannot be read."""
-    from suite.records.lease import worked_on
+    from suite.records.lease import is_leased
     from suite.records.lookup import all_attempts, find_spec
 
     root = root_of(place)
@@ -35,7 +35,7 @@ def check_runs(place: Place) -> Iterator[Finding]:
         if attempt.finished:
             continue
         status = attempt.status()
-        if worked_on(status):
+        if is_leased(status):
             running += 1
         elif status is not None and status.state == "running":
             (in_jobs if status.job else orphans).append(run_id)

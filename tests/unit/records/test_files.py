@@ -16,7 +16,7 @@ from suite.records import files
 from suite.records.attempt import Attempt, attempts, finished_digest
 from suite.records.files import Evaluation, Record, Status, decode, read
 from suite.records.lookup import find_spec
-from suite.runs.plan import look
+from suite.runs.todo import plan_run
 
 
 def rewrite(path, change):
@@ -53,7 +53,7 @@ def test_what_says_no_version_is_of_todays(root):
     assert read(Evaluation, attempt.evaluation_path("toy-task", EVALUATION)).schema == 1
     assert find_spec(root.root, root.spec("focal").run_id) == root.spec("focal")
     assert finished_digest(attempt) == TODAY
-    assert look(root.root, spec, TODAY, Code({}), "toy-task", EVALUATION).todo == "done"
+    assert plan_run(root.root, spec, TODAY, Code({}), "toy-task", EVALUATION).todo == "done"
     assert root.ingest().refused == ()
 
 
