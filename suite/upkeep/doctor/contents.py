@@ -59,11 +59,11 @@ def check_runs(place: Place) -> Iterator[Finding]:
 def check_store(place: Place) -> Iterator[Finding]:
     """The store: there, of this version, whole, and made from the files as they are now."""
     from suite.base.text import clipped
-    from suite.store import read_files as intake
+    from suite.store.scan import scan
     from suite.store.connection import STORE_SCHEMA, connect, store_path
 
     root = root_of(place)
-    path, files = store_path(root), intake.scan(root)
+    path, files = store_path(root), scan(root)
     if not path.exists():
         if files:
             words = f"none yet for {len(files)} record files"

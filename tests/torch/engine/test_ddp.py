@@ -18,8 +18,8 @@ from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.define.spec import RunSpec
 from suite.dispatch import here as local
+from suite.dispatch.carry_out import assignments
 from suite.dispatch.here import LocalDispatch
-from suite.dispatch.launch import assignments
 from suite.dispatch.packing import pack
 from suite.dispatch.request import Site, check
 from suite.records.attempt import attempts
