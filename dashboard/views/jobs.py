@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import controls, say, source, tables
 from dashboard.watch import View, watch
 from suite.dispatch import progress as jobs
-from suite.dispatch.progress import Choice, Submission
+from suite.dispatch.progress import RunFilter, Submission
 from suite.dispatch.states import TrackedRun
 from suite.records.states import RUN_STATES, RunState
 from suite.render.table import Column, Sheet, Value, duration
@@ -34,7 +34,7 @@ def page() -> None:
     _live(choice)
 
 
-def _choice(view: View | None) -> Choice:
+def _choice(view: View | None) -> RunFilter:
     """What the filters ask for. All that can be asked for has to be an option, also before the first survey."""
     catalog = source.catalog()
     first, second, third, fourth = st.columns([2, 2, 2, 3])
@@ -51,7 +51,7 @@ def _choice(view: View | None) -> Choice:
         method = controls.text("Method contains", "contains", placeholder="such as sam")
     with fourth:
         states = controls.pick_many("State", list(RUN_STATES), "state", help="None chosen: all.")
-    return Choice(
+    return RunFilter(
         "" if task == controls.ALL else task,
         "" if protocol == controls.ALL else protocol,
         method,
@@ -60,7 +60,7 @@ def _choice(view: View | None) -> Choice:
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
-def _live(choice: Choice) -> None:
+def _live(choice: RunFilter) -> None:
     """All that changes by itself: only this is run anew."""
     view = watch().look()
     if watch().problem:
@@ -97,8 +97,8 @@ def _live(choice: Choice) -> None:
     _submissions(view.submissions)
 
 
-def _none(choice: Choice) -> None:
-    if choice != Choice():
+def _none(choice: RunFilter) -> None:
+    if choice != RunFilter():
         say.nothing("no run is left by these filters")
         return
     task = next(iter(source.catalog().tasks()))
@@ -157,7 +157,7 @@ def _running(runs: Sequence[TrackedRun], at: float) -> None:
     _listing("running", sorted(runs, key=left), columns, cells, bars=(len(RUN),))
 
 
-def _failed(runs: Sequence[TrackedRun], choice: Choice, at: float) -> None:
+def _failed(runs: Sequence[TrackedRun], choice: RunFilter, at: float) -> None:
     def cells(run: TrackedRun) -> tuple[Value, ...]:
         failure = run.status.failure if run.status else None
         kind, step, message = (
@@ -206,7 +206,7 @@ def _listing(
     tables.show(Sheet(title, RUN + columns, rows), f"jobs-{name}", bars=bars)
 
 
-def _go_on(runs: Sequence[TrackedRun], choice: Choice) -> None:
+def _go_on(runs: Sequence[TrackedRun], choice: RunFilter) -> None:
     found = jobs.next_commands(runs, source.catalog(), choice.task)
     for command in found[:MOST_COMMANDS]:
         st.code(command, language=None, wrap_lines=True)

@@ -23,7 +23,7 @@ Board = tuple[tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
-class Choice:
+class RunFilter:
     """Which runs are asked for: of a task, under the protocols of a name, of methods whose name contains
     a text, in some states; empty for any."""
 
@@ -42,7 +42,7 @@ class Choice:
         )
 
 
-def chosen_runs(runs: Iterable[TrackedRun], choice: Choice) -> list[TrackedRun]:
+def chosen_runs(runs: Iterable[TrackedRun], choice: RunFilter) -> list[TrackedRun]:
     """Those of the runs that are asked for."""
     return [
         run
@@ -64,7 +64,7 @@ def tally(
     runs: Iterable[TrackedRun],
     settled: Settled,
     tasks: Mapping[str, tuple[str, ...]],
-    choice: Choice,
+    choice: RunFilter,
 ) -> dict[Board, Counter[RunState]]:
     """Runs by protocol and state: those that were looked at, and those that the store knows as settled.
 

@@ -17,7 +17,7 @@ from suite.define.catalog import Catalog
 from suite.define.spec import RunSpec
 from suite.dispatch import progress as jobs
 from suite.dispatch.batch import Batch, write_batch
-from suite.dispatch.progress import Choice
+from suite.dispatch.progress import RunFilter
 from suite.dispatch.reconcile import ClusterState, LiveJob
 from suite.dispatch.request import Site
 from suite.dispatch.states import Settled, read_settled, survey
@@ -162,21 +162,21 @@ def test_tally_adds_what_the_store_knows(tmp_path):
         known = read_settled(store, TOY.methods())
     runs, _ = survey(tmp_path, TOY, settle=False, leave_out=known.state.keys())
     tasks = jobs.tasks_by_protocol(TOY)
-    whole = jobs.tally(runs, known, tasks, Choice())
+    whole = jobs.tally(runs, known, tasks, RunFilter())
     everything, _ = survey(tmp_path, TOY, settle=False)
-    assert whole == jobs.tally(everything, Settled(), tasks, Choice())
+    assert whole == jobs.tally(everything, Settled(), tasks, RunFilter())
     assert whole[(TASK.name,), "toy:quick"].total() == len(everything)
     for choice in (
-        Choice(method="LA"),
-        Choice(states=("done", "failed")),
-        Choice(task=TASK.name, protocol="toy:quick", method="ce"),
-        Choice(task="another"),
-        Choice(protocol="toy:full"),
+        RunFilter(method="LA"),
+        RunFilter(states=("done", "failed")),
+        RunFilter(task=TASK.name, protocol="toy:quick", method="ce"),
+        RunFilter(task="another"),
+        RunFilter(protocol="toy:full"),
     ):
         assert jobs.tally(runs, known, tasks, choice) == jobs.tally(
             everything, Settled(), tasks, choice
         )
-    assert jobs.tally(runs, known, tasks, Choice(protocol="toy:full")) == {}
+    assert jobs.tally(runs, known, tasks, RunFilter(protocol="toy:full")) == {}
 
 
 @pytest.mark.parametrize(
