@@ -59,8 +59,8 @@ def check_runs(place: Place) -> Iterator[Finding]:
 def check_store(place: Place) -> Iterator[Finding]:
     """The store: there, of this version, whole, and made from the files as they are now."""
     from suite.base.text import clipped
-    from suite.store.scan import scan
     from suite.store.connection import STORE_SCHEMA, connect, store_path
+    from suite.store.scan import scan
 
     root = root_of(place)
     path, files = store_path(root), scan(root)

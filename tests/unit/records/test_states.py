@@ -8,7 +8,15 @@ from suite.records import states
 from suite.records.files import Status
 from suite.runs.job import Report
 
-LAYERS = ("AttemptState", "ReportState", "ResultState", "Todo", "RunState", "StoredState", "RowState")
+LAYERS = (
+    "AttemptState",
+    "ReportState",
+    "ResultState",
+    "Todo",
+    "RunState",
+    "StoredState",
+    "RowState",
+)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -27,7 +35,7 @@ def test_every_word_is_said_somewhere():
 def test_what_commands_print_is_complete_and_names_nothing_else():
     assert tuple(states.TODOS) == get_args(states.Todo)
     assert tuple(states.RUN_STATES) == get_args(states.RunState)
-    assert states.STORED_STATES == get_args(states.StoredState)
+    assert get_args(states.StoredState) == states.STORED_STATES
 
 
 def test_what_a_worker_writes_a_report_can_say():
