@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from suite.define.catalog import Catalog
+from suite.dispatch.carry_out import assignments
 from suite.dispatch.here import LocalDispatch
-from suite.dispatch.launch import assignments
 from suite.records.attempt import Attempt
 from suite.records.files import Cost, Evaluation, Record, Status
 from suite.runs.plan import Plan, make_plan

@@ -17,8 +17,8 @@ from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.dispatch.batch import batches, jobs_folder
 from suite.dispatch.progress import Submission, submission
-from suite.dispatch.reconcile import Standing, standing
-from suite.dispatch.states import RunState, Settled, settled, survey
+from suite.dispatch.reconcile import ClusterState, reconcile
+from suite.dispatch.states import Settled, TrackedRun, read_settled, survey
 from suite.store.connection import connect
 
 SECONDS = 4.0
@@ -47,7 +47,7 @@ class View:
 
     at: float
     seconds: float
-    runs: Sequence[RunState]
+    runs: Sequence[TrackedRun]
     settled: Settled
     problem: str
     store_problem: str
@@ -107,7 +107,7 @@ class Watch:
             self._catalog.at(self._root),
             settle=False,
             leave_out=known.state.keys(),
-            now=self._cluster.standing(),
+            now=self._cluster.state(),
         )
         state_of = {**known.state, **{run.spec.run_id: run.state for run in runs}}
         return View(
@@ -131,7 +131,7 @@ class Watch:
                 except UserError as error:
                     return Settled(), str(error)
                 try:
-                    self._settled = stamp, settled(store, self._catalog.methods())
+                    self._settled = stamp, read_settled(store, self._catalog.methods())
                 finally:
                     store.close()
         return self._settled[1], ""
@@ -146,13 +146,13 @@ class Cluster:
         self._answered.set()
         self._asked = 0.0
         self._next = 0.0
-        self._newest: Standing | None = None
-        self._heard: tuple[Standing, float] | None = None
+        self._newest: ClusterState | None = None
+        self._heard: tuple[ClusterState, float] | None = None
 
-    def standing(self) -> Standing:
+    def state(self) -> ClusterState:
         """Where the jobs stand by the newest answer. Of a cluster that is silent, the last word holds."""
         if not jobs_folder(self._root).exists():
-            return Standing()
+            return ClusterState()
         now = time.monotonic()
         if self._answered.is_set() and now >= self._next:
             self._answered.clear()
@@ -163,9 +163,9 @@ class Cluster:
         else:
             silent = f"the cluster has not answered for {time.monotonic() - self._asked:.0f} s"
         if silent is None:
-            return self._newest or Standing()
+            return self._newest or ClusterState()
         if self._heard is None:
-            return replace(self._newest or Standing(), silent=silent)
+            return replace(self._newest or ClusterState(), silent=silent)
         last, at = self._heard
         said = time.strftime("%H:%M:%S", time.localtime(at))
         return replace(last, silent=f"{silent}; jobs as of {said}")
@@ -173,9 +173,9 @@ class Cluster:
     def _ask(self) -> None:
         try:
             # a page never writes: what ended jobs have left, `status` settles
-            found = standing(self._root, settle=False)
+            found = reconcile(self._root, settle=False)
         except Exception as error:
-            found = Standing(silent=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            found = ClusterState(silent=f"{type(error).__name__}: {' '.join(str(error).split())}")
         self._newest = found
         if found.silent is None:
             self._heard = found, time.time()

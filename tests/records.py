@@ -20,7 +20,8 @@ from suite.define.protocol import Budget, DataSet, Protocol
 from suite.define.spec import RunSpec
 from suite.define.task import Metric, Task
 from suite.records.attempt import Attempt
-from suite.records.files import Cost, Evaluation, Failure, FailureKind, Record, State, Status
+from suite.records.files import Cost, Evaluation, Failure, FailureKind, Record, Status
+from suite.records.states import AttemptState
 from suite.store.ingest import IngestReport, ingest
 
 TODAY = "d1"
@@ -117,7 +118,7 @@ class Records:
         self,
         method: str = "ce",
         *,
-        state: State = "running",
+        state: AttemptState = "running",
         failure: FailureKind | None = None,
         message: str = "it broke",
         beat: float = 0.0,

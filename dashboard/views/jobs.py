@@ -9,8 +9,9 @@ import streamlit as st
 from dashboard import controls, say, source, tables
 from dashboard.watch import View, watch
 from suite.dispatch import progress as jobs
-from suite.dispatch.progress import Choice, Submission
-from suite.dispatch.states import STATES, RunState, State
+from suite.dispatch.progress import RunFilter, Submission
+from suite.dispatch.states import TrackedRun
+from suite.records.states import RUN_STATES, RunState
 from suite.render.table import Column, Sheet, Value, duration
 
 TITLE = "Jobs"
@@ -33,7 +34,7 @@ def page() -> None:
     _live(choice)
 
 
-def _choice(view: View | None) -> Choice:
+def _choice(view: View | None) -> RunFilter:
     """What the filters ask for. All that can be asked for has to be an option, also before the first survey."""
     catalog = source.catalog()
     first, second, third, fourth = st.columns([2, 2, 2, 3])
@@ -49,8 +50,8 @@ def _choice(view: View | None) -> Choice:
     with third:
         method = controls.text("Method contains", "contains", placeholder="such as sam")
     with fourth:
-        states = controls.pick_many("State", list(STATES), "state", help="None chosen: all.")
-    return Choice(
+        states = controls.pick_many("State", list(RUN_STATES), "state", help="None chosen: all.")
+    return RunFilter(
         "" if task == controls.ALL else task,
         "" if protocol == controls.ALL else protocol,
         method,
@@ -59,7 +60,7 @@ def _choice(view: View | None) -> Choice:
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
-def _live(choice: Choice) -> None:
+def _live(choice: RunFilter) -> None:
     """All that changes by itself: only this is run anew."""
     view = watch().look()
     if watch().problem:
@@ -74,8 +75,8 @@ def _live(choice: Choice) -> None:
         say.warning(f"every run's files are read, which is slow: {view.store_problem}")
     tasks = jobs.tasks_by_protocol(source.catalog())
     counts = jobs.tally(view.runs, view.settled, tasks, choice)
-    runs = jobs.of_choice(view.runs, choice)
-    of: dict[State, list[RunState]] = {name: [] for name in STATES}
+    runs = jobs.chosen_runs(view.runs, choice)
+    of: dict[RunState, list[TrackedRun]] = {name: [] for name in RUN_STATES}
     for run in runs:
         of[run.state].append(run)
     _states(counts, runs)
@@ -96,24 +97,24 @@ def _live(choice: Choice) -> None:
     _submissions(view.submissions)
 
 
-def _none(choice: Choice) -> None:
-    if choice != Choice():
+def _none(choice: RunFilter) -> None:
+    if choice != RunFilter():
         say.nothing("no run is left by these filters")
         return
     task = next(iter(source.catalog().tasks()))
     say.nothing("no runs yet:", f"python -m suite run --task {task}")
 
 
-def _states(counts: dict[jobs.Board, Counter[State]], runs: Sequence[RunState]) -> None:
+def _states(counts: dict[jobs.Board, Counter[RunState]], runs: Sequence[TrackedRun]) -> None:
     """How many runs are in which state, and what that means."""
-    sums: Counter[State] = Counter()
+    sums: Counter[RunState] = Counter()
     for one in counts.values():
         sums.update(one)
     if not sums:
         return
-    of_kinds = ", ".join(f"{n} {kind}" for kind, n in jobs.kinds(runs).most_common())
+    of_kinds = ", ".join(f"{n} {kind}" for kind, n in jobs.failure_kinds(runs).most_common())
     rows: list[tuple[Value, ...]] = []
-    for name, meaning in STATES.items():
+    for name, meaning in RUN_STATES.items():
         if sums[name]:
             by_kind = f"{of_kinds}; " if name == "failed" and of_kinds else ""
             rows.append((name, sums[name], by_kind + meaning))
@@ -121,10 +122,10 @@ def _states(counts: dict[jobs.Board, Counter[State]], runs: Sequence[RunState]) 
     tables.show(Sheet("Runs by state", columns, rows), "states")
 
 
-def _running(runs: Sequence[RunState], at: float) -> None:
+def _running(runs: Sequence[TrackedRun], at: float) -> None:
     """Those in training, the one that ends next first."""
 
-    def left(run: RunState) -> float:
+    def left(run: TrackedRun) -> float:
         return float("inf") if run.eta_seconds is None else run.eta_seconds
 
     columns = (
@@ -137,7 +138,7 @@ def _running(runs: Sequence[RunState], at: float) -> None:
         SEEN,
     )
 
-    def cells(run: RunState) -> tuple[Value, ...]:
+    def cells(run: TrackedRun) -> tuple[Value, ...]:
         status = run.status
         if status is None:
             return (None, None, None, None, run.where, None, None)
@@ -156,8 +157,8 @@ def _running(runs: Sequence[RunState], at: float) -> None:
     _listing("running", sorted(runs, key=left), columns, cells, bars=(len(RUN),))
 
 
-def _failed(runs: Sequence[RunState], choice: Choice, at: float) -> None:
-    def cells(run: RunState) -> tuple[Value, ...]:
+def _failed(runs: Sequence[TrackedRun], choice: RunFilter, at: float) -> None:
+    def cells(run: TrackedRun) -> tuple[Value, ...]:
         failure = run.status.failure if run.status else None
         kind, step, message = (
             (failure.kind, failure.step, failure.message) if failure else (None, None, None)
@@ -171,8 +172,8 @@ def _failed(runs: Sequence[RunState], choice: Choice, at: float) -> None:
     _go_on(runs, choice)
 
 
-def _last(at: float) -> Callable[[RunState], tuple[Value, ...]]:
-    def cells(run: RunState) -> tuple[Value, ...]:
+def _last(at: float) -> Callable[[TrackedRun], tuple[Value, ...]]:
+    def cells(run: TrackedRun) -> tuple[Value, ...]:
         status = run.status
         if status is None:
             return (None, run.where, None)
@@ -187,10 +188,10 @@ def _ago(moment: float | None, at: float) -> str | None:
 
 
 def _listing(
-    name: State,
-    runs: Sequence[RunState],
+    name: RunState,
+    runs: Sequence[TrackedRun],
     columns: tuple[Column, ...],
-    cells: Callable[[RunState], Sequence[Value]],
+    cells: Callable[[TrackedRun], Sequence[Value]],
     bars: Sequence[int] = (),
 ) -> None:
     """The runs in one state; nothing where there are none."""
@@ -205,17 +206,17 @@ def _listing(
     tables.show(Sheet(title, RUN + columns, rows), f"jobs-{name}", bars=bars)
 
 
-def _go_on(runs: Sequence[RunState], choice: Choice) -> None:
-    found = jobs.commands(runs, source.catalog(), choice.task)
+def _go_on(runs: Sequence[TrackedRun], choice: RunFilter) -> None:
+    found = jobs.next_commands(runs, source.catalog(), choice.task)
     for command in found[:MOST_COMMANDS]:
         st.code(command, language=None, wrap_lines=True)
     if len(found) > MOST_COMMANDS:
         say.note(f"and {len(found) - MOST_COMMANDS} more commands, one a protocol")
 
 
-def _boards(counts: dict[jobs.Board, Counter[State]]) -> None:
+def _boards(counts: dict[jobs.Board, Counter[RunState]]) -> None:
     """Counts by protocol."""
-    shown = [name for name in STATES if any(one[name] for one in counts.values())]
+    shown = [name for name in RUN_STATES if any(one[name] for one in counts.values())]
     rows = [
         (", ".join(tasks) or None, protocol, *(one[name] for name in shown), one.total())
         for (tasks, protocol), one in counts.items()
@@ -223,7 +224,7 @@ def _boards(counts: dict[jobs.Board, Counter[State]]) -> None:
     columns = (
         Column("task", "text", "Those that accept the protocol; none for one of the past."),
         Column("protocol"),
-        *(Column(name, "integer", STATES[name]) for name in shown),
+        *(Column(name, "integer", RUN_STATES[name]) for name in shown),
         Column("runs", "integer"),
     )
     if rows:

@@ -18,8 +18,9 @@ from suite.define.catalog import Catalog
 from suite.define.task import Task
 from suite.records.attempt import Attempt
 from suite.records.describe import log_tail, run_facts, sample_image, sample_names, thinned
+from suite.records.states import STORED_STATES
 from suite.render.table import Column, Sheet, Value, duration, moment, shown
-from suite.store.listing import STATES, ListedRun, newest_runs
+from suite.store.listing import ListedRun, newest_runs
 from suite.store.rows import Side, settings_of
 
 TITLE = "Run"
@@ -61,7 +62,7 @@ def _list() -> None:
     with third:
         method = controls.text("Method contains", "contains", placeholder="such as sam")
     with fourth:
-        states = controls.pick_many("State", STATES, "state", help="None chosen: all.")
+        states = controls.pick_many("State", STORED_STATES, "state", help="None chosen: all.")
     found, count = _newest(
         source.current(),
         task.name,

@@ -32,9 +32,8 @@ def cancel(
     from suite.base import settings
     from suite.base.errors import UserError
     from suite.dispatch.reconcile import cancel_jobs
-    from suite.dispatch.states import pick, survey
-    from suite.records.lease import cancel as ask
-    from suite.records.lease import cancel_all
+    from suite.dispatch.states import select_runs, survey
+    from suite.records import lease
 
     if sum((bool(runs), task is not None, all_)) != 1:
         raise UserError("cancel what? Name runs, or say --task TASK or --all (one of the three)")
@@ -42,17 +41,19 @@ def cancel(
     catalog = catalog_at(plugin, results)
     protocols = [p.hash for p in catalog.task(task).protocols] if task is not None else None
     known, before = survey(results, catalog, settle=False)
-    chosen = pick(known, runs) if runs else [r for r in known if task is None or task in r.tasks]
+    chosen = (
+        select_runs(known, runs) if runs else [r for r in known if task is None or task in r.tasks]
+    )
     # also what has failed or waits: another command may be about to take it up
-    open_runs = [run for run in chosen if run.place or run.state not in ("done", "stale")]
+    open_runs = [run for run in chosen if run.job or run.state not in ("done", "stale")]
     active = [run for run in open_runs if run.state in ("queued", "running")]
     if runs:
         for run in open_runs:
-            ask(results, run.spec.run_id)
+            lease.cancel(results, run.spec.run_id)
     elif known:
-        cancel_all(results, protocols)
-    ended = cancel_jobs(results) if before.holds else []
-    here = any(run.state == "running" and run.place is None for run in active)
+        lease.cancel_all(results, protocols)
+    ended = cancel_jobs(results) if before.submitted else []
+    here = any(run.state == "running" and run.job is None for run in active)
     print(
         f"{len(active)} run(s) cancelled"
         + (f", {len(ended)} job(s) ended on the cluster" if ended else "")

@@ -36,9 +36,9 @@ def evaluate(
 
     from suite.base import settings
     from suite.base.errors import RecordError
-    from suite.dispatch.launch import update_store
     from suite.records.lookup import all_attempts, find_run, newest_finished
     from suite.runs.evaluate import evaluate_attempt
+    from suite.store.ingest import update_store
 
     results = settings.results_root(root)
     catalog = catalog_at(plugin, results)

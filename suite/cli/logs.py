@@ -33,11 +33,11 @@ def logs(
     from suite.base import settings
     from suite.base.errors import UserError
     from suite.cli.output import printable
-    from suite.dispatch.states import log_of
+    from suite.dispatch.states import find_log
 
     if lines < 0:
         raise UserError(f"--lines {lines}: 0 or more")
-    path = log_of(settings.results_root(root), run, job)
+    path = find_log(settings.results_root(root), run, job)
     print(f"{printable(path)}:", file=sys.stderr)
     try:
         _print(path, lines, follow)

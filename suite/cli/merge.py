@@ -36,8 +36,8 @@ def merge(
     from suite.base.text import clipped, plain
     from suite.cli.output import console, print_json, table
     from suite.define.variants import adopt
-    from suite.dispatch.launch import update_store
     from suite.exchange.merge import merge as bring_all
+    from suite.store.ingest import update_store
 
     parse_format(format, FORMATS)
     results = settings.results_root(root)

@@ -204,14 +204,14 @@ def where(
     `flags` are those that mean something on a cluster only. Raises UserError, also where one of them
     is given without --on slurm: it would be ignored.
     """
-    from suite.dispatch.request import request
+    from suite.dispatch.request import requested_site
 
     if on not in ("local", "slurm"):
         raise UserError(f"--on {on!r}: use local or slurm")
     if on == "slurm":
         if workers is not None and workers < 1:
             raise UserError(f"--workers {workers}: at least 1")
-        return request(site_name, flags)
+        return requested_site(site_name, flags)
     given = [
         name
         for name, value in {"site": site_name, **flags}.items()

@@ -51,7 +51,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
 
 def plan_table(plan: Mapping[str, Any]) -> None:
     """A described plan: one line a run, then what it comes to."""
-    from suite.runs.plan import EXPLAIN
+    from suite.records.states import TODOS
 
     out = console()
     rows = [
@@ -72,7 +72,7 @@ def plan_table(plan: Mapping[str, Any]) -> None:
     out.print(table(columns[:shown], [row[:shown] for row in rows], title))
     out.print()
     for todo, count in plan["counts"].items():
-        out.print(f"{count:>5} {todo:<9} {EXPLAIN[todo]}")
+        out.print(f"{count:>5} {todo:<9} {TODOS[todo]}")
     seconds = plan["estimated_seconds"]
     if seconds:
         out.print(f"about {duration(seconds)} with {plan['workers']} worker(s)")

@@ -55,8 +55,9 @@ def plan(
     from suite.base import settings
     from suite.cli.output import plan_table, print_json
     from suite.dispatch.batch import jobs_folder
-    from suite.dispatch.reconcile import Standing, standing
-    from suite.runs.plan import describe, make_plan
+    from suite.dispatch.reconcile import ClusterState, reconcile
+    from suite.runs.describe import describe_plan
+    from suite.runs.plan import make_plan
     from suite.runs.slots import make_slots
 
     parse_format(format, ("table", "json"))
@@ -65,7 +66,7 @@ def plan(
     catalog, chosen, accepted, _ = under(
         catalog, catalog.task(task), protocol, results, base_config, pretrained
     )
-    now = standing(results, settle=False) if jobs_folder(results).exists() else Standing()
+    now = reconcile(results, settle=False) if jobs_folder(results).exists() else ClusterState()
     made = make_plan(
         results,
         catalog,
@@ -80,7 +81,7 @@ def plan(
     )
     number = accepted.on(ranks)
     slots = make_slots(device, workers, accepted.threads, number)
-    summary = describe(made, results, len(slots), settings.data_root(data_root), number)
+    summary = describe_plan(made, results, len(slots), settings.data_root(data_root), number)
     summary["cluster_problem"] = now.problem
     if format == "json":
         print_json(summary)

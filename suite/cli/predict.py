@@ -33,9 +33,9 @@ def predict(
       python -m suite predict 3f2a9c --set test
     """
     from suite.base import settings
-    from suite.dispatch.launch import update_store
     from suite.records.lookup import find_run, newest_finished
     from suite.runs.predict import predict_sets
+    from suite.store.ingest import update_store
 
     results = settings.results_root(root)
     catalog = catalog_at(plugin, results)

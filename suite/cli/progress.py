@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from suite.cli.output import clean
-from suite.dispatch.launch import Result
+from suite.dispatch.result import Result
 from suite.render.table import duration
 from suite.runs.job import Assignment, Report
 from suite.runs.plan import Plan

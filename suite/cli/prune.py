@@ -60,8 +60,8 @@ def prune(
     from suite.base import settings
     from suite.base.text import plain
     from suite.cli.output import console, table
-    from suite.dispatch.launch import update_store
     from suite.records.lookup import find_run
+    from suite.store.ingest import update_store
     from suite.upkeep.prune.removal import remove
     from suite.upkeep.prune.survey import survey
 

@@ -44,9 +44,9 @@ def review(
     import warnings
 
     from suite.base import settings
-    from suite.dispatch.launch import update_store
     from suite.exchange.importing import accept as bring
     from suite.exchange.review.examine import review as examine
+    from suite.store.ingest import update_store
 
     parse_format(format, FORMATS)
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts

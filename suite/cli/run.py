@@ -129,10 +129,11 @@ def run(
     """
     from suite.base import settings
     from suite.base.errors import UserError
-    from suite.cli.carrying import Carrier
+    from suite.cli import training
     from suite.define import variants
+    from suite.dispatch.carry_out import Launcher
     from suite.dispatch.submission import Request
-    from suite.runs.plan import describe, make_plan
+    from suite.runs.plan import make_plan
     from suite.runs.predict import extra_sets
 
     if time_limit is not None and not 0 < time_limit < math.inf:
@@ -187,7 +188,7 @@ def run(
             queued=queued,
         )
 
-    carrier = Carrier(
+    launcher = Launcher(
         results,
         catalog,
         settings.data_root(data_root),
@@ -203,24 +204,26 @@ def run(
         slots = make_slots(device, workers, accepted.threads, number)
         if dry_run:
             from suite.cli.output import plan_table
+            from suite.runs.describe import describe_plan
 
-            plan_table(describe(carrier.look(make), results, len(slots), carrier.data_root, number))
+            planned = training.look(launcher, make)
+            plan_table(describe_plan(planned, results, len(slots), launcher.data_root, number))
             return
         if brought is not None:
             variants.keep(brought, results)
-        result = carrier.here(make, slots)
+        result = training.run_here(launcher, make, slots)
     else:
         request = Request(site, site_name, workers, plugins)
         if dry_run:
-            carrier.dry_run(make, request)
+            training.dry_run(launcher, make, request)
             return
         if brought is not None:
             variants.keep(brought, results)
-        submitted = carrier.submit(make, request)
+        submitted = training.submit(launcher, make, request)
         if wait:
-            result = carrier.follow(submitted, site.backoff_seconds)
+            result = training.follow(launcher, submitted, site.backoff_seconds)
         else:
-            result = carrier.leave(submitted)
+            result = training.leave(submitted)
             if submitted.batch is not None or submitted.plan.count("queued"):
                 sys.exit(1 if result.failures else 0)
-    sys.exit(carrier.finish(result))
+    sys.exit(training.finish(launcher, result))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from suite.define.catalog import Catalog
-    from suite.dispatch.reconcile import Standing
-    from suite.dispatch.states import RunState
+    from suite.dispatch.reconcile import ClusterState
+    from suite.dispatch.states import TrackedRun
 
 SHOWN = 20
 """Runs listed by name of each kind; the JSON has them all."""
@@ -71,12 +71,12 @@ def status(
     from suite.base import settings
     from suite.base.errors import UserError, did_you_mean
     from suite.cli.output import console, print_json
-    from suite.dispatch.states import STATES
+    from suite.records.states import RUN_STATES
 
     parse_format(format, ("table", "json"))
     for name in state:
-        if name not in STATES:
-            raise UserError(f"--state {name!r}: no such state{did_you_mean(name, STATES)}")
+        if name not in RUN_STATES:
+            raise UserError(f"--state {name!r}: no such state{did_you_mean(name, RUN_STATES)}")
     if not 0.5 <= interval <= 86400:
         raise UserError(f"--interval {interval:g}: 0.5 seconds or more")
     if watch and format == "json":
@@ -89,7 +89,7 @@ def status(
         raise UserError("--protocol and --seeds say what is wanted of a task: give --task too")
     wanted_seeds = parse_seeds(seeds or "0")
 
-    def look() -> tuple[list[RunState], Standing]:
+    def look() -> tuple[list[TrackedRun], ClusterState]:
         return _look(results, catalog, task, protocol, method, wanted_seeds)
 
     def view() -> Group:
@@ -135,7 +135,7 @@ def _look(
     protocol: str | None,
     methods: Sequence[str],
     seeds: Sequence[int],
-) -> tuple[list[RunState], Standing]:
+) -> tuple[list[TrackedRun], ClusterState]:
     from suite.base import settings
     from suite.dispatch.states import survey
 
@@ -158,14 +158,14 @@ def _look(
     ], now
 
 
-def _view(found: Sequence[RunState], now: Standing) -> Group:
+def _view(found: Sequence[TrackedRun], now: ClusterState) -> Group:
     """Counts by task, protocol and state; then the runs that run, wait or failed."""
     from rich.console import Group
     from rich.text import Text
 
     from suite.cli.output import clean, table
-    from suite.dispatch.progress import kinds as failed_kinds
-    from suite.dispatch.states import STATES
+    from suite.dispatch.progress import failure_kinds
+    from suite.records.states import RUN_STATES
     from suite.render.table import duration
 
     parts: list[Any] = []
@@ -178,7 +178,7 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
     for run in found:
         key = ", ".join(run.tasks) or "-", run.spec.protocol
         boards.setdefault(key, Counter())[run.state] += 1
-    columns = [name for name in STATES if any(counts[name] for counts in boards.values())]
+    columns = [name for name in RUN_STATES if any(counts[name] for counts in boards.values())]
     rows: list[Sequence[object]] = [
         (*key, *(counts[name] or "" for name in columns), sum(counts.values()))
         for key, counts in sorted(boards.items())
@@ -196,14 +196,14 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
         parts.append("")
         parts.append(table(("run", "method", "seed", *heads), rows, f"{name}{more}"))
 
-    def running(run: RunState) -> Sequence[object]:
+    def running(run: TrackedRun) -> Sequence[object]:
         status = run.status
         assert status is not None
         steps = f"{status.step} of {status.total}" if status.total else str(status.step)
         eta = run.eta_seconds
         return steps, duration(eta) if eta is not None else "-", run.where
 
-    def failed(run: RunState) -> Sequence[object]:
+    def failed(run: TrackedRun) -> Sequence[object]:
         failure = run.status.failure if run.status else None
         return (failure.kind, failure.message) if failure else ("", "")
 
@@ -214,8 +214,8 @@ def _view(found: Sequence[RunState], now: Standing) -> Group:
     listing("failed", ("kind", "what happened"), failed)
     parts.append("")
     states = Counter(run.state for run in found)
-    kinds = failed_kinds(found)
-    for name, meaning in STATES.items():
+    kinds = failure_kinds(found)
+    for name, meaning in RUN_STATES.items():
         if not states[name]:
             continue
         of_them = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

@@ -30,14 +30,14 @@ SKIPPED = frozenset({"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pyte
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CodeCopy:
     """`path` goes on PYTHONPATH; `plugins` are the copies of the `--plugin` files, in order."""
 
     path: Path
     plugins: tuple[Path, ...]
 
 
-def take(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> Snapshot:
+def copy_code(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> CodeCopy:
     """Copy the top-level `packages` and the plug-in files below `folder`, unless that copy is there.
 
     A plug-in that lies in a package is copied with it. A copy that is there is held against its name:
@@ -71,7 +71,7 @@ def take(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> Snap
         os.rename(path, path.with_name(f".{path.name}.damaged.{time.time_ns()}"))
     if not path.exists():
         _write(path, contents)
-    return Snapshot(path, tuple(path / copy for copy in copies))
+    return CodeCopy(path, tuple(path / copy for copy in copies))
 
 
 def job_environment(path: Path) -> dict[str, str]:
@@ -80,7 +80,7 @@ def job_environment(path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(path), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def try_plugins(copy: Snapshot) -> None:
+def try_plugins(copy: CodeCopy) -> None:
     """Load the plug-ins from their copy as a job will. Raises UserError: one needs a file beside it."""
     if not copy.plugins:
         return

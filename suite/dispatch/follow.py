@@ -9,9 +9,9 @@ from pathlib import Path
 
 from suite.base.errors import UserError
 from suite.dispatch import slurm
-from suite.dispatch.reconcile import standing
+from suite.dispatch.reconcile import reconcile
 from suite.records.attempt import Attempt
-from suite.records.lease import cancelled, worked_on
+from suite.records.lease import cancel_request, is_leased
 from suite.runs.job import Assignment, Report
 
 POLL_SECONDS = 2.0, 30.0
@@ -46,9 +46,9 @@ def follow(
     jobs: dict[str, _Tries] = {}
 
     while left:
-        now = standing(root)
+        now = reconcile(root)
         for job in {
-            p.job for run, p in now.places.items() if run in left and run in own and p.stuck
+            job.id for run, job in now.live.items() if run in left and run in own and job.stuck
         }:
             tries = jobs.setdefault(job, _Tries(backoff))
             if tries.over:
@@ -60,8 +60,8 @@ def follow(
                     slurm.release([job])
         again = []
         for run_id, assignment in list(left.items()):
-            waits = run_id in now.unsettled or run_id in now.places or now.silent is not None
-            report = _standing_report(root, assignment, waits)
+            waits = run_id in now.unsettled or run_id in now.live or now.silent is not None
+            report = _report(root, assignment, waits)
             if report is None:
                 continue
             if report.state == "running":
@@ -76,9 +76,9 @@ def follow(
             del left[run_id]
             final[run_id] = report
             on_report(report)
-            if report.failure and report.failure.kind == "environment" and run_id in now.holds:
+            if report.failure and report.failure.kind == "environment" and run_id in now.submitted:
                 with contextlib.suppress(UserError):
-                    slurm.cancel_by_name(now.holds[run_id].batch.job_name, waiting=True)
+                    slurm.cancel_by_name(now.submitted[run_id].batch.job_name, waiting=True)
         if again:
             try:
                 left.update(submit_again(again))
@@ -114,7 +114,7 @@ class _Tries:
         self._next = time.monotonic() + self._wait
 
 
-def _standing_report(root: Path, assignment: Assignment, waits: bool) -> Report | None:
+def _report(root: Path, assignment: Assignment, waits: bool) -> Report | None:
     """What the run's files say: its end, its step, or None where it waits for its job, or for what the
     cluster will say of it."""
     spec = assignment.spec
@@ -124,11 +124,11 @@ def _standing_report(root: Path, assignment: Assignment, waits: bool) -> Report 
     seconds = status.elapsed if status else 0.0
     if attempt.finished:
         return Report(run_id=spec.run_id, state="done", seconds=seconds)
-    if since and status is not None and status.state == "running" and (waits or worked_on(status)):
+    if since and status is not None and status.state == "running" and (waits or is_leased(status)):
         return Report(run_id=spec.run_id, state="running", step=status.step, total=status.total)
     if waits:
         return None
-    if cancelled(root, spec, assignment.wanted):
+    if cancel_request(root, spec, assignment.wanted):
         return Report(run_id=spec.run_id, state="cancelled", seconds=seconds)
     if since and status is not None and status.state == "failed":
         return Report(run_id=spec.run_id, state="failed", failure=status.failure, seconds=seconds)

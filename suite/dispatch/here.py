@@ -12,16 +12,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from suite.records.files import RETRIED, Failure
+from suite.runs.failures import leave_failure
 from suite.runs.job import Assignment, Report
 from suite.runs.slots import Slot
-from suite.runs.worker import leave_failure
 
 MAX_TRIES = 3
 """So often a run is tried in all whose process dies, or which finds no memory or no room on the disk."""
@@ -44,15 +44,101 @@ class _Process:
     killed_for: Failure | None = None
 
 
+class _Queue:
+    """Assignments that still have to be carried out, and the final reports of those that are through."""
+
+    def __init__(self, assignments: Sequence[Assignment]) -> None:
+        self.final: dict[str, Report] = {}
+        self.tries: dict[str, int] = {}
+        self._waiting = deque(assignments)
+        self._open = {assignment.spec.run_id for assignment in assignments}
+        self._later: list[tuple[float, int, Assignment]] = []
+        self._order = itertools.count()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._later)
+
+    def pop(self) -> Assignment | None:
+        """Take out the first that is due and whose input runs are through; None where there is none (yet)."""
+        while self._later and self._later[0][0] <= time.monotonic():
+            self._waiting.append(heapq.heappop(self._later)[-1])
+        for place, assignment in enumerate(self._waiting):
+            if self._open.isdisjoint(assignment.spec.inputs.values()):
+                del self._waiting[place]
+                return assignment
+        return None
+
+    def finish(self, assignment: Assignment, report: Report) -> bool:
+        """Take the report of an assignment that was taken out. False: it is to be tried again later."""
+        delay = BUSY_POLL_SECONDS if report.state == "busy" else self._delay(report)
+        if delay is not None:
+            due = time.monotonic() + delay
+            heapq.heappush(self._later, (due, next(self._order), assignment))
+            return False
+        self.final[report.run_id] = report
+        self._open.discard(report.run_id)
+        return True
+
+    def _delay(self, report: Report) -> float | None:
+        """Seconds until a failed run is tried again; None where it is not."""
+        if report.failure is None or report.failure.kind not in RETRIED:
+            return None
+        self.tries[report.run_id] = count = self.tries.get(report.run_id, 0) + 1
+        return BACKOFF_SECONDS * 4 ** (count - 1) if count < MAX_TRIES else None
+
+
+@dataclass
+class _Pool:
+    """Slots without a process, and the processes: with nothing in hand, with a run, or on their way out."""
+
+    idle: list[Slot]
+    free: list[_Process] = field(default_factory=list)
+    working: list[_Process] = field(default_factory=list)
+    ending: list[_Process] = field(default_factory=list)
+
+    def gone(self, worker: _Process) -> None:
+        """It died, or ended as it was told to, while it had nothing in hand."""
+        for group in (self.free, self.ending):
+            if worker in group:
+                group.remove(worker)
+                self.idle.append(worker.slot)
+
+    def rest(self, worker: _Process, assignment: Assignment, failure: Failure | None) -> None:
+        """Its run is through; after some failures the process is not to be used again."""
+        assert worker.process.stdin is not None
+        if failure is not None and assignment.ranks > 1:
+            # it has said everything, and may still wait for a rank that is gone
+            worker.process.kill()
+            self.ending.append(worker)
+        elif failure is not None and failure.kind == "oom":
+            # what the process still holds would be missing at the next try
+            worker.process.stdin.close()
+            self.ending.append(worker)
+        else:
+            self.free.append(worker)
+
+    def close(self) -> None:
+        """Let all processes end; kill those that do not within ten seconds."""
+        for worker in [*self.free, *self.working]:
+            if worker.process.stdin:
+                worker.process.stdin.close()
+        for worker in [*self.free, *self.working, *self.ending]:
+            try:
+                worker.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+
 @dataclass
 class LocalDispatch:
     """Carries out assignments on `slots`; never more at a time than there are slots.
 
     A run begins when the input runs that are among the assignments are through, however they ended: the
-    worker says what is missing. One run's failure never stops the others. A run whose process dies, or that fails for a reason in
-    `record.RETRIED`, is taken up again from its checkpoint, `MAX_TRIES` times in all. A run that
-    another process holds is looked at again until that one is through. When `stopping()` turns true
-    the workers checkpoint and stop; after `grace` seconds they are killed.
+    worker says what is missing. One run's failure never stops the others. A run whose process dies, or
+    that fails for a reason in `records.files.RETRIED`, is taken up again from its checkpoint, `MAX_TRIES`
+    times in all. A run that another process holds is looked at again until that one is through. When
+    `stopping()` turns true the workers checkpoint and stop; after `grace` seconds they are killed.
     """
 
     slots: Sequence[Slot]
@@ -68,89 +154,53 @@ class LocalDispatch:
         """Final report per run id. After `stopping()`, or on KeyboardInterrupt, what was not reached
         is missing from the result; `interrupted` is then True."""
         self.interrupted = False
-        waiting = deque(assignments)
-        open_runs = {assignment.spec.run_id for assignment in assignments}
-        later: list[tuple[float, int, Assignment]] = []
-        order = itertools.count()
-        tries: dict[str, int] = {}
-        final: dict[str, Report] = {}
-        idle = list(reversed(self.slots[: max(1, len(waiting))]))
-        free: list[_Process] = []
-        working: list[_Process] = []
-        ending: list[_Process] = []
+        work = _Queue(assignments)
+        pool = _Pool(list(reversed(self.slots[: max(1, len(assignments))])))
         try:
-            while waiting or later or working:
+            while work or pool.working:
                 if self.stopping():
                     self.interrupted = True
-                    self._stop(working, final)
+                    self._stop(pool.working, work.final)
                     break
-                while later and later[0][0] <= time.monotonic():
-                    waiting.append(heapq.heappop(later)[-1])
-                while (free or idle) and (following := _next(waiting, open_runs)):
-                    worker = free.pop() if free else self._start(idle.pop())
+                while (pool.free or pool.idle) and (following := work.pop()):
+                    worker = pool.free.pop() if pool.free else self._start(pool.idle.pop())
                     worker.current, worker.since = following, time.monotonic()
-                    working.append(worker)
-                    self._send(worker, worker.current)
-                self._end_hung(working)
+                    pool.working.append(worker)
+                    self._send(worker, following)
+                self._end_hung(pool.working)
                 try:
                     worker, report = self._events.get(timeout=0.5)
                 except queue.Empty:
                     continue
-                if report is not None and report.state == "running":
-                    self.on_report(report)
-                    continue
-                if worker not in working:
-                    # it died, or ended as it was told to, while it had nothing in hand
-                    for group in (free, ending):
-                        if worker in group:
-                            group.remove(worker)
-                            idle.append(worker.slot)
-                    continue
-                working.remove(worker)
-                assignment = worker.current
-                assert assignment is not None
-                worker.current = None
-                died = report is None
-                if report is None:
-                    idle.append(worker.slot)
-                    report = _death(worker, assignment, tries)
-                if report.state == "busy":
-                    delay: float | None = BUSY_POLL_SECONDS
-                else:
-                    delay = _delay(report, tries)
-                if not died:
-                    if report.failure is not None and assignment.ranks > 1:
-                        # it has said everything, and may still wait for a rank that is gone
-                        worker.process.kill()
-                        ending.append(worker)
-                    elif report.failure is not None and report.failure.kind == "oom":
-                        # what the process still holds would be missing at the next try
-                        worker.process.stdin.close()  # type: ignore[union-attr]
-                        ending.append(worker)
-                    else:
-                        free.append(worker)
-                if delay is not None:
-                    heapq.heappush(later, (time.monotonic() + delay, next(order), assignment))
-                    continue
-                if died and report.failure is not None:
-                    leave_failure(assignment, report.failure)
-                final[report.run_id] = report
-                open_runs.discard(report.run_id)
-                self.on_report(report)
+                self._hear(worker, report, work, pool)
         except KeyboardInterrupt:
             self.interrupted = True
-            self._stop(working, final)
+            self._stop(pool.working, work.final)
         finally:
-            for worker in [*free, *working]:
-                if worker.process.stdin:
-                    worker.process.stdin.close()
-            for worker in [*free, *working, *ending]:
-                try:
-                    worker.process.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    worker.process.kill()
-                    worker.process.wait()
-        return final
+            pool.close()
+        return work.final
+
+    def _hear(self, worker: _Process, report: Report | None, work: _Queue, pool: _Pool) -> None:
+        """Take a worker's report; None: its process has ended."""
+        if report is not None and report.state == "running":
+            self.on_report(report)
+            return
+        if worker not in pool.working:
+            pool.gone(worker)
+            return
+        pool.working.remove(worker)
+        assignment, worker.current = worker.current, None
+        assert assignment is not None
+        died = report is None
+        if report is None:
+            pool.idle.append(worker.slot)
+            report = _death(worker, assignment, work.tries)
+        else:
+            pool.rest(worker, assignment, report.failure)
+        if work.finish(assignment, report):
+            if died and report.failure is not None:
+                leave_failure(assignment, report.failure)
+            self.on_report(report)
 
     def _start(self, slot: Slot) -> _Process:
         threads = str(slot.threads)
@@ -227,15 +277,6 @@ class LocalDispatch:
             worker.process.kill()
 
 
-def _next(waiting: deque[Assignment], open_runs: Container[str]) -> Assignment | None:
-    """Take out the first whose input runs are not open; None where there is none (yet)."""
-    for place, assignment in enumerate(waiting):
-        if not any(run_id in open_runs for run_id in assignment.spec.inputs.values()):
-            del waiting[place]
-            return assignment
-    return None
-
-
 def _death(worker: _Process, assignment: Assignment, tries: Mapping[str, int]) -> Report:
     """What is to be said of a run whose process is gone."""
     run_id, failure = assignment.spec.run_id, worker.killed_for
@@ -245,11 +286,3 @@ def _death(worker: _Process, assignment: Assignment, tries: Mapping[str, int]) -
         nth = f"try {tries.get(run_id, 0) + 1} of {MAX_TRIES}"
         failure = Failure(kind="killed", message=f"worker process died by {how}, {nth}")
     return Report(run_id=run_id, state="failed", failure=failure)
-
-
-def _delay(report: Report, tries: dict[str, int]) -> float | None:
-    """Seconds until a failed run is tried again; None where it is not."""
-    if report.failure is None or report.failure.kind not in RETRIED:
-        return None
-    tries[report.run_id] = count = tries.get(report.run_id, 0) + 1
-    return BACKOFF_SECONDS * 4 ** (count - 1) if count < MAX_TRIES else None

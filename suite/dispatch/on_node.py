@@ -26,7 +26,7 @@ SIGNAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class CarryOut:
+class NodeJob:
     """Job `number` of a batch, as submitit stores it; called on the node.
 
     It ends the process with the exit code that teardown.sh reads, or returns when all is through.

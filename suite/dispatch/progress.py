@@ -1,4 +1,4 @@
-"""What is said of runs under way: counts by state, the commands that go on, what was submitted.
+"""Runs under way: counts by state, the commands that go on with them, what was submitted.
 
 Pure functions on what `suite.dispatch.states` found.
 """
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from suite.define.catalog import Catalog
 from suite.define.spec import RunSpec, spelled
 from suite.dispatch.batch import Batch
-from suite.dispatch.states import BY_US, STATES, RunState, Settled, State
+from suite.dispatch.states import BY_US, Settled, TrackedRun
 from suite.records.files import INFRASTRUCTURE
+from suite.records.states import RUN_STATES, RunState
 
 MOST_NAMED = 8
 """Runs or methods that a line names; a command with more takes all."""
@@ -22,7 +23,7 @@ Board = tuple[tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
-class Choice:
+class RunFilter:
     """Which runs are asked for: of a task, under the protocols of a name, of methods whose name contains
     a text, in some states; empty for any."""
 
@@ -41,7 +42,7 @@ class Choice:
         )
 
 
-def of_choice(runs: Iterable[RunState], choice: Choice) -> list[RunState]:
+def chosen_runs(runs: Iterable[TrackedRun], choice: RunFilter) -> list[TrackedRun]:
     """Those of the runs that are asked for."""
     return [
         run
@@ -60,17 +61,17 @@ def tasks_by_protocol(catalog: Catalog) -> dict[str, tuple[str, ...]]:
 
 
 def tally(
-    runs: Iterable[RunState],
+    runs: Iterable[TrackedRun],
     settled: Settled,
     tasks: Mapping[str, tuple[str, ...]],
-    choice: Choice,
-) -> dict[Board, Counter[State]]:
+    choice: RunFilter,
+) -> dict[Board, Counter[RunState]]:
     """Runs by protocol and state: those that were looked at, and those that the store knows as settled.
 
     `tasks`: see `tasks_by_protocol`.
     """
-    found: dict[Board, Counter[State]] = {}
-    for run in of_choice(runs, choice):
+    found: dict[Board, Counter[RunState]] = {}
+    for run in chosen_runs(runs, choice):
         found.setdefault((run.tasks, run.spec.protocol), Counter())[run.state] += 1
     for (protocol_hash, protocol, method, state), count in settled.counts.items():
         names = tasks.get(protocol_hash, ())
@@ -79,7 +80,7 @@ def tally(
     return dict(sorted(found.items(), key=lambda one: (not one[0][0], one[0])))
 
 
-def kinds(runs: Iterable[RunState]) -> Counter[str]:
+def failure_kinds(runs: Iterable[TrackedRun]) -> Counter[str]:
     """How many of the failed runs failed in which way."""
     return Counter(
         run.status.failure.kind
@@ -88,11 +89,11 @@ def kinds(runs: Iterable[RunState]) -> Counter[str]:
     )
 
 
-def commands(runs: Sequence[RunState], catalog: Catalog, task: str = "") -> list[str]:
+def next_commands(runs: Sequence[TrackedRun], catalog: Catalog, task: str = "") -> list[str]:
     """What to type to go on with these runs, none of which is under way. `task`: only of that one."""
     of = ["--task", task] if task else []
     found = []
-    failed = kinds(runs)
+    failed = failure_kinds(runs)
     by_others = any(run.state == "cancelled" and run.note != BY_US for run in runs)
     if by_others or not INFRASTRUCTURE.isdisjoint(failed):
         found.append(_line("retry", *of))
@@ -109,7 +110,7 @@ def commands(runs: Sequence[RunState], catalog: Catalog, task: str = "") -> list
     return found + _run_lines([run for run in runs if run.state == "planned"], catalog)
 
 
-def _run_lines(runs: Iterable[RunState], catalog: Catalog) -> list[str]:
+def _run_lines(runs: Iterable[TrackedRun], catalog: Catalog) -> list[str]:
     """A `run` for each protocol; none for what is not known today."""
     groups: dict[tuple[str, str], list[RunSpec]] = {}
     known = set(catalog.methods())
@@ -156,14 +157,14 @@ class Submission:
     asked: str
     resources: str
     jobs: int
-    states: Mapping[State, int]
+    states: Mapping[RunState, int]
 
     @property
     def runs(self) -> int:
         return sum(self.states.values())
 
 
-def submission(batch: Batch, state_of: Mapping[str, State]) -> Submission:
+def submission(batch: Batch, state_of: Mapping[str, RunState]) -> Submission:
     """`state_of`: run id -> state; a run that is not there has not begun."""
     runs = [assignment for job in batch.jobs for assignment in job]
     specs = [run.spec for run in runs]
@@ -190,5 +191,5 @@ def submission(batch: Batch, state_of: Mapping[str, State]) -> Submission:
         asked=f"{', '.join(methods[:MOST_NAMED])}{more}; {protocols}; seeds {seeds}",
         resources=", ".join(f"{name} {value}" for name, value in asks.items() if value is not None),
         jobs=len(batch.jobs),
-        states={name: states[name] for name in STATES if states[name]},
+        states={name: states[name] for name in RUN_STATES if states[name]},
     )

@@ -86,18 +86,18 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return None if self.gpu_mem is None else _bytes("gpu_mem", self.gpu_mem)
 
 
-OURS = frozenset(
+RESERVED = frozenset(
     {"array", "dependency", "error", "job-name", "no-requeue", "nodes", "ntasks", "ntasks-per-node"}
     | {"open-mode", "output", "parsable", "requeue", "signal", "wait", "wrap", "clusters"}
 )
 """Options of sbatch that a job's bookkeeping hangs on."""
-FLAGS = frozenset(
+OWN_FLAGS = frozenset(
     {"partition", "account", "qos", "constraint", "time", "gpus-per-node", "cpus-per-task", "mem"}
 )
 """Options of sbatch that have a flag and a key of their own."""
 
 
-SHELL = ("setup", "python", "sbatch")
+SHELL_KEYS = ("setup", "python", "sbatch")
 """Keys that run something of their own on the node."""
 
 
@@ -121,12 +121,12 @@ def sites() -> dict[str, Site]:
     for name, values in content.items():
         if not isinstance(values, dict):
             raise UserError(f"{path}: {name} stands outside of a table; write [NAME] above it")
-        found[name] = check(values, f"{path}: [{name}]")
+        found[name] = checked_site(values, f"{path}: [{name}]")
     return found
 
 
-def check(values: Mapping[str, Any], where: str) -> Site:
-    """Validated request. Raises UserError that opens with `where`."""
+def checked_site(values: Mapping[str, Any], where: str) -> Site:
+    """What a job asks for, validated. Raises UserError that opens with `where`."""
     for key in values:
         if key not in Site.__struct_fields__:
             near = did_you_mean(key, Site.__struct_fields__)
@@ -153,9 +153,9 @@ def check(values: Mapping[str, Any], where: str) -> Site:
             raise UserError(f"{where}: {text!r} is no value that sbatch takes")
     for key in site.sbatch:
         name = key.replace("_", "-")
-        if name in OURS:
+        if name in RESERVED:
             raise UserError(f"{where}: sbatch option {key!r} is set by the suite itself")
-        if name in FLAGS:
+        if name in OWN_FLAGS:
             raise UserError(
                 f"{where}: give {key!r} as --{name}, or {name.replace('-', '_')} of a site"
             )
@@ -176,7 +176,7 @@ def check(values: Mapping[str, Any], where: str) -> Site:
     return site
 
 
-def request(name: str | None, flags: Mapping[str, Any], base: Site | None = None) -> Site:
+def requested_site(name: str | None, flags: Mapping[str, Any], base: Site | None = None) -> Site:
     """The profile `name` (`base`, or an empty one, for None) with the flags that were given (not None)
     over it.
 
@@ -200,7 +200,7 @@ def request(name: str | None, flags: Mapping[str, Any], base: Site | None = None
         given["pack"] = int(pack)
     if extra:
         given["sbatch"] = {**profile.sbatch, **extra}
-    return check({**values, **given}, f"site {name}" if name else "--on slurm")
+    return checked_site({**values, **given}, f"site {name}" if name else "--on slurm")
 
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,36 +17,24 @@ from suite.define.catalog import Catalog
 from suite.define.digest import Code
 from suite.define.spec import RunSpec
 from suite.dispatch.batch import batches, jobs_folder, log_path
-from suite.dispatch.reconcile import Place, Standing, standing
+from suite.dispatch.reconcile import ClusterState, LiveJob, reconcile
 from suite.records.attempt import attempts, finished_digest
-from suite.records.files import RUN_ID, Status
+from suite.records.files import Status
 from suite.records.inputs import digest_of
-from suite.records.lease import cancelled, worked_on
-from suite.records.lookup import find_spec
-from suite.runs.plan import Item, look
+from suite.records.lease import cancel_request, is_leased
+from suite.records.lookup import find_spec, match_run, run_folders
+from suite.records.states import RunState
+from suite.runs.todo import PlannedRun, plan_run
 
 if TYPE_CHECKING:
     import duckdb
-
-State = Literal["planned", "queued", "running", "stopped", "cancelled", "failed", "stale", "done"]
-STATES: dict[State, str] = {
-    "running": "being trained",
-    "queued": "in the cluster's queue, or in a job behind other runs",
-    "planned": "wanted, and in nobody's hand: `run`",
-    "stopped": "interrupted, and in nobody's hand: `run` or `retry` go on from the checkpoint",
-    "cancelled": "taken out by `cancel` (`retry --kind cancelled`), or on the cluster (`retry`)",
-    "failed": "`retry` tries again what another try may mend; with --kind code or nan it trains anew",
-    "stale": "trained with other code of the method: `run --stale`",
-    "done": "finished",
-}
-
 
 BY_US = "by `cancel`"
 """Note of a run that the verb `cancel` took out, rather than somebody on the cluster."""
 
 
 @dataclass(frozen=True)
-class RunState:
+class TrackedRun:
     """One run: what is to be done with it, what its newest attempt says of itself, the live cluster job
     that holds it, and its tasks' names.
 
@@ -54,18 +42,18 @@ class RunState:
     """
 
     spec: RunSpec
-    state: State
-    item: Item
+    state: RunState
+    item: PlannedRun
     tasks: tuple[str, ...]
     status: Status | None = None
-    place: Place | None = None
+    job: LiveJob | None = None
     note: str = ""
 
     @property
     def where(self) -> str:
         """The job and node, or the machine, that has it; "" where nobody does."""
-        if self.place is not None:
-            return f"job {self.place.job}" + (f" on {self.place.node}" if self.place.node else "")
+        if self.job is not None:
+            return f"job {self.job.id}" + (f" on {self.job.node}" if self.job.node else "")
         return f"on {self.status.host}" if self.status is not None and self.status.host else ""
 
     @property
@@ -94,8 +82,8 @@ class RunState:
             "total": status.total if status else None,
             "eta_seconds": self.eta_seconds,
             "failure": msgspec.to_builtins(failure),
-            "job": self.place.job if self.place else None,
-            "node": self.place.node or None if self.place else None,
+            "job": self.job.id if self.job else None,
+            "node": self.job.node or None if self.job else None,
             "note": self.note or None,
         }
 
@@ -108,11 +96,11 @@ class Settled:
     (protocol hash, protocol, method, state).
     """
 
-    state: Mapping[str, State] = field(default_factory=dict)
-    counts: Mapping[tuple[str, str, str, State], int] = field(default_factory=dict)
+    state: Mapping[str, RunState] = field(default_factory=dict)
+    counts: Mapping[tuple[str, str, str, RunState], int] = field(default_factory=dict)
 
 
-def settled(connection: duckdb.DuckDBPyConnection, methods: Collection[str]) -> Settled:
+def read_settled(connection: duckdb.DuckDBPyConnection, methods: Collection[str]) -> Settled:
     """What the store knows to be settled. `methods`: names of those known today; of others, only what
     the store counts as done is (whose code is today's, their runs must say themselves)."""
     from suite.store.connection import statements
@@ -130,8 +118,8 @@ def survey(
     *,
     settle: bool = True,
     leave_out: Collection[str] = frozenset(),
-    now: Standing | None = None,
-) -> tuple[list[RunState], Standing]:
+    now: ClusterState | None = None,
+) -> tuple[list[TrackedRun], ClusterState]:
     """Every run that has a folder, was submitted or is `wanted`, and where the jobs stand.
 
     Args:
@@ -143,14 +131,14 @@ def survey(
     if now is not None:
         now = _moved_on(root, now)
     else:
-        now = standing(root, settle=settle) if jobs_folder(root).exists() else Standing()
+        now = reconcile(root, settle=settle) if jobs_folder(root).exists() else ClusterState()
     specs = {spec.run_id: spec for spec in wanted}
-    specs.update({run: hold.assignment.spec for run, hold in now.holds.items()})
+    specs.update({run_id: run.spec for run_id, run in now.submitted.items()})
 
     def left_out(run_id: str) -> bool:
-        return run_id in leave_out and run_id not in now.places
+        return run_id in leave_out and run_id not in now.live
 
-    for run_id in _folders(root):
+    for run_id in run_folders(root):
         if run_id not in specs and not left_out(run_id):
             spec = find_spec(root, run_id)
             if spec is not None:
@@ -170,41 +158,35 @@ def survey(
     ], now
 
 
-def _moved_on(root: Path, now: Standing) -> Standing:
-    """Without the places of runs that are finished since."""
+def _moved_on(root: Path, now: ClusterState) -> ClusterState:
+    """Without the live jobs of runs that are finished since."""
 
     def finished(run_id: str) -> bool:
-        hold = now.holds.get(run_id)
-        number = hold.assignment.attempt if hold else 0
+        run = now.submitted.get(run_id)
+        number = run.assignment.attempt if run else 0
         return os.path.exists(f"{root}/runs/{run_id}/{number}/record.json")
 
-    places = {run: place for run, place in now.places.items() if not finished(run)}
-    return replace(now, places=places)
+    return replace(now, live={run: job for run, job in now.live.items() if not finished(run)})
 
 
-def pick(states: Sequence[RunState], prefixes: Iterable[str]) -> list[RunState]:
+def select_runs(runs: Sequence[TrackedRun], prefixes: Iterable[str]) -> list[TrackedRun]:
     """The runs whose ids begin with `prefixes`. Raises UserError: none, or several, for one of them."""
-    found = []
-    for prefix in prefixes:
-        some = [state for state in states if prefix and state.spec.run_id.startswith(prefix)]
-        found.append(some[_one(prefix, [state.spec.run_id for state in some])])
-    return found
+    by_id = {run.spec.run_id: run for run in runs}
+    return [by_id[match_run(prefix, by_id, _NONE)] for prefix in prefixes]
 
 
-def log_of(root: Path, prefix: str, of_job: bool) -> Path:
+def find_log(root: Path, prefix: str, of_job: bool) -> Path:
     """The log of a run's newest attempt; of its cluster job where asked, or where it has not begun.
 
     Raises UserError: no such run, or nothing was printed yet.
     """
-    holds = {
+    jobs = {
         run: (batch.id, job) for batch in batches(root) for run, job in batch.runs.items() if job
     }
-    known = sorted({*holds, *_folders(root)})
-    some = [run for run in known if prefix and run.startswith(prefix)]
-    run_id = some[_one(prefix, some)]
+    run_id = match_run(prefix, {*jobs, *run_folders(root)}, _NONE)
     paths = [attempt.path / "log.txt" for attempt in reversed(attempts(root, run_id))]
-    if run_id in holds:
-        job_log = log_path(root, *holds[run_id])
+    if run_id in jobs:
+        job_log = log_path(root, *jobs[run_id])
         paths = [job_log] if of_job else [*paths, job_log]
     elif of_job:
         raise UserError(f"run {run_id} was never in a cluster job")
@@ -214,12 +196,7 @@ def log_of(root: Path, prefix: str, of_job: bool) -> Path:
     raise UserError(f"run {run_id} has printed nothing yet; see `python -m suite status`")
 
 
-def _one(prefix: str, found: Sequence[str]) -> int:
-    if len(found) == 1:
-        return 0
-    if found:
-        raise UserError(f"run {prefix!r} is not one run but {len(found)}: {', '.join(found[:5])}")
-    raise UserError(f"no run {prefix!r} here; see `python -m suite status`")
+_NONE = "here; see `python -m suite status`"
 
 
 Accepting = Mapping[str, tuple[tuple[str, str], ...]]
@@ -241,50 +218,49 @@ def _state(
     digest: str,
     code: Code,
     accepting: Accepting,
-    now: Standing,
-) -> RunState:
+    now: ClusterState,
+) -> TrackedRun:
     run_id = spec.run_id
     pairs = accepting.get(spec.protocol_hash, ())
     task, evaluation = pairs[0] if pairs else ("", "")
-    item = look(root, spec, digest, code, task, evaluation)
+    item = plan_run(root, spec, digest, code, task, evaluation)
     names = tuple(name for name, _ in pairs)
     known = attempts(root, run_id)
-    place = now.places.get(run_id)
-    if item.todo in ("done", "evaluate") and place is None:
-        return RunState(spec, "done", item, names)
+    job = now.live.get(run_id)
+    if item.todo in ("done", "evaluate") and job is None:
+        return TrackedRun(spec, "done", item, names)
     status = now.lost.get(run_id) or (known[-1].status() if known else None)
 
-    def found(state: State, note: str = "") -> RunState:
-        return RunState(spec, state, item, names, status, place, note)
+    def tracked(state: RunState, note: str = "") -> TrackedRun:
+        return TrackedRun(spec, state, item, names, status, job, note)
 
     # by the attempt's own word, whatever has become of the method's code since it began
     begun = status is not None and status.state == "running"
-    in_job = place is not None and status is not None and status.job == place.job
-    if begun and (worked_on(status) or (in_job and place is not None and place.state == "RUNNING")):
-        return found("running")
-    if place is not None and run_id not in now.leaving:
-        note = place.reason
-        if place.state == "RUNNING":
+    in_job = job is not None and status is not None and status.job == job.id
+    if begun and (is_leased(status) or (in_job and job is not None and job.state == "RUNNING")):
+        return tracked("running")
+    if job is not None and run_id not in now.cancelled:
+        note = job.reason
+        if job.state == "RUNNING":
             note = "its job runs; other runs come first"
-        elif place.stuck:
+        elif job.stuck:
             note += ": `retry` releases it"
-        return found("queued", note)
-    if run_id in now.unsettled and run_id not in now.leaving:
-        return found("queued", "its job has ended; the cluster does not say yet how")
+        return tracked("queued", note)
+    if run_id in now.unsettled and run_id not in now.cancelled:
+        return tracked("queued", "its job has ended; the cluster does not say yet how")
     if item.todo in ("done", "evaluate"):
-        return found("done")
+        return tracked("done")
     if item.todo == "stale":
-        return found("stale")
-    hold = now.holds.get(run_id)
-    submitted = hold.batch.created if hold else 0.0
+        return tracked("stale")
+    submitted = now.submitted[run_id].batch.created if run_id in now.submitted else 0.0
     if status is not None and status.state == "failed" and status.wanted >= submitted:
-        return found("failed")
+        return tracked("failed")
     since = max(submitted, status.wanted if status else 0.0)
-    if since and (request := cancelled(root, spec, since)):
-        return found("cancelled", request.note or BY_US)
+    if since and (request := cancel_request(root, spec, since)):
+        return tracked("cancelled", request.note or BY_US)
     if status is not None:
-        return found("failed" if status.state == "failed" else "stopped")
-    return found("planned")
+        return tracked("failed" if status.state == "failed" else "stopped")
+    return tracked("planned")
 
 
 def _own_digest(root: Path, run_id: str) -> str:
@@ -296,11 +272,3 @@ def _own_digest(root: Path, run_id: str) -> str:
         if digest or status:
             return digest or (status.digest if status else "")
     return ""
-
-
-def _folders(root: Path) -> list[str]:
-    try:
-        names = os.listdir(root / "runs")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [name for name in names if RUN_ID.fullmatch(name)]

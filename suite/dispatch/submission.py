@@ -14,14 +14,14 @@ import msgspec
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
-from suite.dispatch import code_copy as snapshot
-from suite.dispatch import slurm
+from suite.dispatch import sbatch, slurm
 from suite.dispatch.batch import Batch, jobs_folder, new_id, user
+from suite.dispatch.code_copy import copy_code, try_plugins
 from suite.dispatch.packing import Measured, Packing, pack
 from suite.dispatch.request import Site
 from suite.records.environment import PACKAGES
+from suite.runs.describe import measured
 from suite.runs.job import Assignment
-from suite.runs.plan import measured
 from suite.runs.slots import chains
 
 
@@ -95,14 +95,14 @@ def submit(
         raise UserError(f"--root {root}: with --on slurm its path cannot hold {bad[0]!r}")
     cluster = slurm.cluster()
     batch, packing = draft(root, catalog, protocol, work, request, cluster.name)
-    code = snapshot.take(jobs_folder(root) / "code", catalog.packages, request.plugins)
-    snapshot.try_plugins(code)
+    code = copy_code(jobs_folder(root) / "code", catalog.packages, request.plugins)
+    try_plugins(code)
     batch = msgspec.structs.replace(
         batch,
         code=code.path.name,
         plugins=[str(plugin.relative_to(code.path)) for plugin in code.plugins],
     )
-    return slurm.submit(root, batch), packing
+    return sbatch.submit(root, batch), packing
 
 
 def renew(batch: Batch, work: Sequence[Assignment]) -> Batch:

@@ -20,8 +20,9 @@ import msgspec
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.records.attempt import Attempt
+from suite.runs.failures import classify, leave_failure
 from suite.runs.job import Assignment, Report
-from suite.runs.worker import classify, execute, leave_failure
+from suite.runs.worker import execute
 
 _decode = msgspec.json.Decoder(Assignment).decode
 

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from suite.engine import ranks
 from suite.engine.resume import ResumeHook
-from suite.records.lease import TakenOver
+from suite.records.lease import LeaseLost
 from suite.runs.job import Job, NonFiniteLoss, Stopped
 
 CURVE_POINTS = 200
@@ -107,7 +107,7 @@ class JobHook(Hook):
                 self._job.beat(runner.iter + 1, runner.max_iters)
                 if self._job.stopping():
                     raise Stopped
-        except TakenOver:
+        except LeaseLost:
             raise
         except BaseException as error:
             end = error

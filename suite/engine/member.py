@@ -31,8 +31,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(int(sys.argv[1]))
     member = msgspec.json.decode(sys.stdin.buffer.readline(), type=Member)
+    from suite.runs.failures import classify
     from suite.runs.job import Stopped
-    from suite.runs.worker import classify
 
     code = 0
     try:

@@ -21,7 +21,7 @@ from suite.exchange.attempt_files import read_attempt
 from suite.records.attempt import Attempt, attempts
 from suite.records.files import Record, Status, read
 from suite.records.fingerprint import stored_fingerprint
-from suite.records.lease import run_lock, worked_on
+from suite.records.lease import is_leased, run_lock
 from suite.records.lookup import all_attempts
 
 EXTERNAL = "external"
@@ -138,7 +138,7 @@ def _merge_failure(
 ) -> MergedAttempt:
     """A failed attempt is a row too; others that are not finished stay where they can be finished."""
     where = theirs.run_id, theirs.number
-    if worked_on(status):
+    if is_leased(status):
         return MergedAttempt(*where, "busy", why="a process is at it")
     if status is None or status.state != "failed":
         return MergedAttempt(
@@ -181,14 +181,14 @@ def bring(root: Path, run_id: str, fill: Callable[[Attempt], None]) -> Attempt |
     """
     with run_lock(root, run_id) as mine:
         known = attempts(root, run_id)
-        if not mine or (known and worked_on(known[-1].status())):
+        if not mine or (known and is_leased(known[-1].status())):
             return None
         folder = root / "runs" / run_id
         for leftover in folder.glob(f"{_INCOMING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         attempt = Attempt(root, run_id, _next(root, run_id))
-        staged = Attempt(root, run_id, attempt.number)
-        staged.path = folder / f"{_INCOMING}{platform.node()}-{os.getpid()}"
+        incoming = folder / f"{_INCOMING}{platform.node()}-{os.getpid()}"
+        staged = Attempt(root, run_id, attempt.number, folder=incoming)
         staged.path.mkdir()
         try:
             fill(staged)

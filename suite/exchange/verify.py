@@ -216,9 +216,7 @@ def finished_in(folder: Path) -> list[Attempt]:
         if not ATTEMPT.fullmatch(number):
             record = read_attempt(folder).record
             run_id, number = record.run_id, str(record.attempt)
-        attempt = Attempt(folder.parent.parent.parent, run_id, int(number))
-        attempt.path = folder
-        return [attempt]
+        return [Attempt(folder.parent.parent.parent, run_id, int(number), folder=folder)]
     if RUN_ID.fullmatch(folder.name) and folder.parent.name == "runs":
         known = attempts(folder.parent.parent, folder.name)
     else:

@@ -8,50 +8,44 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from suite.base.bounded import read_regular
+from suite.base.canonical import canonical
 from suite.base.errors import RecordError
 from suite.base.files import atomic_path, write_atomic
 from suite.define.spec import RunSpec
-from suite.records.migrate import FIRST
+from suite.records.files import ATTEMPT, SCHEMA, Evaluation, Failure, Record, Status, read
 
 if TYPE_CHECKING:
     import numpy as np
-from suite.base.bounded import read_regular
-from suite.records.files import (
-    ATTEMPT,
-    SCHEMA,
-    Evaluation,
-    Failure,
-    Record,
-    Status,
-    _spec_content,
-    decode,
-    read,
-)
 
 
 class Attempt:
     """The folder `<root>/runs/<run_id>/<k>/` and the files in it."""
 
-    def __init__(self, root: Path, run_id: str, number: int) -> None:
+    def __init__(self, root: Path, run_id: str, number: int, *, folder: Path | None = None) -> None:
+        """`folder`: where its files lie, if that is elsewhere: an attempt that is still being copied, or a
+        stranger's."""
         self.root, self.run_id, self.number = root, run_id, number
+        self.folder = f"{root}/runs/{run_id}/{number}" if folder is None else str(folder)
 
-    @cached_property
+    @property
     def path(self) -> Path:
-        return self.root / "runs" / self.run_id / str(self.number)
+        """Its folder. `folder` is the same as text: of plans for thousands of runs, half of the time would
+        go into making path objects."""
+        return Path(self.folder)
 
     def __repr__(self) -> str:
-        return f"Attempt({self.path})"
+        return f"Attempt({self.folder})"
 
     def create(self, spec: RunSpec) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "spec.json").exists():
-            write_atomic(self.path / "spec.json", _spec_content(spec))
+            write_atomic(self.path / "spec.json", canonical(spec))
 
     def sweep(self) -> None:
         """Remove temporary files that a killed process left. Only for the holder of the run's lock."""
@@ -188,7 +182,7 @@ class _Head(msgspec.Struct):
     # what a plan needs of a record: decoding the rest for 10,000 runs would take seconds
     run_id: str
     digest: str
-    schema: int = FIRST
+    schema: int = SCHEMA
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
@@ -196,20 +190,12 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 def finished_digest(attempt: Attempt) -> str | None:
     """Code digest of a finished attempt; None if it has no readable record."""
-    path = f"{attempt.root}/runs/{attempt.run_id}/{attempt.number}/record.json"
     try:
-        content = read_regular(path)
-    except OSError:
+        head = _decode_head(read_regular(f"{attempt.folder}/record.json"))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    head: _Head | Record | None = None
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        head = _decode_head(content)
-    if head is None or head.schema != SCHEMA:
-        try:
-            head = decode(Record, content, Path(path))
-        except RecordError:
-            return None
-    return head.digest if head.run_id == attempt.run_id else None
+    own = head.schema == SCHEMA and head.run_id == attempt.run_id
+    return head.digest if own else None
 
 
 def change_mark(root: Path) -> Path:

@@ -23,19 +23,18 @@ from typing import Any, Literal, TypeVar, get_args
 import msgspec
 
 from suite.base.bounded import read_regular
-from suite.base.canonical import canonical
 from suite.base.errors import RecordError
 from suite.define.metrics import MetricRow
 from suite.define.spec import RunSpec
-from suite.records.migrate import FIRST, NotReadable, migrate, version
+from suite.records.states import AttemptState
 
 ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 SCHEMA = 1
-"""Version of record.json, status.json, spec.json and evaluation files. Raised when a reader must change,
-together with what `suite.records.migrate` needs to read the older ones (and `suite.store.connection.STORE_SCHEMA`, since a
-store does not read again what it has refused)."""
+"""Version of record.json, status.json and evaluation files, and of the spec.json beside them. Raised when a
+reader must change, together with `suite.store.connection.STORE_SCHEMA`, since a store does not read again
+what it has refused."""
 
 FailureKind = Literal[
     "oom", "nan", "timeout", "killed", "disk", "bad-data", "input", "environment", "code"
@@ -51,7 +50,6 @@ INFRASTRUCTURE: frozenset[str] = frozenset(
 RETRIED: frozenset[str] = frozenset({"oom", "killed", "disk"})
 """Kinds that are tried again without being asked: time alone may mend them."""
 
-State = Literal["running", "stopped", "failed", "done"]
 HEARTBEAT_SECONDS = 2.0
 STALE_HEARTBEAT_SECONDS = 60.0
 
@@ -76,7 +74,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: int = SCHEMA
-    state: State
+    state: AttemptState
     digest: str
     started: float
     heartbeat: float
@@ -187,60 +185,36 @@ _decoders: dict[type, msgspec.json.Decoder[Any]] = {
 
 
 def decode(kind: type[T], content: bytes, path: Path) -> T:
-    """Decode and validate one of the JSON files, of today's version or an older one (`suite.records.migrate`).
+    """Decode and validate one of the JSON files.
 
-    Raises RecordError naming the file.
+    Raises RecordError naming the file: malformed, or of another version than `SCHEMA`.
     """
-    problem = None
     try:
         value: T = _decoders[kind].decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        problem = error
-    else:
-        if _written_today(value, content):
-            return value
-    return _decode_older(kind, content, path, problem)
-
-
-class _Version(msgspec.Struct):
-    schema: int = FIRST
-
-
-_decode_version = msgspec.json.Decoder(_Version).decode
-
-
-def _written_today(value: Any, content: bytes) -> bool:
+        # a newer version may well fail validation: say "newer" rather than the field that is missing
+        raise RecordError(f"{path}: {_other_version(content) or error}") from None
+    # a spec says no version
     if getattr(value, "schema", SCHEMA) != SCHEMA:
-        return False
-    # where the file says nothing, the struct says SCHEMA, and a spec nothing either
-    return SCHEMA == FIRST or _decode_version(content).schema == SCHEMA
-
-
-def _decode_older(kind: type[T], content: bytes, path: Path, problem: Exception | None) -> T:
-    # `problem`: why it is not a valid file of today's version
-    try:
-        raw = msgspec.json.decode(content)
-        says_version = isinstance(raw, dict) and "schema" in raw
-        # a newer schema may well fail validation: say "newer" rather than the field that is missing
-        if problem and version(raw) == SCHEMA and not (kind is RunSpec and says_version):
-            raise RecordError(f"{path}: {problem}")
-        migrated = migrate(kind.__name__, raw, SCHEMA)
-        if kind is RunSpec:
-            del migrated["schema"]
-        # through JSON once more: what comes from an older file is validated as any other
-        value: T = _decoders[kind].decode(msgspec.json.encode(migrated))
-    except NotReadable as error:
-        raise RecordError(f"{path}: {error}") from None
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise RecordError(f"{path}: {error}") from None
+        raise RecordError(f"{path}: {_other_version(content)}")
     return value
 
 
-def _spec_content(spec: RunSpec) -> bytes:
-    """What stands in spec.json: version 1 has no field for its version, and says so by that."""
-    if SCHEMA == FIRST:
-        return canonical(spec)
-    return canonical({**msgspec.to_builtins(spec), "schema": SCHEMA})
+def _other_version(content: bytes) -> str | None:
+    """What is wrong with the version that a file says it is of; None if nothing is, or it is no JSON."""
+    try:
+        value = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return "no JSON object"
+    schema = value.get("schema", SCHEMA)
+    # True == 1, and 1.0 too
+    if type(schema) is int and schema == SCHEMA:
+        return None
+    if type(schema) is int and schema > SCHEMA:
+        return f"schema {schema} is newer than this suite's {SCHEMA}; update longtail-suite"
+    return f"schema {schema!r:.40} is not supported"
 
 
 def read(kind: type[T], path: Path) -> T:

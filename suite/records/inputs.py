@@ -30,7 +30,7 @@ def digest_of(
     return catalog.digest(spec, inputs)
 
 
-def ready(root: Path, code: Code, run_id: str, digest: str) -> Attempt | None:
+def usable_attempt(root: Path, code: Code, run_id: str, digest: str) -> Attempt | None:
     """The attempt that hands over the weights of an input run: the newest finished one of that code
     whose weights are kept."""
     for attempt in reversed(attempts(root, run_id)):
@@ -39,7 +39,7 @@ def ready(root: Path, code: Code, run_id: str, digest: str) -> Attempt | None:
     return None
 
 
-def take(root: Path, catalog: Catalog, spec: RunSpec) -> dict[str, Attempt]:
+def resolve_inputs(root: Path, catalog: Catalog, spec: RunSpec) -> dict[str, Attempt]:
     """Role -> the attempt that fills it. Raises InputError: a run that is not finished, was trained with
     other code than today's or under another protocol, or whose weights are gone."""
     found = {}
@@ -54,7 +54,7 @@ def take(root: Path, catalog: Catalog, spec: RunSpec) -> dict[str, Attempt]:
         if of_input.protocol_hash != spec.protocol_hash:
             raise InputError(f"{name} is of protocol {of_input.protocol}, not {spec.protocol}")
         try:
-            attempt = ready(root, catalog.code, run_id, digest_of(root, catalog, of_input))
+            attempt = usable_attempt(root, catalog.code, run_id, digest_of(root, catalog, of_input))
         except UserError as error:
             raise InputError(f"{name}: {error}") from None
         if attempt is None:

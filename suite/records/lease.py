@@ -25,8 +25,8 @@ from suite.records.files import Status, alive
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
-class TakenOver(Exception):
-    """Another process has taken up the run; this one must write nothing more."""
+class LeaseLost(Exception):
+    """Another process has taken the run over; this one must write nothing more."""
 
 
 def lock_file(file: IO[Any] | int, *, wait: bool) -> bool:
@@ -53,9 +53,9 @@ def run_lock(root: Path, run_id: str) -> Iterator[bool]:
         yield lock_file(file, wait=False)
 
 
-def worked_on(status: Status | None) -> bool:
-    """Whether a process is at the run, by its status: it was rewritten less than a minute ago, on
-    another machine, or by a process of this one that is still there."""
+def is_leased(status: Status | None) -> bool:
+    """Whether a process has the run, by its status: it was rewritten less than a minute ago, on another
+    machine, or by a process of this one that is still there."""
     if status is None or not alive(status):
         return False
     if status.host != platform.node():
@@ -69,13 +69,13 @@ def worked_on(status: Status | None) -> bool:
     return True
 
 
-def worked_on_by_another(status: Status | None) -> bool:
+def is_leased_by_another(status: Status | None) -> bool:
     """The same, this process left out."""
     here = platform.node(), os.getpid()
-    return status is not None and (status.host, status.pid) != here and worked_on(status)
+    return status is not None and (status.host, status.pid) != here and is_leased(status)
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class CancelRequest(msgspec.Struct, frozen=True):
     """A request to leave runs alone: `asked` in Unix seconds, by the clock of the machine where it was
     made; `note` says who cancelled where it was not the verb `cancel`."""
 
@@ -83,7 +83,7 @@ class Cancel(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-_decode = msgspec.json.Decoder(Cancel).decode
+_decode = msgspec.json.Decoder(CancelRequest).decode
 
 
 def cancel(root: Path, run_id: str, note: str = "") -> None:
@@ -100,10 +100,10 @@ def cancel_all(root: Path, protocols: Iterable[str] | None = None) -> None:
 
 def _write(path: Path, note: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, msgspec.json.encode(Cancel(time.time(), note)))
+    write_atomic(path, msgspec.json.encode(CancelRequest(time.time(), note)))
 
 
-def cancelled(root: Path | str, spec: RunSpec, wanted: float) -> Cancel | None:
+def cancel_request(root: Path | str, spec: RunSpec, wanted: float) -> CancelRequest | None:
     """The request that was made after the command that wanted the run (Unix seconds), if any.
 
     A later command does not see it, so nothing has to be cleared away.

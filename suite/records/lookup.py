@@ -1,15 +1,48 @@
-"""Runs below a results root, found by their ids or the first digits of them."""
+"""Runs, found by their ids or the first digits of them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from suite.base.errors import RecordError, UserError
 from suite.define.spec import RunSpec
 from suite.records.attempt import Attempt, attempts
 from suite.records.files import RUN_ID, read
+
+
+def match_run(prefix: str, run_ids: Iterable[str], none: str, *, cut: bool = False) -> str:
+    """The one of `run_ids` that begins with `prefix`.
+
+    `cut`: there may be more that begin so than are given. Raises UserError: several, or none; `none` ends
+    its line and says where was looked.
+    """
+    found = sorted({run_id for run_id in run_ids if prefix and run_id.startswith(prefix)})
+    if len(found) == 1:
+        return found[0]
+    if found:
+        count = "several" if cut else str(len(found))
+        raise UserError(f"run {prefix!r} is not one run but {count}: {', '.join(found[:5])}")
+    raise UserError(f"no run {prefix!r} {none}")
+
+
+def find_run(root: Path, prefix: str) -> str:
+    """The id of the run with a folder below `root` that begins with `prefix`. Raises UserError: none, or
+    several."""
+    if RUN_ID.fullmatch(prefix) and (root / "runs" / prefix).is_dir():
+        return prefix  # of 100,000 folders, the list alone takes a while
+    none = f"below {root / 'runs'}; see `leaderboard --format json`"
+    return match_run(prefix, run_folders(root), none)
+
+
+def run_folders(root: Path) -> list[str]:
+    """Ids of the runs that have a folder below `root`, in the order of the file system."""
+    try:
+        names = os.listdir(root / "runs")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [name for name in names if RUN_ID.fullmatch(name)]
 
 
 def find_spec(root: Path, run_id: str) -> RunSpec | None:
@@ -35,28 +68,8 @@ def _recorded_spec(attempt: Attempt) -> RunSpec:
 
 def all_attempts(root: Path) -> Iterator[Attempt]:
     """Every attempt below `root`, runs in the order of their ids."""
-    try:
-        names = os.listdir(root / "runs")
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for run_id in sorted(name for name in names if RUN_ID.fullmatch(name)):
+    for run_id in sorted(run_folders(root)):
         yield from attempts(root, run_id)
-
-
-def find_run(root: Path, prefix: str) -> str:
-    """The run id that begins with `prefix`. Raises UserError: none, or several."""
-    if RUN_ID.fullmatch(prefix) and (root / "runs" / prefix).is_dir():
-        return prefix  # of 100,000 folders, the list alone takes a while
-    try:
-        names = os.listdir(root / "runs")
-    except (FileNotFoundError, NotADirectoryError):
-        names = []
-    names = sorted(name for name in names if RUN_ID.fullmatch(name) and name.startswith(prefix))
-    if len(names) == 1 and prefix:
-        return names[0]
-    if names:
-        raise UserError(f"run {prefix!r} is not one run but {len(names)}: {', '.join(names[:5])}")
-    raise UserError(f"no run {prefix!r} below {root / 'runs'}; see `leaderboard --format json`")
 
 
 def newest_finished(root: Path, run_id: str) -> Attempt:

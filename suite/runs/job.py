@@ -18,8 +18,9 @@ from suite.define.metrics import MetricRow
 from suite.define.protocol import Facts, Protocol
 from suite.define.spec import RunSpec
 from suite.records.attempt import Attempt
-from suite.records.files import HEARTBEAT_SECONDS, Cost, Failure, State, Status
-from suite.records.lease import TakenOver
+from suite.records.files import HEARTBEAT_SECONDS, Cost, Failure, Status
+from suite.records.lease import LeaseLost
+from suite.records.states import AttemptState, ReportState
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,14 +57,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of a run. `state` is a run's state, or `busy`: another process has it, or
-    `cancelled`.
+    """What a worker says of a run.
 
     `seconds` is the wall time of this sitting; `warning` what the method has to say of its settings.
     """
 
     run_id: str
-    state: str
+    state: ReportState
     step: int = 0
     total: int | None = None
     failure: Failure | None = None
@@ -176,7 +176,7 @@ class Job:
         Raises TimeLimit when the run's time is used up.
         """
         if self._lost:
-            raise TakenOver
+            raise LeaseLost
         now, self._step = time.monotonic(), step
         if now - self._reported > 0.5:
             self._reported = now
@@ -189,7 +189,7 @@ class Job:
 
     def write(
         self,
-        state: State,
+        state: AttemptState,
         *,
         failure: Failure | None = None,
         durable: bool = False,
@@ -197,7 +197,7 @@ class Job:
     ) -> None:
         """Rewrite status.json; on disk for certain if `durable` or not `running` any more.
 
-        Raises TakenOver where another process has written it since.
+        Raises LeaseLost where another process has written it since.
         """
         with self._guard:
             self.require_owner()
@@ -219,12 +219,12 @@ class Job:
             self.status = msgspec.structs.replace(self.status, **progress)
 
     def require_owner(self) -> None:
-        """Raise TakenOver if another process has taken up the run since this one did."""
+        """Raise LeaseLost if another process has taken up the run since this one did."""
         if self._owns:
             present = self.attempt.status()
             if present is not None and present.owner != self.status.owner:
                 self._lost = True
-                raise TakenOver
+                raise LeaseLost
 
     @contextlib.contextmanager
     def alive(self) -> Iterator[None]:
@@ -234,7 +234,7 @@ class Job:
 
         def pulse() -> None:
             while not ended.wait(PULSE_SECONDS):
-                with self._guard, contextlib.suppress(TakenOver, OSError):
+                with self._guard, contextlib.suppress(LeaseLost, OSError):
                     if not self._closed:
                         self.write("running")
 

@@ -7,8 +7,6 @@ needed to resume.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import platform
 import shutil
@@ -19,26 +17,18 @@ from pathlib import Path
 
 import msgspec
 
-from suite.base.errors import DataError, InputError, UserError
+from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.define.method import Method
 from suite.define.protocol import Protocol
 from suite.records.attempt import Attempt, finished_digest
 from suite.records.environment import environment
-from suite.records.files import INFRASTRUCTURE, Failure, FailureKind, InputRun, Record, Status
-from suite.records.inputs import digest_of, take
-from suite.records.lease import TakenOver, cancelled, run_lock, worked_on_by_another
+from suite.records.files import INFRASTRUCTURE, InputRun, Record, Status
+from suite.records.inputs import digest_of, resolve_inputs
+from suite.records.lease import LeaseLost, cancel_request, is_leased_by_another, run_lock
 from suite.runs.evaluate import evaluate_attempt
-from suite.runs.job import (
-    JOB_VARIABLE,
-    Assignment,
-    Job,
-    NonFiniteLoss,
-    Outcome,
-    Report,
-    Stopped,
-    TimeLimit,
-)
+from suite.runs.failures import classify
+from suite.runs.job import JOB_VARIABLE, Assignment, Job, Outcome, Report, Stopped
 
 
 def execute(
@@ -53,12 +43,12 @@ def execute(
     spec = assignment.spec
     started = time.monotonic()
     attempt = Attempt(root, spec.run_id, assignment.attempt)
-    is_cancelled = _every(0.5, lambda: bool(cancelled(root, spec, assignment.wanted)))
+    is_cancelled = _every(0.5, lambda: bool(cancel_request(root, spec, assignment.wanted)))
     try:
         # a protocol that a user brought lies below the root
         catalog = catalog.at(root)
         with run_lock(root, spec.run_id) as mine:
-            if not mine or worked_on_by_another(attempt.status()):
+            if not mine or is_leased_by_another(attempt.status()):
                 return Report(run_id=spec.run_id, state="busy")
             if is_cancelled():
                 return Report(run_id=spec.run_id, state="cancelled")
@@ -68,7 +58,7 @@ def execute(
             )
             if final.state == "stopped" and not stopping():
                 final = msgspec.structs.replace(final, state="cancelled")
-    except TakenOver:
+    except LeaseLost:
         final = Report(run_id=spec.run_id, state="busy")
     except (OSError, UserError) as error:
         # not even a status could be written (disk full, folder gone), or the stored predictions of a
@@ -152,7 +142,7 @@ def _execute(
     # durable, unlike later heartbeats: it says whose code the checkpoint belongs to
     job.write("running", durable=True)
     try:
-        job.inputs = take(root, catalog, spec)
+        job.inputs = resolve_inputs(root, catalog, spec)
         if digest_of(root, catalog, spec) != assignment.digest:
             raise UserError(f"{method.source.path} changed after the run was planned; run again")
         method.check_infer()
@@ -165,7 +155,7 @@ def _execute(
     except Stopped:
         job.write("stopped")
         return Report(run_id=spec.run_id, state="stopped", step=job.status.step)
-    except TakenOver:
+    except LeaseLost:
         raise
     except Exception as error:
         failure = classify(error)
@@ -256,62 +246,3 @@ def evaluate_all(attempt: Attempt, catalog: Catalog, protocol: Protocol) -> None
 def _tidy(attempt: Attempt) -> None:
     # only once the record stands: until then the checkpoint is all there is
     shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
-
-
-def leave_failure(assignment: Assignment, failure: Failure) -> None:
-    """Write the failure of a run whose own process could not; nothing where somebody is at the run, or
-    where nothing can be written."""
-    spec, root = assignment.spec, Path(assignment.root)
-    with contextlib.suppress(OSError), run_lock(root, spec.run_id) as mine:
-        if mine:
-            Attempt(root, spec.run_id, assignment.attempt).write_failure(
-                spec,
-                assignment.digest,
-                failure,
-                wanted=assignment.wanted,
-                job=os.environ.get(JOB_VARIABLE, ""),
-            )
-
-
-def classify(error: BaseException) -> Failure:
-    """The failure kind of an exception out of a run."""
-    failure = getattr(error, "failure", None)
-    if isinstance(failure, Failure):
-        # of another process of the run, which has classified it
-        return failure
-    step = getattr(error, "step", None)
-    return Failure(
-        kind=_kind(error), message=_message(error), step=step if isinstance(step, int) else None
-    )
-
-
-def _kind(error: BaseException) -> FailureKind:
-    text = str(error)
-    if isinstance(error, NonFiniteLoss):
-        return "nan"
-    if isinstance(error, TimeLimit):
-        return "timeout"
-    if isinstance(error, DataError):
-        return "bad-data"
-    if isinstance(error, InputError):
-        return "input"
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "oom"
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    # a network file system that fails for the moment
-    failing = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO)
-    # torch.save and safetensors report a full disk as their own error, with the system's text
-    if (
-        isinstance(error, OSError) and error.errno in full + failing
-    ) or "No space left on device" in text:
-        return "disk"
-    return "code"
-
-
-def _message(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, NonFiniteLoss | TimeLimit | UserError):
-        return text
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text[:500]}{where}"

@@ -30,7 +30,7 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     if not path.exists():
         raise UserError(f"{path}: no store yet; type `python -m suite ingest` or `run` first")
     try:
-        connection, problem = _attach(path)
+        connection, problem = attach(path)
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{path}: damaged ({first}); type `python -m suite ingest`") from None
@@ -52,11 +52,11 @@ def cost_by_method(
 
 @cache
 def statements(name: str) -> str:
-    """Text of `suite/sql/<name>.sql`."""
+    """Text of `sql/<name>.sql`."""
     return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def _config() -> dict[str, str | bool | int | float | list[str]]:
+def duckdb_config() -> dict[str, str | bool | int | float | list[str]]:
     # a store is local files only: DuckDB must never look for an extension on the network
     return {
         "autoinstall_known_extensions": "false",
@@ -65,11 +65,11 @@ def _config() -> dict[str, str | bool | int | float | list[str]]:
     }
 
 
-def _attach(path: Path) -> tuple[duckdb.DuckDBPyConnection, str | None]:
+def attach(path: Path) -> tuple[duckdb.DuckDBPyConnection, str | None]:
     """A connection that reads `path`, and what is wrong with its version. Raises duckdb.Error."""
     # Attached to a database of its own: `duckdb.connect(path)` hands every connection of a process
     # the file that the first one opened, so a long-lived reader would never see a newer snapshot.
-    connection = duckdb.connect(":memory:", config=_config())
+    connection = duckdb.connect(":memory:", config=duckdb_config())
     try:
         connection.execute("ATTACH ? AS store (READ_ONLY)", [os.fspath(path.absolute())])
         connection.execute("USE store; SET enable_external_access = false")

@@ -10,43 +10,37 @@ the next one removes.
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import msgspec
 
-from suite.base.canonical import canonical, short_hash
+from suite.base.canonical import canonical
 from suite.base.errors import UserError
-from suite.base.files import write_atomic
 from suite.define.digest import Code
 from suite.define.task import Task, default_keys
-from suite.records.attempt import change_mark, mark_changed
-from suite.records.files import SCHEMA, STALE_HEARTBEAT_SECONDS
+from suite.records.files import SCHEMA
 from suite.records.lease import lock_file
-from suite.store import read_files as intake
 from suite.store.connection import (
     STORE_SCHEMA,
-    _attach,
-    _config,
+    attach,
+    duckdb_config,
     no_collection,
     statements,
     store_path,
 )
-from suite.store.lineage import related, renamed
-from suite.store.read_files import Refused, Stamp
+from suite.store.derive import derive_attempts, derive_statistics
+from suite.store.look import keep_look, last_look, stamps
+from suite.store.read_files import Refused, read_files
+from suite.store.scan import ATTEMPT_FILES, UNREAD, Stamp, is_attempt_file, scan
+from suite.store.tables import insert, insert_rows, registered, text_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from suite.define.catalog import Catalog
 
-
-LOOK_FILE = "store.look.json"
-LOOKED_AT_ABOVE, LOOK_SECONDS = 50_000, 300.0
-"""See `refresh`: files, and seconds."""
 
 FILES_AT_ONCE = 8192
 """Files read into memory before they are written to the store."""
@@ -84,76 +78,14 @@ class _Known:
 
 
 def refresh(root: Path, tasks: Mapping[str, Task], today: Code) -> IngestReport:
-    """`ingest` for who only reads: of a large root nothing is looked at where nothing can have changed.
-
-    Above `LOOKED_AT_ABOVE` files the store is taken as up to date if it is the one of the last look, less
-    than `LOOK_SECONDS` ago, and since then neither a run was added nor the suite has written a status, record
-    or evaluation. (Files copied into existing runs by other means are seen at the next look.)
-    """
+    """`ingest` for who only reads: of a large root nothing is looked at where nothing can have changed
+    (`suite.store.look`)."""
     start = time.perf_counter()
-    settings, _ = _settings(tasks, today)
-    try:
-        look = msgspec.json.decode((root / LOOK_FILE).read_bytes(), type=_Look)
-    except (OSError, msgspec.DecodeError):
+    look = last_look(root, _settings(tasks, today)[0])
+    if look is None:
         return ingest(root, tasks, today)
-    now = time.time()
-    same = look.stamps == _stamps(root) and look.settings == short_hash(settings)
-    if not (same and 0 <= now - look.at < LOOK_SECONDS):
-        return ingest(root, tasks, today)
-    counts, refused = look.counts, tuple(Refused(*one) for one in look.refused)
-    known = _Known({}, {}, counts, refused)
+    known = _Known({}, {}, look.counts, tuple(Refused(*one) for one in look.refused))
     return _report(known, start, read=0, removed=0, changed=False, rebuilt=False)
-
-
-class _Look(msgspec.Struct, frozen=True):
-    """What a look at all files found: kept beside the store of a large root."""
-
-    at: float
-    stamps: list[int]
-    settings: str
-    counts: tuple[int, int, int]
-    refused: list[tuple[str, str]]
-
-
-def _stamps(root: Path) -> list[int]:
-    """Of the store and of what tells that files have changed; empty where one is missing."""
-    try:
-        store = store_path(root).stat()
-        return [
-            store.st_ino,
-            store.st_mtime_ns,
-            (root / "runs").stat().st_mtime_ns,
-            change_mark(root).stat().st_mtime_ns,
-        ]
-    except OSError:
-        return []
-
-
-def _keep_look(
-    root: Path, begun: float, before: list[int], settings: Mapping[str, str], known: _Known
-) -> None:
-    """Remember a look that began at `begun` (Unix seconds), when the stamps were `before`."""
-    path = root / LOOK_FILE
-    if len(known.files) <= LOOKED_AT_ABOVE:
-        path.unlink(missing_ok=True)
-        return
-    if not change_mark(root).exists():
-        mark_changed(root)
-        return
-    # the clock of files has ticks: a change in the same one as the look's beginning would not show
-    if not before or before[-1] > (begun - 1) * 1e9:
-        return
-    stamps = _stamps(root)
-    if stamps[2:] != before[2:]:
-        return
-    look = _Look(
-        begun,
-        stamps,
-        short_hash(dict(settings)),
-        known.counts,
-        [(one.path, one.reason) for one in known.refused],
-    )
-    write_atomic(path, msgspec.json.encode(look), durable=False)
 
 
 def _settings(
@@ -188,14 +120,15 @@ def ingest(
     settings, wanted = _settings(tasks, today)
     try:
         with _lock(root):
-            begun, before = time.time(), _stamps(root)
+            begun, before = time.time(), stamps(root)
             known = None if rebuild else _known(store_path(root))
             if known is not None and known.settings.get("records") != settings["records"]:
                 # what was refused for its version may be read now
                 known = None
-            found = intake.scan(root)
+            found = scan(root)
             if known is not None and (known.files, known.settings) == (found, settings):
-                _keep_look(root, begun, before, settings, known)
+                refused = [(one.path, one.reason) for one in known.refused]
+                keep_look(root, begun, before, settings, len(found), known.counts, refused)
                 return _report(known, start, read=0, removed=0, changed=False, rebuilt=False)
             try:
                 return _update(root, known, found, settings, wanted, today, start)
@@ -211,10 +144,9 @@ def ingest(
         raise UserError(f"{root}: the store cannot be written ({first})") from None
 
 
-def _ranking() -> Any:
-    from suite.store import ranking
-
-    return ranking
+def update_store(root: Path, catalog: "Catalog") -> None:
+    """Ingest what is new below `root`."""
+    ingest(root, catalog.tasks(), catalog.code)
 
 
 @contextmanager
@@ -233,7 +165,7 @@ def _known(path: Path) -> _Known | None:
     if not path.exists():
         return None
     try:
-        connection, problem = _attach(path)
+        connection, problem = attach(path)
         try:
             return None if problem else _read_known(connection)
         finally:
@@ -288,7 +220,7 @@ def _update(
     before = known.files if known else {}
     changed = [name for name, stamp in found.items() if before.get(name) != stamp]
     gone = [name for name in before if name not in found]
-    connection = duckdb.connect(os.fspath(work), config=_config())
+    connection = duckdb.connect(os.fspath(work), config=duckdb_config())
     try:
         connection.execute("SET python_enable_replacements = false")
         connection.execute("BEGIN")
@@ -301,12 +233,12 @@ def _update(
             _read_in(connection, root, paths, found)
         renewed = known is None or known.settings != settings
         touched = renewed or any(not name.endswith("/status.json") for name in changed + gone)
-        _derive_attempts(connection, today)
+        derive_attempts(connection, today)
         if touched:
             # a heartbeat alone changes no mean: spared, since boards are shown while runs go on
-            _derive_statistics(connection, wanted)
+            derive_statistics(connection, wanted)
         connection.execute("DELETE FROM meta")
-        _insert_rows(connection, "meta", list(settings.items()))
+        insert_rows(connection, "meta", list(settings.items()))
         connection.execute("COMMIT")
         connection.execute("CHECKPOINT")
         state = _read_known(connection)
@@ -331,56 +263,13 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-@cache
-def _columns(name: str) -> dict[str, str]:
-    """Column -> type of a table in schema.sql, by DuckDB's own reading of it."""
-    with duckdb.connect(":memory:", config=_config()) as connection:
-        connection.execute(statements("schema"))
-        rows = connection.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? "
-            "ORDER BY column_index",
-            [name],
-        ).fetchall()
-    return dict(rows)
-
-
-def _insert(
-    connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable[Iterable[Any]]
-) -> None:
-    """Append to a table of schema.sql. `name` is ours; what the rows hold travels as Arrow data."""
-    with _registered(connection, "incoming", intake.table(_columns(name), columns)):
-        connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")
-
-
-def _insert_rows(
-    connection: duckdb.DuckDBPyConnection, name: str, rows: Sequence[tuple[Any, ...]]
-) -> None:
-    if rows:
-        _insert(connection, name, zip(*rows, strict=True))
-
-
-def _texts(names: Sequence[str], rows: Sequence[Sequence[str]]) -> "pa.Table":
-    columns: Iterable[Any] = zip(*rows, strict=True) if rows else [()] * len(names)
-    return intake.table(dict.fromkeys(names, "VARCHAR"), columns)
-
-
-@contextmanager
-def _registered(
-    connection: duckdb.DuckDBPyConnection, name: str, content: "pa.Table"
-) -> Iterator[None]:
-    connection.register(name, content)
-    # not in a `finally`: after an error the connection takes nothing more, and is closed anyway
-    yield
-    connection.unregister(name)
-
-
 def _forget(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
     """Take out what the store has from `paths`."""
-    attempts = {name.rpartition("/")[0] for name in paths if intake.is_attempt_file(name)}
+    attempts = {name.rpartition("/")[0] for name in paths if is_attempt_file(name)}
     keys = [folder.split("/")[1:] for folder in attempts]
     with (
-        _registered(connection, "paths", _texts(["path"], [(path,) for path in paths])),
-        _registered(connection, "keys", _texts(["run_id", "attempt"], keys)),
+        registered(connection, "paths", text_table(["path"], [(path,) for path in paths])),
+        registered(connection, "keys", text_table(["run_id", "attempt"], keys)),
     ):
         connection.execute(statements("forget"))
 
@@ -392,14 +281,14 @@ def _read_in(
     rows = connection.execute("SELECT coalesce(max(evaluation_id), 0) FROM evaluations").fetchall()
     next_id = 1 + rows[0][0]
     for part in _whole_attempts(paths):
-        batch = intake.read(root, part, found, next_id)
+        batch = read_files(root, part, found, next_id)
         next_id += len(batch.evaluations)
         for path in batch.unread:
-            found[path] = intake.UNREAD
+            found[path] = UNREAD
         for name in ("facts", "evaluations", "refused"):
-            _insert_rows(connection, name, getattr(batch, name))
-        _insert(connection, "metrics", batch.metrics)
-        _insert_rows(connection, "files", [(path, *found[path]) for path in part])
+            insert_rows(connection, name, getattr(batch, name))
+        insert(connection, "metrics", batch.metrics)
+        insert_rows(connection, "files", [(path, *found[path]) for path in part])
 
 
 def _with_siblings(paths: list[str], found: dict[str, Stamp]) -> list[str]:
@@ -407,8 +296,8 @@ def _with_siblings(paths: list[str], found: dict[str, Stamp]) -> list[str]:
 
     An attempt's record, status and spec are one row: one of them changed, all are read.
     """
-    folders = {name.rpartition("/")[0] for name in paths if intake.is_attempt_file(name)}
-    siblings = {f"{folder}/{name}" for folder in folders for name in intake.ATTEMPT_FILES}
+    folders = {name.rpartition("/")[0] for name in paths if is_attempt_file(name)}
+    siblings = {f"{folder}/{name}" for folder in folders for name in ATTEMPT_FILES}
     return sorted(name for name in siblings.union(paths) if name in found)
 
 
@@ -425,40 +314,3 @@ def _whole_attempts(paths: list[str]) -> Iterator[list[str]]:
         folder = here
     if part:
         yield part
-
-
-def _derive_attempts(connection: duckdb.DuckDBPyConnection, today: Code) -> None:
-    lineages, digests = related(connection, today)
-    of_methods, of_runs = renamed(connection, today, dict(digests))
-    tables = {
-        "today": _texts(["method", "digest"], list(today.digests.items())),
-        "lineages": _texts(["run_id", "input_methods", "lineage"], lineages),
-        "combined": _texts(["run_id", "digest"], digests),
-        "earlier_of_methods": _texts(["method", "earlier", "digest"], of_methods),
-        "earlier_of_runs": _texts(["run_id", "earlier", "digest"], of_runs),
-    }
-    with ExitStack() as stack:
-        for name, content in tables.items():
-            stack.enter_context(_registered(connection, name, content))
-        # a view takes no parameters
-        sql = statements("attempts").replace("{stale_seconds}", str(STALE_HEARTBEAT_SECONDS))
-        connection.execute(sql)
-
-
-def _derive_statistics(
-    connection: duckdb.DuckDBPyConnection, wanted: Mapping[tuple[str, str], bool]
-) -> None:
-    from suite.stats import tests as stats
-
-    counts = connection.execute(
-        "SELECT DISTINCT count(*) FROM attempt_rows WHERE counted GROUP BY row_id"
-    ).fetchall()
-    # a metric may be undefined in some runs: any smaller n can occur
-    most = max((n for (n,) in counts), default=1)
-    quantiles = stats.t_quantiles(range(2, most + 1))
-    types = {"n": "BIGINT", "t": "DOUBLE"}
-    content = intake.table(types, [list(quantiles), list(quantiles.values())])
-    with _registered(connection, "quantiles", content):
-        connection.execute(statements("summary"))
-    connection.execute("DELETE FROM ranks")
-    _insert_rows(connection, "ranks", list(_ranking().ranks(connection, wanted)))

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from suite.define.task import Task
+from suite.records.states import StoredState
 from suite.store.connection import statements
 
 if TYPE_CHECKING:
     import duckdb
-
-STATES = ("done", "running", "failed", "stopped", "stale")
-"""What a run of the list may be; `stale`: finished, of other code than today's."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class ListedRun:
     params: str
     seed: int
     attempt: int
-    state: str
+    state: StoredState
     seen: float | None
 
 
@@ -44,7 +42,7 @@ def newest_runs(
     Args:
         protocol: the name of the only one.
         method: a part of the method's name, in any case.
-        states: of `STATES`; none for all.
+        states: of `records.states.STORED_STATES`; none for all.
     """
     named = {one.hash: one.name for one in task.protocols if protocol in (None, one.name)}
     result = connection.execute(

@@ -1,40 +1,28 @@
-"""From the files of the runs to columns: find them, read them, refuse the bad ones by name.
+"""From the files of the runs to columns: read them, refuse the bad ones by name.
 
 Reading changes nothing. What a file says about itself must agree with where it lies, since a record
 may come from a stranger or have been copied by hand.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from stat import S_ISREG
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from suite.base.errors import RecordError
 from suite.define.spec import RunSpec
-from suite.records.files import ATTEMPT, RUN_ID, Evaluation, Record, Status, decode
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from suite.records.files import Evaluation, Record, Status, decode
+from suite.store.scan import ATTEMPT_FILES, NOT_OURS, Stamp, is_attempt_file
 
 _json = msgspec.json.Encoder(order="sorted").encode
-"""`jsonio.canonical` without its check: what came from JSON has no NaN."""
+"""`base.canonical` without its check: what came from JSON has no NaN."""
 
-Stamp = tuple[int, int]
-"""(mtime in ns, size in bytes): an equal stamp means an unchanged file."""
-
-ATTEMPT_FILES = ("record.json", "status.json", "spec.json")
-"""They make one row of `facts` together."""
 MAX_BYTES = 1 << 28
 """Larger JSON files are refused unread: no honest one comes near."""
-
-# not stamps of readable files: NOT_OURS is refused unread, UNREAD is tried again at every ingest
-NOT_OURS: Stamp = (-1, -1)
-UNREAD: Stamp = (-2, -2)
 
 
 class Refused(NamedTuple):
@@ -55,51 +43,9 @@ class Batch:
     unread: list[str] = field(default_factory=list)
 
 
-def scan(root: Path) -> dict[str, Stamp]:
-    """Path below `root` -> stamp, for every file that concerns the store. Opens none of them.
-
-    Names starting with `.` are temporary files of a writer and are passed over. What has no place
-    in the layout of `suite.records.files` gets the stamp `NOT_OURS`.
-    """
-    found: dict[str, Stamp] = {}
-    top = os.fspath(root) + "/"
-    for run in _folders(top + "runs"):
-        here = f"runs/{run}/"
-        if not RUN_ID.fullmatch(run):
-            found[printable(here)] = NOT_OURS
-            continue
-        for number in _folders(top + here):
-            folder = f"{here}{number}/"
-            if not ATTEMPT.fullmatch(number):
-                found[printable(folder)] = NOT_OURS
-                continue
-            for name in ATTEMPT_FILES:
-                try:
-                    status = os.stat(top + folder + name)
-                except OSError:
-                    continue
-                found[folder + name] = _stamp(status)
-                if name == "status.json" and folder + "record.json" in found:
-                    break  # a record holds the spec
-            try:
-                entries = os.scandir(top + folder + "evaluations")
-            except OSError:
-                continue
-            with entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    try:
-                        stamp = _stamp(entry.stat())
-                    except OSError:
-                        continue
-                    path = f"{folder}evaluations/{entry.name}"
-                    name = printable(path)
-                    found[name] = stamp if name == path else NOT_OURS
-    return found
-
-
-def read(root: Path, paths: Iterable[str], present: Mapping[str, Stamp], next_id: int) -> Batch:
+def read_files(
+    root: Path, paths: Iterable[str], present: Mapping[str, Stamp], next_id: int
+) -> Batch:
     """Read `paths`, named as `scan` names them, an attempt's files all or none.
 
     `present` tells which files stand beside them; `next_id` numbers the first evaluation.
@@ -116,53 +62,6 @@ def read(root: Path, paths: Iterable[str], present: Mapping[str, Stamp], next_id
     for folder in attempts:
         _read_attempt(root, folder, present, batch)
     return batch
-
-
-def table(types: Mapping[str, str], columns: Iterable[Iterable[Any]]) -> "pa.Table":
-    """Arrow table. `types`: column -> its DuckDB type in suite/sql/schema.sql, in order.
-
-    Raises OverflowError or pyarrow.ArrowInvalid if a value does not fit its column.
-    """
-    import pyarrow as pa
-
-    arrow = {
-        "VARCHAR": pa.string(),
-        "BIGINT": pa.int64(),
-        "DOUBLE": pa.float64(),
-        "BOOLEAN": pa.bool_(),
-        "VARCHAR[]": pa.list_(pa.string()),
-    }
-    pairs = zip(types.items(), columns, strict=True)
-    return pa.table({name: pa.array(column, arrow[kind]) for (name, kind), column in pairs})
-
-
-def is_attempt_file(path: str) -> bool:
-    """Whether `path` is `runs/<run_id>/<k>/` and one of `ATTEMPT_FILES`."""
-    return path.endswith(ATTEMPT_FILES) and path.count("/") == 3
-
-
-def printable(path: str) -> str:
-    """`path` with bytes that are no UTF-8 (surrogates, in Python) spelled out."""
-    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _folders(path: str) -> Iterator[str]:
-    try:
-        entries = os.scandir(path)
-    except OSError:
-        return
-    with entries:
-        for entry in entries:
-            try:
-                folder = entry.is_dir()
-            except OSError:  # a link that leads round in a circle
-                folder = True
-            if folder and not entry.name.startswith("."):
-                yield entry.name
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return (status.st_mtime_ns, status.st_size) if S_ISREG(status.st_mode) else NOT_OURS
 
 
 def _why_not_ours(path: str) -> str:

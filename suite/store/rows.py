@@ -23,6 +23,7 @@ from suite.define.metrics import canonical_key, split_key
 from suite.define.protocol import Protocol
 from suite.define.spec import spelled
 from suite.define.task import Metric, Task
+from suite.records.lookup import match_run
 from suite.store.connection import connect, statements
 
 _HEX = frozenset("0123456789abcdef")
@@ -301,9 +302,8 @@ def _resolve(connection: duckdb.DuckDBPyConnection, catalog: Catalog, text: str)
     if text and set(text) <= _HEX:
         found = connection.execute(statements("compare_run"), {"prefix": text}).fetchall()
         runs = list(dict.fromkeys(run for run, *_ in found))
-        if len(runs) > 1:
-            raise UserError(f"run {text!r} is not one run but several: {', '.join(runs[:5])}")
         if runs:
+            match_run(text, runs, "here", cut=True)
             _, row_id, method, _, counted, today = found[0]
             if not counted:
                 raise UserError(f"run {runs[0]} is not finished; see `python -m suite show {text}`")

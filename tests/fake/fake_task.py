@@ -15,7 +15,7 @@ from suite.define.metrics import MetricRow, subset
 from suite.define.protocol import Budget, DataSet, Facts, Protocol
 from suite.define.task import Metric, Task
 from suite.records.files import Cost
-from suite.records.lease import TakenOver
+from suite.records.lease import LeaseLost
 from suite.runs.job import Job, NonFiniteLoss, Outcome, Stopped
 
 TASKS = {"fake": "fake_task:TASK"}
@@ -78,7 +78,7 @@ def train(job: Job) -> Outcome:
             job.beat(step, STEPS)
             if job.stopping():
                 raise Stopped
-        except TakenOver:
+        except LeaseLost:
             raise
         except BaseException:
             save()

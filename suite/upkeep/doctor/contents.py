@@ -22,7 +22,7 @@ def check_leftovers(place: Place) -> Iterator[Finding]:
 
 def check_runs(place: Place) -> Iterator[Finding]:
     """Runs that claim to run while nobody is at them; runs whose files cannot be read."""
-    from suite.records.lease import worked_on
+    from suite.records.lease import is_leased
     from suite.records.lookup import all_attempts, find_spec
 
     root = root_of(place)
@@ -35,7 +35,7 @@ def check_runs(place: Place) -> Iterator[Finding]:
         if attempt.finished:
             continue
         status = attempt.status()
-        if worked_on(status):
+        if is_leased(status):
             running += 1
         elif status is not None and status.state == "running":
             (in_jobs if status.job else orphans).append(run_id)
@@ -59,11 +59,11 @@ def check_runs(place: Place) -> Iterator[Finding]:
 def check_store(place: Place) -> Iterator[Finding]:
     """The store: there, of this version, whole, and made from the files as they are now."""
     from suite.base.text import clipped
-    from suite.store import read_files as intake
     from suite.store.connection import STORE_SCHEMA, connect, store_path
+    from suite.store.scan import scan
 
     root = root_of(place)
-    path, files = store_path(root), intake.scan(root)
+    path, files = store_path(root), scan(root)
     if not path.exists():
         if files:
             words = f"none yet for {len(files)} record files"

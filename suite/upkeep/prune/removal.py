@@ -12,7 +12,7 @@ from pathlib import Path
 
 from suite.define.spec import RunSpec
 from suite.records.attempt import Attempt, attempts
-from suite.records.lease import run_lock, worked_on
+from suite.records.lease import is_leased, run_lock
 from suite.upkeep.prune.need import inputs_named, is_sound, why_named
 from suite.upkeep.prune.survey import Candidate
 from suite.upkeep.prune.temporary import is_dead
@@ -99,7 +99,7 @@ def _held(candidate: Candidate) -> Iterator[bool]:
         return
     with run_lock(root, candidate.run_id) as mine:
         # a lease, where there are no locks across machines
-        at_it = any(worked_on(attempt.status()) for attempt in attempts(root, candidate.run_id))
+        at_it = any(is_leased(attempt.status()) for attempt in attempts(root, candidate.run_id))
         yield mine and not at_it
 
 

@@ -15,9 +15,8 @@ from suite.define.digest import Code
 from suite.define.spec import RunSpec
 from suite.dispatch.batch import jobs_folder
 from suite.records.attempt import Attempt, attempts, finished_digest
-from suite.records.files import RUN_ID
 from suite.records.inputs import digest_of
-from suite.records.lookup import find_spec
+from suite.records.lookup import find_spec, run_folders
 from suite.upkeep.prune.need import inputs_named, is_sound, why_named
 from suite.upkeep.prune.temporary import temporaries
 
@@ -166,7 +165,7 @@ def survey_superseded(
 def survey_temporary(root: Path, *, runs: Collection[str] = ()) -> list[Candidate]:
     """Temporary files and folders whose process is gone, of all runs or of `runs`; without `runs` also
     those beside the runs and in the folders of submissions. Those of living processes are not listed."""
-    folders = [root / "runs" / run_id for run_id in runs or _run_folders(root)]
+    folders = [root / "runs" / run_id for run_id in runs or sorted(run_folders(root))]
     candidates = [
         Candidate("temporary", path, size_of(path), run_id=folder.name)
         for folder in folders
@@ -202,19 +201,11 @@ def size_of(path: Path) -> int:
 def _by_run(root: Path, runs: Collection[str]) -> dict[str, list[Attempt]]:
     """Run id -> its attempts, oldest first. Folders that are links lead out of the root: left alone."""
     by_run: dict[str, list[Attempt]] = {}
-    for run_id in runs or _run_folders(root):
+    for run_id in runs or sorted(run_folders(root)):
         known = [a for a in attempts(root, run_id) if not os.path.islink(a.path)]
         if known and not os.path.islink(root / "runs" / run_id):
             by_run[run_id] = known
     return by_run
-
-
-def _run_folders(root: Path) -> list[str]:
-    try:
-        names = os.listdir(root / "runs")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(name for name in names if RUN_ID.fullmatch(name))
 
 
 def _is_own_file(path: Path) -> bool:

@@ -11,8 +11,8 @@ import pytest
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.dispatch import here as local
+from suite.dispatch.carry_out import assignments
 from suite.dispatch.here import LocalDispatch
-from suite.dispatch.launch import assignments
 from suite.records.attempt import attempts
 from suite.records.files import Status, read
 from suite.runs import slots as places

@@ -18,12 +18,12 @@ from suite.cli import main
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
 from suite.define.task import Shift
-from suite.dispatch.launch import update_store
 from suite.records.attempt import Attempt
 from suite.records.files import Cost, Record
 from suite.records.inputs import digest_of
 from suite.runs.evaluate import evaluate_attempt
 from suite.stats import tests as stats
+from suite.store.ingest import update_store
 
 pytestmark = pytest.mark.usefixtures("fake")
 

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from baselines.classification.tau_norm import tau_normalized
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
-from suite.dispatch.launch import assignments
+from suite.dispatch.carry_out import assignments
 from suite.engine import weights
 from suite.engine.hooks import MonitorHook
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook

@@ -18,10 +18,10 @@ from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.define.spec import RunSpec
 from suite.dispatch import here as local
+from suite.dispatch.carry_out import assignments
 from suite.dispatch.here import LocalDispatch
-from suite.dispatch.launch import assignments
 from suite.dispatch.packing import pack
-from suite.dispatch.request import Site, check
+from suite.dispatch.request import Site, checked_site
 from suite.records.attempt import attempts
 from suite.records.files import Status, read
 from suite.runs import slots as places
@@ -489,7 +489,7 @@ def test_jobs_of_several_gpus():
     def packing(ranks, **site):
         spec = RunSpec(protocol="p", protocol_hash="h", method="m", seed=0)
         work = [Assignment(spec=spec, attempt=1, digest="d", root="/r", ranks=ranks)]
-        given = check(site, "site")
+        given = checked_site(site, "site")
         return pack(work, given, threads=2, workers=None, measured={}, rough_seconds=None)
 
     assert packing(1, gpus_per_node=4).slots == 4
@@ -500,7 +500,7 @@ def test_jobs_of_several_gpus():
     assert packing(2, cpus_per_task=8).slots == 2
     with pytest.raises(UserError, match="ask for --gpus-per-node 4"):
         packing(4, gpus_per_node=2)
-    assert check({"ranks": 2}, "site").ranks == 2
+    assert checked_site({"ranks": 2}, "site").ranks == 2
     with pytest.raises(UserError, match="ranks is 0; at least 1"):
-        check({"ranks": 0}, "site")
+        checked_site({"ranks": 0}, "site")
     assert Site().ranks is None

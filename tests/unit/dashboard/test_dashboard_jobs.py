@@ -17,12 +17,13 @@ from suite.define.catalog import Catalog
 from suite.define.spec import RunSpec
 from suite.dispatch import progress as jobs
 from suite.dispatch.batch import Batch, write_batch
-from suite.dispatch.progress import Choice
-from suite.dispatch.reconcile import Place, Standing
+from suite.dispatch.progress import RunFilter
+from suite.dispatch.reconcile import ClusterState, LiveJob
 from suite.dispatch.request import Site
-from suite.dispatch.states import STATES, Settled, settled, survey
+from suite.dispatch.states import Settled, read_settled, survey
 from suite.records.attempt import Attempt
 from suite.records.files import Failure, Status
+from suite.records.states import RUN_STATES
 from suite.runs.job import Assignment
 from suite.store.connection import connect, store_path
 from suite.store.ingest import ingest
@@ -77,7 +78,7 @@ def test_leaving_out_what_the_store_knows_changes_no_state(tmp_path):
     _, done, stale = made(tmp_path)
     before, _ = survey(tmp_path, TOY, settle=False)
     with connect(tmp_path) as store:
-        known = settled(store, TOY.methods())
+        known = read_settled(store, TOY.methods())
     after, _ = survey(tmp_path, TOY, settle=False, leave_out=known.state.keys())
     assert {run for run, state in known.state.items() if state == "stale"} == {stale}
     assert set(done) < {run for run, state in known.state.items() if state == "done"}
@@ -90,7 +91,7 @@ def test_leaving_out_what_the_store_knows_changes_no_state(tmp_path):
 def test_what_is_left_out_is_not_opened(tmp_path, monkeypatch):
     board, *_ = made(tmp_path)
     with connect(tmp_path) as store:
-        known = settled(store, TOY.methods())
+        known = read_settled(store, TOY.methods())
     opened = []
     from suite.dispatch import states as surveys
     from suite.records import attempt as record
@@ -127,13 +128,13 @@ def batch(root, specs, *, attempt=1, **changes):
 
 
 def standing_of(submitted, root, **places):
-    from suite.dispatch.reconcile import Hold
+    from suite.dispatch.reconcile import SubmittedRun
 
-    holds = {
-        run.spec.run_id: Hold(submitted, submitted.ids[n], run)
+    runs = {
+        run.spec.run_id: SubmittedRun(submitted, submitted.ids[n], run)
         for n, (run,) in enumerate(submitted.jobs)
     }
-    return Standing(places=places, holds=holds)
+    return ClusterState(live=places, submitted=runs)
 
 
 def test_a_settled_run_in_a_live_job_is_looked_at(tmp_path):
@@ -141,7 +142,9 @@ def test_a_settled_run_in_a_live_job_is_looked_at(tmp_path):
     again = board.run("ce", seed=0, mIoU=0.1).run_id
     board.ingest({"ce": DIGEST})
     submitted = batch(tmp_path, [board.spec("ce", 0)], attempt=2)
-    now = standing_of(submitted, tmp_path, **{again: Place("7_0", "PENDING", "", "Resources", "b")})
+    now = standing_of(
+        submitted, tmp_path, **{again: LiveJob("7_0", "PENDING", "", "Resources", "b")}
+    )
     found, _ = survey(tmp_path, TOY, leave_out={again}, now=now)
     assert by_id(found) == {again: "queued"}
     # and an answer of a moment ago does not hold a run that has finished since
@@ -156,24 +159,24 @@ def test_a_settled_run_in_a_live_job_is_looked_at(tmp_path):
 def test_tally_adds_what_the_store_knows(tmp_path):
     made(tmp_path)
     with connect(tmp_path) as store:
-        known = settled(store, TOY.methods())
+        known = read_settled(store, TOY.methods())
     runs, _ = survey(tmp_path, TOY, settle=False, leave_out=known.state.keys())
     tasks = jobs.tasks_by_protocol(TOY)
-    whole = jobs.tally(runs, known, tasks, Choice())
+    whole = jobs.tally(runs, known, tasks, RunFilter())
     everything, _ = survey(tmp_path, TOY, settle=False)
-    assert whole == jobs.tally(everything, Settled(), tasks, Choice())
+    assert whole == jobs.tally(everything, Settled(), tasks, RunFilter())
     assert whole[(TASK.name,), "toy:quick"].total() == len(everything)
     for choice in (
-        Choice(method="LA"),
-        Choice(states=("done", "failed")),
-        Choice(task=TASK.name, protocol="toy:quick", method="ce"),
-        Choice(task="another"),
-        Choice(protocol="toy:full"),
+        RunFilter(method="LA"),
+        RunFilter(states=("done", "failed")),
+        RunFilter(task=TASK.name, protocol="toy:quick", method="ce"),
+        RunFilter(task="another"),
+        RunFilter(protocol="toy:full"),
     ):
         assert jobs.tally(runs, known, tasks, choice) == jobs.tally(
             everything, Settled(), tasks, choice
         )
-    assert jobs.tally(runs, known, tasks, Choice(protocol="toy:full")) == {}
+    assert jobs.tally(runs, known, tasks, RunFilter(protocol="toy:full")) == {}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ def test_commands_go_on_with_what_stopped_and_failed(tmp_path):
 
     def told(**more):
         runs, _ = survey(tmp_path, TOY, settle=False, **more)
-        return jobs.commands([run for run in runs if run.state != "running"], TOY)
+        return jobs.next_commands([run for run in runs if run.state != "running"], TOY)
 
     stopped = board.spec("ce", 2).run_id
     assert told() == [
@@ -217,8 +220,8 @@ def test_commands_go_on_with_what_stopped_and_failed(tmp_path):
         f"python -m suite retry {stopped}",
     ]
     runs, _ = survey(tmp_path, TOY, settle=False)
-    assert jobs.commands(runs[:0], TOY) == []
-    assert jobs.commands([r for r in runs if r.state == "failed"], TOY, "toy-task") == [
+    assert jobs.next_commands(runs[:0], TOY) == []
+    assert jobs.next_commands([r for r in runs if r.state == "failed"], TOY, "toy-task") == [
         "python -m suite retry --task toy-task",
         "python -m suite retry --kind nan --task toy-task",
     ]
@@ -311,51 +314,51 @@ def test_a_cluster_that_does_not_answer_holds_up_nothing(tmp_path, monkeypatch):
     spec = board.spec("ce", 0)
     submitted = batch(tmp_path, [spec])
     here = standing_of(
-        submitted, tmp_path, **{spec.run_id: Place("7_0", "PENDING", "", "Priority", "b")}
+        submitted, tmp_path, **{spec.run_id: LiveJob("7_0", "PENDING", "", "Priority", "b")}
     )
     answer, release, asked = [here], threading.Event(), []
 
-    def standing(root, *, settle):
+    def reconcile(root, *, settle):
         assert not settle
         asked.append(1)
         if not answer:
             release.wait(30)
-            return Standing(silent="squeue has not answered for 60 s")
+            return ClusterState(silent="squeue has not answered for 60 s")
         return answer[0]
 
-    monkeypatch.setattr(watching, "standing", standing)
+    monkeypatch.setattr(watching, "reconcile", reconcile)
     monkeypatch.setattr(watching, "CLUSTER_SECONDS", 0.0)
     monkeypatch.setattr(watching, "PATIENCE_SECONDS", 0.1)
     cluster = Cluster(tmp_path)
-    assert cluster.standing() == here
+    assert cluster.state() == here
     answer.clear()
     begun = time.monotonic()
-    silent = [cluster.standing() for _ in range(5)]
+    silent = [cluster.state() for _ in range(5)]
     assert time.monotonic() - begun < 2
     # one question at a time, and until then the last word holds
     assert len(asked) == 2
-    assert all(one.places == here.places for one in silent)
+    assert all(one.live == here.live for one in silent)
     said = re.compile(r"the cluster has not answered for [0-2] s; jobs as of \d\d:\d\d:\d\d")
     assert all(said.fullmatch(one.silent) for one in silent)
     release.set()
     until = time.time() + 10
-    while "squeue has not answered for 60 s; jobs as of" not in (cluster.standing().problem or ""):
+    while "squeue has not answered for 60 s; jobs as of" not in (cluster.state().problem or ""):
         assert time.time() < until
     answer.append(here)
-    while cluster.standing() != here:
+    while cluster.state() != here:
         assert time.time() < until
     # never heard of: the files alone, and the reason
     answer.clear()
     release.clear()
     other = Cluster(tmp_path)
-    assert other.standing().silent == "the cluster has not answered for 0 s"
+    assert other.state().silent == "the cluster has not answered for 0 s"
     release.set()
 
 
 def test_nobody_asks_a_cluster_where_nothing_was_submitted(tmp_path, monkeypatch):
-    monkeypatch.setattr(watching, "standing", None)
+    monkeypatch.setattr(watching, "reconcile", None)
     made(tmp_path)
-    assert Cluster(tmp_path).standing() == Standing()
+    assert Cluster(tmp_path).state() == ClusterState()
 
 
 # -- the page
@@ -405,7 +408,7 @@ def test_page_shows_states_progress_and_commands(results):
     states = {state: runs for state, runs, _ in shown["Runs by state"]}
     assert states == {"running": 1, "failed": 1 + len(HOSTILE), "stopped": 1, "done": 3}
     meanings = {state: text for state, _, text in shown["Runs by state"]}
-    assert meanings["done"] == STATES["done"]
+    assert meanings["done"] == RUN_STATES["done"]
     assert meanings["failed"].startswith(f"{len(HOSTILE)} code, 1 oom; `retry`")
     (running,) = shown["Running"]
     assert running[1:4] == ["quick", "la", 0]
@@ -444,11 +447,11 @@ def test_submitted_runs_are_shown_before_there_is_a_store(tmp_path, monkeypatch)
         submitted,
         tmp_path,
         **{
-            specs[0].run_id: Place("7_0", "RUNNING", "node1", "", "b"),
-            specs[1].run_id: Place("7_1", "PENDING", "", "launch failed requeued held", "b"),
+            specs[0].run_id: LiveJob("7_0", "RUNNING", "node1", "", "b"),
+            specs[1].run_id: LiveJob("7_1", "PENDING", "", "launch failed requeued held", "b"),
         },
     )
-    monkeypatch.setattr(watching, "standing", lambda root, settle: now)
+    monkeypatch.setattr(watching, "reconcile", lambda root, settle: now)
     page = open_page(tmp_path, "jobs")
     shown = tables(page)
     queued = {line[0].removeprefix("run?run="): line[4:] for line in shown["Queued"]}
@@ -463,7 +466,7 @@ def test_submitted_runs_are_shown_before_there_is_a_store(tmp_path, monkeypatch)
     # nothing was written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs"]
     monkeypatch.setattr(
-        watching, "standing", lambda root, settle: Standing(silent="squeue is not on PATH")
+        watching, "reconcile", lambda root, settle: ClusterState(silent="squeue is not on PATH")
     )
     page = open_page(tmp_path, "jobs")
     assert "cluster: squeue is not on PATH" in texts(page).replace("\\", "")

@@ -8,17 +8,18 @@ from suite.base.errors import InputError, UserError
 from suite.boards.leaderboard import board
 from suite.define.catalog import Catalog
 from suite.dispatch.batch import Batch, write_batch
+from suite.dispatch.carry_out import assignments, launch
 from suite.dispatch.here import LocalDispatch
-from suite.dispatch.launch import assignments, launch, update_store
 from suite.dispatch.packing import pack
 from suite.dispatch.request import Site
 from suite.records.attempt import Attempt
-from suite.records.inputs import digest_of, take
+from suite.records.inputs import digest_of, resolve_inputs
 from suite.records.lookup import find_spec
 from suite.runs.plan import make_plan
 from suite.runs.slots import Slot, chains
 from suite.runs.worker import execute
 from suite.store.connection import connect
+from suite.store.ingest import update_store
 from suite.upkeep.prune.removal import remove
 from suite.upkeep.prune.survey import survey_weights
 
@@ -182,7 +183,7 @@ def test_an_input_run_without_its_weights_is_trained_again(catalog, tmp_path):
     plan = plan_of(catalog, tmp_path, methods=["second"])
     assert [(i.todo, i.attempt.number) for i in plan.items] == [("new", 2), ("new", 1)]
     with pytest.raises(InputError, match="its weights are gone: --fresh"):
-        take(tmp_path, catalog, plan.items[1].spec)
+        resolve_inputs(tmp_path, catalog, plan.items[1].spec)
     assert carry_out(catalog, tmp_path, plan) == ["done", "done"]
     assert plan.items[1].attempt.record().inputs["stage1"].attempt == 2
 

@@ -14,9 +14,10 @@ import pytest
 from suite.define.catalog import Catalog
 from suite.records.files import Evaluation, RunSpec, read
 from suite.records.lease import run_lock
+from suite.runs.failures import classify
 from suite.runs.job import Assignment
 from suite.runs.plan import make_plan
-from suite.runs.worker import classify, execute
+from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -175,7 +176,7 @@ def test_disk_full_while_writing_loses_nothing(catalog, tmp_path):
 
 def test_worker_needs_neither_torch_nor_scipy_for_the_harness(tmp_path):
     code = (
-        "import sys, suite.runs.worker, suite.runs.plan, suite.define.catalog, suite.dispatch.launch;"
+        "import sys, suite.runs.worker, suite.runs.plan, suite.define.catalog, suite.dispatch.carry_out;"
         "suite.define.catalog.Catalog.load().code;"
         "print([m for m in ('torch', 'scipy', 'mmengine', 'mmseg') if m in sys.modules])"
     )

@@ -13,7 +13,9 @@ import pytest
 from records import EVALUATION, HOSTILE, TASK, Records, edit
 
 import suite.records.files
+import suite.store.derive
 import suite.store.ingest
+import suite.store.look
 from suite.base.errors import UserError
 from suite.define.digest import Code
 from suite.define.metrics import MetricRow
@@ -226,7 +228,7 @@ def test_an_unknown_methods_newest_digest_is_todays(board):
 
 def test_a_running_attempt_without_heartbeat_is_stopped_with_no_ingest_between(board, monkeypatch):
     # a minute is long, and half a second too short for a busy machine
-    monkeypatch.setattr("suite.store.ingest.STALE_HEARTBEAT_SECONDS", 5.0)
+    monkeypatch.setattr("suite.store.derive.STALE_HEARTBEAT_SECONDS", 5.0)
     attempt = board.unfinished()
     edit(attempt.path / "status.json", heartbeat=time.time())
     board.ingest()
@@ -528,7 +530,7 @@ def test_what_runs_took_by_method_and_device(tmp_path):
 @pytest.fixture
 def large(board, monkeypatch):
     """A root that counts as large, looked at once; `refresh()` says whether it was looked at again."""
-    monkeypatch.setattr(suite.store.ingest, "LOOKED_AT_ABOVE", 0)
+    monkeypatch.setattr(suite.store.look, "LOOKED_AT_ABOVE", 0)
     board.seeds("a", [0.1, 0.2])
     board.ingest()
     mark = suite.records.attempt.change_mark(board.root)
@@ -539,13 +541,13 @@ def large(board, monkeypatch):
         board.ingest()
 
     looked, now = [], [Code({})]
-    scan = suite.store.ingest.intake.scan
+    scan = suite.store.ingest.scan
 
     def counted(root):
         looked.append(root)
         return scan(root)
 
-    monkeypatch.setattr(suite.store.ingest.intake, "scan", counted)
+    monkeypatch.setattr(suite.store.ingest, "scan", counted)
 
     def refresh():
         before = len(looked)
@@ -597,7 +599,7 @@ def test_it_is_where_something_may_have_changed(large, what, monkeypatch):
     elif what == "store":
         board.ingest(rebuild=True)
     elif what == "late":
-        monkeypatch.setattr(suite.store.ingest, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(suite.store.look, "LOOK_SECONDS", 0.0)
     else:
         large.now[0] = Code({"a": "another"})
     report, looked = large.refresh()
@@ -615,12 +617,12 @@ def test_a_change_in_the_tick_of_a_look_is_not_missed(large):
 
 
 def test_small_roots_are_always_looked_through(large, monkeypatch):
-    monkeypatch.setattr(suite.store.ingest, "LOOKED_AT_ABOVE", 100)
+    monkeypatch.setattr(suite.store.look, "LOOKED_AT_ABOVE", 100)
     large.board.ingest()
     assert large.refresh()[1] and large.refresh()[1]
-    assert not (large.board.root / suite.store.ingest.LOOK_FILE).exists()
+    assert not (large.board.root / suite.store.look.LOOK_FILE).exists()
 
 
 def test_a_damaged_look_is_none(large):
-    (large.board.root / suite.store.ingest.LOOK_FILE).write_text("{")
+    (large.board.root / suite.store.look.LOOK_FILE).write_text("{")
     assert large.refresh()[1]

@@ -10,8 +10,8 @@ import pytest
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.define.digest import method_digest
-from suite.dispatch import code_copy as snapshot
-from suite.dispatch.code_copy import take
+from suite.dispatch import code_copy
+from suite.dispatch.code_copy import copy_code, try_plugins
 from suite.records.environment import GIT_FILE, git_state
 
 PLUGIN = (
@@ -31,7 +31,7 @@ def plugin(tmp_path):
 def test_a_process_beside_the_copy_runs_the_copy(tmp_path, plugin):
     catalog = Catalog.load([plugin])
     assert {"suite", "tasks", "baselines", "fake_task", "fake_methods"} <= catalog.packages
-    copy = take(tmp_path / "code", catalog.packages, [plugin])
+    copy = copy_code(tmp_path / "code", catalog.packages, [plugin])
     code = (
         "import suite, fake_task, sys; from pathlib import Path; from suite.define.catalog import Catalog;"
         "c = Catalog.load([Path(sys.argv[1])]);"
@@ -53,17 +53,17 @@ def test_a_process_beside_the_copy_runs_the_copy(tmp_path, plugin):
 
 
 def test_one_state_is_one_copy_and_an_edit_makes_another(tmp_path, plugin):
-    first = take(tmp_path / "code", ["suite"], [plugin])
-    assert take(tmp_path / "code", ["suite"], [plugin]) == first
+    first = copy_code(tmp_path / "code", ["suite"], [plugin])
+    assert copy_code(tmp_path / "code", ["suite"], [plugin]) == first
     assert os.listdir(tmp_path / "code") == [first.path.name]
     plugin.write_text(PLUGIN + "# edited\n")
-    second = take(tmp_path / "code", ["suite"], [plugin])
+    second = copy_code(tmp_path / "code", ["suite"], [plugin])
     assert second.path != first.path
     assert first.plugins[0].read_text() == PLUGIN
 
 
 def test_the_copy_says_which_commit_it_was_made_from(tmp_path):
-    copy = take(tmp_path, ["suite"], [])
+    copy = copy_code(tmp_path, ["suite"], [])
     assert json.loads((copy.path / GIT_FILE).read_bytes()) == git_state()
 
 
@@ -73,40 +73,40 @@ def test_a_plugin_in_a_package_brings_the_package(tmp_path):
     (package / "__init__.py").write_text("")
     (package / "helper.py").write_text("x = 1\n")
     (package / "mine.py").write_text("from lab.helper import x\n" + PLUGIN)
-    copy = take(tmp_path / "code", [], [package / "mine.py"])
+    copy = copy_code(tmp_path / "code", [], [package / "mine.py"])
     assert (copy.plugins[0].parent / "helper.py").exists()
     assert method_digest(copy.plugins[0]) == method_digest(package / "mine.py")
 
 
 def test_data_inside_a_package_are_refused_not_copied(tmp_path, monkeypatch):
-    monkeypatch.setattr(snapshot, "MAX_BYTES", 1000)
+    monkeypatch.setattr(code_copy, "MAX_BYTES", 1000)
     with pytest.raises(UserError, match="keep data out of it"):
-        take(tmp_path, ["suite"], [])
+        copy_code(tmp_path, ["suite"], [])
     with pytest.raises(UserError, match="package 'no_such' is not to be found"):
-        take(tmp_path, ["no_such"], [])
+        copy_code(tmp_path, ["no_such"], [])
 
 
 def test_a_copy_that_is_not_what_its_name_says_is_made_anew(tmp_path):
-    copy = take(tmp_path, ["suite"], [])
+    copy = copy_code(tmp_path, ["suite"], [])
     (copy.path / "suite" / "__init__.py").write_text("print('not ours')\n")
-    again = take(tmp_path, ["suite"], [])
+    again = copy_code(tmp_path, ["suite"], [])
     assert again == copy
     assert "not ours" not in (copy.path / "suite" / "__init__.py").read_text()
     (copy.path / "torch.py").write_text("print('not ours')\n")  # would be imported before torch
-    take(tmp_path, ["suite"], [])
+    copy_code(tmp_path, ["suite"], [])
     assert not (copy.path / "torch.py").exists()
     evil = tmp_path / "evil"
     evil.mkdir()
     (evil / "__init__.py").write_text("print('not ours')\n")
     (copy.path / "torch").symlink_to(evil)
-    take(tmp_path, ["suite"], [])
+    copy_code(tmp_path, ["suite"], [])
     assert not (copy.path / "torch").exists()
 
 
 def test_a_plugin_behind_a_link_keeps_its_digest(tmp_path, plugin):
     link = tmp_path / "link.py"
     link.symlink_to(plugin)
-    copy = take(tmp_path / "code", [], [link])
+    copy = copy_code(tmp_path / "code", [], [link])
     assert method_digest(copy.plugins[0]) == method_digest(plugin)
 
 
@@ -116,8 +116,8 @@ def test_a_plugin_that_needs_a_file_beside_it_is_refused_before_it_is_queued(
     (tmp_path / "helper.py").write_text("x = 1\n")
     plugin.write_text("import helper\n" + PLUGIN)
     monkeypatch.chdir(tmp_path)
-    copy = take(tmp_path / "code", ["suite", "tasks", "baselines"], [plugin])
+    copy = copy_code(tmp_path / "code", ["suite", "tasks", "baselines"], [plugin])
     with pytest.raises(UserError, match=r"No module named 'helper'.*into one package"):
-        snapshot.try_plugins(copy)
+        try_plugins(copy)
     plugin.write_text(PLUGIN)
-    snapshot.try_plugins(take(tmp_path / "code", ["suite", "tasks", "baselines"], [plugin]))
+    try_plugins(copy_code(tmp_path / "code", ["suite", "tasks", "baselines"], [plugin]))

@@ -13,16 +13,15 @@ import pytest
 from records import edit
 
 from suite.base.errors import UserError
-from suite.cli.carrying import Carrier
 from suite.cli.retry import _request
 from suite.define.catalog import Catalog
 from suite.dispatch import follow as following
-from suite.dispatch import reconcile as standing
-from suite.dispatch import slurm, submission
+from suite.dispatch import sbatch, slurm, submission
 from suite.dispatch.batch import Batch, batches, log_path, new_id, write_batch
+from suite.dispatch.carry_out import Launcher, assignments
 from suite.dispatch.follow import follow
-from suite.dispatch.launch import assignments
-from suite.dispatch.on_node import CarryOut
+from suite.dispatch.on_node import NodeJob
+from suite.dispatch.reconcile import SubmittedRun, cancel_jobs, reconcile
 from suite.dispatch.request import Site
 from suite.dispatch.slurm import Cluster, Ending, NoAnswer, Queued
 from suite.dispatch.states import survey
@@ -160,7 +159,7 @@ def test_what_is_still_alive_or_finished_is_left_alone(tmp_path, answers, catalo
     assert [found[seed].state for seed in range(3)] == ["done", "queued", "queued"]
     assert found[1].note == "its job has ended; the cluster does not say yet how"
     assert Attempt(tmp_path, batch.jobs[1][0].spec.run_id, 1).status() is None
-    assert standing.standing(tmp_path).queued == {job[0].spec.run_id for job in batch.jobs[1:]}
+    assert reconcile(tmp_path).queued == {job[0].spec.run_id for job in batch.jobs[1:]}
 
 
 def test_a_run_whose_job_has_gone_is_not_stopped_before_the_cluster_says_so(
@@ -179,7 +178,7 @@ def test_a_run_whose_job_has_gone_is_not_stopped_before_the_cluster_says_so(
     answers.endings = {"7_0": Ending("OUT_OF_MEMORY", "0:125", "n1")}
     # the node has not let go of the process yet: still nobody's word for it
     attempt.write_status(msgspec.structs.replace(status, heartbeat=time.time()))
-    assert standing.standing(tmp_path).queued == {run.spec.run_id}
+    assert reconcile(tmp_path).queued == {run.spec.run_id}
     assert states(tmp_path, catalog)[0][0].state == "running"
     attempt.write_status(status)
     found = states(tmp_path, catalog)[0][0]
@@ -341,18 +340,18 @@ def test_cancel_ends_only_jobs_without_other_runs(tmp_path, answers, catalog, mo
     runs = [job[0].spec.run_id for job in batch.jobs]
     time.sleep(0.01)
     cancel(tmp_path, runs[1])
-    assert standing.cancel_jobs(tmp_path) == ["7_1"]
+    assert cancel_jobs(tmp_path) == ["7_1"]
     assert (some, answers.cancelled) == (["7_1"], [])
     cancel(tmp_path, runs[0])
     cancel(tmp_path, runs[2])
-    standing.cancel_jobs(tmp_path)
+    cancel_jobs(tmp_path)
     assert answers.cancelled == [batch.job_name]  # one call for the whole array
 
 
 def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, answers, catalog, monkeypatch):
     """The controller answers one question and not the next: nothing may be submitted twice."""
     submitted(tmp_path, catalog)
-    carrier = Carrier(tmp_path, catalog, None)
+    launcher = Launcher(tmp_path, catalog, None)
 
     def silence(names):
         raise NoAnswer("SLURM does not answer: squeue timed out")
@@ -368,7 +367,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, answers, cat
         )  # fmt: skip
 
     with pytest.raises(UserError, match="squeue timed out"):
-        carrier.submit(make, Request(Site()))
+        launcher.submit(make, Request(Site()))
 
 
 def test_follow_waits_for_a_cluster_that_does_not_answer(tmp_path, answers, catalog, monkeypatch):
@@ -409,11 +408,11 @@ def test_a_refusal_that_cannot_be_taken_back_says_so_and_is_recovered(
         raise NoAnswer("gone")
 
     monkeypatch.setattr(slurm, "cancel_by_name", away)
-    assert "may still be there" in slurm._abandon(tmp_path, batch)
+    assert "may still be there" in sbatch._abandon(tmp_path, batch)
     assert batches(tmp_path)[0].state == "submitting"
     ended = []
     monkeypatch.setattr(slurm, "cancel_by_name", ended.append)
-    slurm.recover(tmp_path, "ci")
+    sbatch.recover(tmp_path, "ci")
     assert ended == [batch.job_name]
     assert batches(tmp_path)[0].state == "abandoned"
 
@@ -421,7 +420,7 @@ def test_a_refusal_that_cannot_be_taken_back_says_so_and_is_recovered(
 def test_a_job_of_an_abandoned_submission_does_nothing(tmp_path, catalog, capsys):
     batch = submitted(tmp_path, catalog, seeds=(0,))
     write_batch(tmp_path, msgspec.structs.replace(batch, state="abandoned"))
-    assert CarryOut(str(tmp_path), batch.id, 0).work() == slurm.REFUSED
+    assert NodeJob(str(tmp_path), batch.id, 0).work() == slurm.REFUSED
     assert not Attempt(tmp_path, batch.jobs[0][0].spec.run_id, 1).path.exists()
 
 
@@ -433,7 +432,7 @@ def test_a_worker_that_hears_the_signal_first_does_not_end_the_job(tmp_path, cat
         [sys.executable, "-c", f"""
 import signal, sys, threading, time
 from pathlib import Path
-from suite.dispatch import on_node as job
+from suite.dispatch.on_node import NodeJob
 from suite.records.attempt import Attempt
 
 def signal_the_worker():
@@ -448,7 +447,7 @@ def signal_the_worker():
     os.kill(os.getpid(), {int(number)})
 
 threading.Thread(target=signal_the_worker, daemon=True).start()
-sys.exit(job.CarryOut({str(tmp_path)!r}, {batch.id!r}, 0).work())
+sys.exit(NodeJob({str(tmp_path)!r}, {batch.id!r}, 0).work())
 """],
     )  # fmt: skip
     assert done.wait(60) == (slurm.STOPPED_EXIT if number == signal.SIGUSR2 else 143)
@@ -458,8 +457,8 @@ sys.exit(job.CarryOut({str(tmp_path)!r}, {batch.id!r}, 0).work())
 def test_retry_runs_no_shell_line_out_of_the_results_folder(tmp_path, catalog, capsys):
     evil = Site(setup=["touch /tmp/evil"], python="/tmp/evil", sbatch={"wrap": "x"}, mem="7G")
     batch = submitted(tmp_path, catalog, seeds=(0,))
-    hold = standing.Hold(msgspec.structs.replace(batch, site=evil), "7_0", batch.jobs[0][0])
-    request = _request(None, {}, None, (), hold)
+    before = SubmittedRun(msgspec.structs.replace(batch, site=evil), "7_0", batch.jobs[0][0])
+    request = _request(None, {}, None, (), before)
     assert request.site == Site(mem="7G")
     assert "is not repeated: setup, python, sbatch" in capsys.readouterr().out
 
@@ -603,7 +602,7 @@ def test_a_run_cancelled_out_of_a_live_job_may_be_submitted_anew(tmp_path, answe
     cancel(tmp_path, found[1].spec.run_id)
     found, _ = states(tmp_path, catalog)
     assert [found[seed].state for seed in range(3)] == ["queued", "cancelled", "queued"]
-    now = standing.standing(tmp_path)
+    now = reconcile(tmp_path)
     assert now.queued == {found[0].spec.run_id, found[2].spec.run_id}
 
 
@@ -657,8 +656,9 @@ def test_an_evaluation_that_cannot_be_made_stops_no_submission(
         sent.extend(batch.jobs)
         return msgspec.structs.replace(batch, state="submitted", ids=["9"])
 
-    monkeypatch.setattr(slurm, "submit", take)
-    result = Carrier(tmp_path, catalog, None).submit(make, Request(Site()))
+    monkeypatch.setattr(sbatch, "submit", take)
+    launcher = Launcher(tmp_path, catalog, None)
+    result = launcher.evaluate(launcher.submit(make, Request(Site())))
     assert [[run.spec.run_id for run in job] for job in sent] == [[new.spec.run_id]]
     assert result.reports[done.spec.run_id].failure.kind == "code"
     assert "damaged" in result.reports[done.spec.run_id].failure.message
@@ -688,7 +688,7 @@ def test_a_users_own_hold_is_not_touched(tmp_path, answers, catalog):
     submitted(tmp_path, catalog, seeds=(0,))
     answers.queue = {"7_0": Queued("PENDING", "", "JobHeldUser")}
     found, _ = states(tmp_path, catalog)
-    assert (found[0].note, found[0].place.stuck) == ("JobHeldUser", False)
+    assert (found[0].note, found[0].job.stuck) == ("JobHeldUser", False)
 
 
 def test_follow_ends_a_batch_that_cannot_work_anywhere(tmp_path, answers, catalog, monkeypatch):
@@ -734,7 +734,7 @@ def test_the_script_holds_what_was_asked_for(tmp_path):
         id="20260101-000000-abcdef", created=0.0, cluster="ci", site=site, slots=2, threads=4,
         uid=0, code="0" * 12, jobs=[],
     )  # fmt: skip
-    text = slurm.script(tmp_path / "with space", batch, 40)
+    text = sbatch.script(tmp_path / "with space", batch, 40)
     for line in (
         "#SBATCH --partition=gpu", "#SBATCH --account=me", "#SBATCH --qos=long",
         "#SBATCH --constraint=a100", "#SBATCH --time=1440", "#SBATCH --gpus-per-node=2",

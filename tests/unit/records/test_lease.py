@@ -9,15 +9,15 @@ import msgspec
 import pytest
 
 from suite.define.catalog import Catalog
-from suite.records import lease as hold
+from suite.records import lease
 from suite.records.files import Status
 from suite.records.lease import (
     cancel,
     cancel_all,
-    cancelled,
+    cancel_request,
+    is_leased,
+    is_leased_by_another,
     run_lock,
-    worked_on,
-    worked_on_by_another,
 )
 from suite.runs import job
 from suite.runs.job import Assignment
@@ -64,14 +64,14 @@ def test_a_run_that_beats_on_another_machine_is_left_alone(catalog, tmp_path):
 
 def test_a_status_left_by_a_dead_process_holds_nobody_up():
     here = os.uname().nodename
-    assert worked_on(status())
-    assert not worked_on(status(host=here, pid=2**22 + 1))  # no such process
+    assert is_leased(status())
+    assert not is_leased(status(host=here, pid=2**22 + 1))  # no such process
     mine = status(host=here, pid=os.getpid())
-    assert worked_on(mine)
-    assert not worked_on_by_another(mine)  # and this one knows better
-    assert worked_on(status(host=here, pid=os.getppid()))
-    assert not worked_on(status(state="stopped"))
-    assert not worked_on(None)
+    assert is_leased(mine)
+    assert not is_leased_by_another(mine)  # and this one knows better
+    assert is_leased(status(host=here, pid=os.getppid()))
+    assert not is_leased(status(state="stopped"))
+    assert not is_leased(None)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
@@ -79,7 +79,7 @@ def test_a_file_system_without_locks_is_left_to_leases(catalog, tmp_path, monkey
     def no_locks(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(hold.fcntl, "flock", no_locks)
+    monkeypatch.setattr(lease.fcntl, "flock", no_locks)
     with run_lock(tmp_path, "0" * 12) as mine:
         assert mine
     attempt, assignment = assign(catalog, tmp_path, "steady.sleep=0.0")
@@ -165,13 +165,13 @@ def test_requests_for_all_runs_and_for_those_of_a_protocol(catalog, tmp_path):
     _, assignment = assign(catalog, tmp_path)
     spec, before = assignment.spec, time.time()
     cancel_all(tmp_path, ["another"])
-    assert cancelled(tmp_path, spec, before) is None
+    assert cancel_request(tmp_path, spec, before) is None
     cancel_all(tmp_path, ["another", spec.protocol_hash])
-    assert cancelled(tmp_path, spec, before)
-    assert cancelled(tmp_path, spec, time.time()) is None
+    assert cancel_request(tmp_path, spec, before)
+    assert cancel_request(tmp_path, spec, time.time()) is None
     later = time.time()
     cancel_all(tmp_path)
-    assert cancelled(tmp_path, spec, later)
+    assert cancel_request(tmp_path, spec, later)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"asked": "now"}'])
@@ -179,6 +179,6 @@ def test_a_damaged_request_cancels_nothing(catalog, tmp_path, content):
     _, assignment = assign(catalog, tmp_path)
     spec = assignment.spec
     cancel(tmp_path, spec.run_id, "by a test")
-    assert cancelled(tmp_path, spec, 0.0).note == "by a test"
+    assert cancel_request(tmp_path, spec, 0.0).note == "by a test"
     (tmp_path / "runs" / spec.run_id / "cancel.json").write_bytes(content)
-    assert cancelled(tmp_path, spec, 0.0) is None
+    assert cancel_request(tmp_path, spec, 0.0) is None

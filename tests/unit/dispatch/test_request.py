@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suite.base.errors import UserError
-from suite.dispatch.request import Site, check, request, sites
+from suite.dispatch.request import Site, checked_site, requested_site, sites
 
 
 @pytest.fixture
@@ -22,14 +22,16 @@ def test_flags_beat_the_profile_and_add_to_its_sbatch_options(profiles):
     profiles(
         '[lab]\npartition = "gpu"\nmem = "8G"\nsbatch = { reservation = "x", exclusive = true }\n'
     )
-    site = request("lab", {"mem": "16G", "time": None, "sbatch": ["--nice=5", "hold"], "pack": "3"})
+    site = requested_site(
+        "lab", {"mem": "16G", "time": None, "sbatch": ["--nice=5", "hold"], "pack": "3"}
+    )
     assert (site.partition, site.mem, site.pack) == ("gpu", "16G", 3)
     assert site.sbatch == {"reservation": "x", "exclusive": True, "nice": "5", "hold": True}
 
 
 def test_without_a_file_there_are_no_sites():
     assert sites() == {}
-    assert request(None, {"partition": None}) == Site()
+    assert requested_site(None, {"partition": None}) == Site()
 
 
 @pytest.mark.parametrize(
@@ -66,9 +68,9 @@ def test_a_bad_site_file_is_named(profiles, text, parts):
 def test_unknown_site(profiles):
     profiles("[lab]\n")
     with pytest.raises(UserError, match="--site lib: no such site; did you mean lab"):
-        request("lib", {})
+        requested_site("lib", {})
     with pytest.raises(UserError, match="--pack 'many'"):
-        request("lab", {"pack": "many"})
+        requested_site("lab", {"pack": "many"})
 
 
 @pytest.mark.parametrize(
@@ -96,5 +98,5 @@ def test_gpus_with_and_without_a_type():
 
 
 def test_memory_sizes():
-    assert check({"mem": "500"}, "").mem_bytes == 500 << 20  # MiB, as for sbatch
-    assert check({"mem": "16GB", "gpu_mem": "80g"}, "").gpu_mem_bytes == 80 << 30
+    assert checked_site({"mem": "500"}, "").mem_bytes == 500 << 20  # MiB, as for sbatch
+    assert checked_site({"mem": "16GB", "gpu_mem": "80g"}, "").gpu_mem_bytes == 80 << 30

@@ -1,0 +1,74 @@
+"""What kind of failure an exception is, and failures written in the place of a process that is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import traceback
+from pathlib import Path
+
+from suite.base.errors import DataError, InputError, UserError
+from suite.records.attempt import Attempt
+from suite.records.files import Failure, FailureKind
+from suite.records.lease import run_lock
+from suite.runs.job import JOB_VARIABLE, Assignment, NonFiniteLoss, TimeLimit
+
+
+def classify(error: BaseException) -> Failure:
+    """The failure kind of an exception out of a run."""
+    failure = getattr(error, "failure", None)
+    if isinstance(failure, Failure):
+        # of another process of the run, which has classified it
+        return failure
+    step = getattr(error, "step", None)
+    return Failure(
+        kind=_kind(error), message=_message(error), step=step if isinstance(step, int) else None
+    )
+
+
+def _kind(error: BaseException) -> FailureKind:
+    text = str(error)
+    if isinstance(error, NonFiniteLoss):
+        return "nan"
+    if isinstance(error, TimeLimit):
+        return "timeout"
+    if isinstance(error, DataError):
+        return "bad-data"
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "oom"
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # a network file system that fails for the moment
+    failing = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO)
+    # torch.save and safetensors report a full disk as their own error, with the system's text
+    if (
+        isinstance(error, OSError) and error.errno in full + failing
+    ) or "No space left on device" in text:
+        return "disk"
+    return "code"
+
+
+def _message(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, NonFiniteLoss | TimeLimit | UserError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text[:500]}{where}"
+
+
+def leave_failure(assignment: Assignment, failure: Failure) -> None:
+    """Write the failure of a run whose own process could not; nothing where somebody is at the run, or
+    where nothing can be written."""
+    spec, root = assignment.spec, Path(assignment.root)
+    with contextlib.suppress(OSError), run_lock(root, spec.run_id) as mine:
+        if mine:
+            Attempt(root, spec.run_id, assignment.attempt).write_failure(
+                spec,
+                assignment.digest,
+                failure,
+                wanted=assignment.wanted,
+                job=os.environ.get(JOB_VARIABLE, ""),
+            )
