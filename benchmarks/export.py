@@ -22,6 +22,7 @@ from suite.define.digest import Code
 from suite.render.export import Export, write
 from suite.store.connection import store_path
 from suite.store.ingest import ingest
+from suite.store.row import Row
 
 FORMATS = (
     ("csv", False),
@@ -60,7 +61,7 @@ def main() -> None:
             write_runs(root, task, given.runs, given.rows)
             ingest(root, {task.name: task}, today)
 
-        def read() -> list[dict[str, object]]:
+        def read() -> list[Row]:
             return board(root, task, protocol=None, by=None, today=today.alone, planned=[])
 
         seconds = best(given.repeat, read)

@@ -116,13 +116,13 @@ def _named(task: Task, protocol: str, found: Sequence[ClassScores]) -> Named:
     block = [
         row
         for row in source.board(task.name, protocol, task.primary[0])
-        if row["evaluation_hash"] == evaluation
-        and row["state"] not in ("stale", "planned")
-        and any(run in of_run for run in row["runs"])
+        if row.evaluation_hash == evaluation
+        and row.state not in ("stale", "planned")
+        and any(run in of_run for run in row.runs)
     ]
     named: Named = {}
     for row, name in zip(block, boards.row_names(block), strict=True):
-        one = next(of_run[run] for run in row["runs"] if run in of_run)
+        one = next(of_run[run] for run in row.runs if run in of_run)
         named[name if name not in named else f"{name} ({one.side.row_id})"] = one
     return named
 

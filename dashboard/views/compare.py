@@ -19,6 +19,7 @@ from suite.boards.overview import Overview, overview
 from suite.define.task import Task, direction
 from suite.render.table import Column, Kind, Sheet
 from suite.store.coverage import Coverage, totals
+from suite.store.row import Row
 from suite.store.rows import metric_key, pair
 
 TITLE = "Compare"
@@ -103,17 +104,17 @@ def no_scores(task: Task) -> None:
     say.nothing(f"{line}; they are not compared:", shlex.join(words))
 
 
-def _pick_metric(task: Task, board: Sequence[source.Row]) -> str:
+def _pick_metric(task: Task, board: Sequence[Row]) -> str:
     shown = dict.fromkeys([*task.primary, *task.columns])
-    others = sorted({key for row in board for key in row["metrics"]} - shown.keys())
+    others = sorted({key for row in board for key in row.metrics} - shown.keys())
     keys = [key for key in [*shown, *others] if direction(task, key) is not None]
     return controls.pick("Metric", keys, "by")
 
 
-def _methods(task: Task, lines: Sequence[Coverage], board: Sequence[source.Row]) -> list[str]:
+def _methods(task: Task, lines: Sequence[Coverage], board: Sequence[Row]) -> list[str]:
     """Those with a score: the board's best first, then the others."""
     known = {name for line in lines for name in line.methods}
-    best = dict.fromkeys(row["method"] for row in board if row["method"] in known)
+    best = dict.fromkeys(row.method for row in board if row.method in known)
     return [*best, *sorted(known - best.keys())]
 
 

@@ -13,11 +13,11 @@ from suite.define.task import Task, direction
 from suite.render import board as boards
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.coverage import Coverage
+from suite.store.row import Row
 
 TITLE = "Leaderboard"
 ICON = ":material/leaderboard:"
 
-Row = dict[str, Any]
 MOST_ROWS = 50
 """Rows of a block on a page."""
 COSTS: dict[str, tuple[str, float, str]] = {
@@ -62,7 +62,7 @@ def page() -> None:
     with fourth:
         protocol = common.pick_protocol(task, chosen)
     by, rows = _rows(task, protocol)
-    planned = [row["method"] for row in rows if row["state"] == "planned"]
+    planned = [row.method for row in rows if row.state == "planned"]
     there = len(rows) - len(planned)
     rows = _filtered(rows)
     if len(rows) < there:
@@ -96,7 +96,7 @@ def _rows(task: Task, protocol: str) -> tuple[str, list[Row]]:
     """(ranking metric, rows of the board)."""
     shown = list(dict.fromkeys([*task.primary, *task.columns]))
     rows = source.board(task.name, protocol, task.primary[0])
-    there = {key for row in rows for key in row["metrics"]}
+    there = {key for row in rows for key in row.metrics}
     others = sorted(there - set(shown))
     by = controls.pick(
         "Rank by",
@@ -113,12 +113,12 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
         first, second, third = st.columns(3)
         with first:
             name = controls.text("Method contains", "contains", placeholder="such as sam")
-            states = sorted({row["state"] for row in rows})
+            states = sorted({row.state for row in rows})
             state = controls.pick_many(
                 "State", states, "state", help="None chosen: all but what is only planned."
             )
         with second:
-            flags = sorted({flag for row in rows for flag in row["flags"]})
+            flags = sorted({flag for row in rows for flag in row.flags})
             meanings = "; ".join(
                 f"{flag}: {board.FLAGS[flag]}" for flag in flags if flag in board.FLAGS
             )
@@ -134,11 +134,11 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
     left = [
         row
         for row in rows
-        if name.lower() in row["method"].lower()
-        and (row["state"] in state if state else row["state"] != "planned")
-        and not set(without) & set(row["flags"])
-        and set(only) <= set(row["flags"])
-        and (most is None or _within(row["cost"][cost], most))
+        if name.lower() in row.method.lower()
+        and (row.state in state if state else row.state != "planned")
+        and not set(without) & set(row.flags)
+        and set(only) <= set(row.flags)
+        and (most is None or _within(getattr(row.cost, cost), most))
     ]
     if order == SCORE:
         return left
@@ -146,12 +146,11 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
     place = {id(row): number for number, row in enumerate(rows)}
     block_of: dict[tuple[str, str], int] = {}
     for row in rows:
-        block_of.setdefault((row["protocol_hash"], row["evaluation_hash"]), len(block_of))
+        block_of.setdefault(row.block, len(block_of))
 
     def key(row: Row) -> tuple[Any, ...]:
-        value = row["cost"][order]
-        block = block_of[row["protocol_hash"], row["evaluation_hash"]]
-        return block, value is None, value or 0.0, place[id(row)]
+        value = getattr(row.cost, order)
+        return block_of[row.block], value is None, value or 0.0, place[id(row)]
 
     return sorted(left, key=key)
 
@@ -161,7 +160,7 @@ def _most(rows: Sequence[Row], cost: str) -> float | None:
     if cost == ANY:
         return None
     title, scale, unit = COSTS[cost]
-    known = [row["cost"][cost] / scale for row in rows if row["cost"][cost] is not None]
+    known = [value / scale for row in rows if (value := getattr(row.cost, cost)) is not None]
     if not known or min(known) == max(known):
         say.note(f"{title}: the same for all rows, or not known")
         return None
@@ -177,7 +176,7 @@ def _within(value: float | None, most: float) -> bool:
     return value is not None and value <= most * (1 + 1e-9)
 
 
-def _block(block: Sequence[boards.Row], task: Task, by: str, key: str) -> None:
+def _block(block: Sequence[Row], task: Task, by: str, key: str) -> None:
     """One protocol hash and one evaluation hash."""
     pages = -(-len(block) // MOST_ROWS)
     start = 0
@@ -200,9 +199,9 @@ def _block(block: Sequence[boards.Row], task: Task, by: str, key: str) -> None:
     _explained(block, made.notes)
 
 
-def _explained(block: Sequence[boards.Row], notes: Sequence[str]) -> None:
+def _explained(block: Sequence[Row], notes: Sequence[str]) -> None:
     """Why rows are unranked, incomplete or failed, and what to type."""
-    if not notes and all(row["state"] == "done" for row in block):
+    if not notes and all(row.state == "done" for row in block):
         return
     with st.expander("Rows that are unranked, incomplete or failed", expanded=True):
         say.note(

@@ -6,12 +6,15 @@ Nothing is trained and nothing is written. A run counts, and runs make a row, as
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from suite.base.canonical import canonical, short_hash
 from suite.base.errors import RecordError, UserError, did_you_mean
@@ -23,13 +26,10 @@ from suite.records.attempt import Attempt
 from suite.records.files import Record
 from suite.records.inputs import digest_of
 from suite.records.lookup import all_attempts, find_run, find_spec, newest_finished
-from suite.render.board import COST
 from suite.runs.evaluate import metric_rows, stored_predictions
 from suite.stats import tests as stats
 from suite.store.ranking import sample
-
-Row = dict[str, Any]
-Cell = dict[str, float | None]
+from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row
 
 STALE = "stale"
 UNKNOWN = "of a protocol that nothing here knows"
@@ -154,11 +154,11 @@ def rescore(
         _check_key(task, by, tasks.values(), scored.values())
     for name, one in tasks.items():
         rows = _rows(root, one, scored[name], by or one.primary[0], ranked=not runs)
-        shown = [row for row in rows if not methods or row["method"] in methods]
+        shown = [row for row in rows if not methods or row.method in methods]
         if shown:
             made.blocks.append(Block(one, shown))
     for name in methods:
-        if not any(row["method"] == name for row in made.rows):
+        if not any(row.method == name for row in made.rows):
             catalog.card(name)  # a name that nothing has: say what there is
             made.notes.append(f"no finished run of {name!r}")
     return made
@@ -298,7 +298,7 @@ def _asked(
 
 def _with(task: Task, settings: dict[str, Any], keys: tuple[str, ...]) -> Task:
     """The task with these settings for one protocol: hash, ranking key and columns follow."""
-    return replace(task, settings=lambda _: settings, primary=keys[:1], columns=keys)
+    return dataclasses.replace(task, settings=lambda _: settings, primary=keys[:1], columns=keys)
 
 
 def _scores(run: Run, task: Task, catalog: Catalog, made: Rescored) -> Scores | None:
@@ -346,11 +346,11 @@ def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bo
     higher = direction(task, key) is not False
     if ranked:
         samples = [_sample(group, key) for group in ordered]
-        for row, rank in zip(rows, stats.shared_ranks(samples, higher), strict=True):
-            row["rank"] = rank
+        ranks = stats.shared_ranks(samples, higher)
+        rows = [replace(row, rank=rank) for row, rank in zip(rows, ranks, strict=True)]
 
     def order(row: Row) -> tuple[bool, float]:
-        mean = row["metrics"].get(key, {}).get("mean")
+        mean = row.cell(key).mean
         return mean is None, 0.0 if mean is None else -mean if higher else mean
 
     return sorted(rows, key=order)
@@ -388,24 +388,22 @@ def _row(task: Task, group: Sequence[Scored]) -> Row:
     records = [run.record for run, _ in group]
     defined = [scores for _, scores in group if scores is not None]
     keys = sorted({key for scores in defined for key in scores})
-    return {
-        "task": task.name,
-        "protocol": protocol.name,
-        "protocol_hash": protocol.hash,
-        "evaluation_hash": task.evaluation_hash(protocol),
-        "dataset": max(record.dataset for record in records),
-        "method": first.spec.method,
-        "params": first.spec.params,
-        "digest": group[0][0].digest,
-        "n": len(defined),
-        "state": "done" if len(defined) == len(group) else "partial",
-        "rank": None,
-        "flags": sorted({flag for record in records for flag in record.flags}),
-        "failures": [],
-        "cost": {name: _mean_cost(records, name) for name in COST},
-        "runs": [run.attempt.run_id for run, _ in group],
-        "metrics": {key: _cell([scores.get(key) for scores in defined]) for key in keys},
-    }
+    return Row(
+        task=task.name,
+        protocol=protocol.name,
+        protocol_hash=protocol.hash,
+        evaluation_hash=task.evaluation_hash(protocol),
+        dataset=max(record.dataset for record in records),
+        method=first.spec.method,
+        params=first.spec.params,
+        digest=group[0][0].digest,
+        n=len(defined),
+        state="done" if len(defined) == len(group) else "partial",
+        flags=sorted({flag for record in records for flag in record.flags}),
+        cost=MeanCost(**{name: _mean_cost(records, name) for name in COST}),
+        runs=[run.attempt.run_id for run, _ in group],
+        metrics={key: _cell([scores.get(key) for scores in defined]) for key in keys},
+    )
 
 
 def _mean_cost(records: Sequence[Record], name: str) -> float:
@@ -422,9 +420,9 @@ def _cell(values: Sequence[float | None]) -> Cell:
     """A mean over some of the replicates is not the row's mean."""
     defined = [value for value in values if value is not None]
     if len(defined) < len(values):
-        return {"mean": None, "low": None, "high": None}
+        return NO_CELL
     mean, low, high, _ = stats.mean_interval(defined)
-    return {"mean": mean, "low": low, "high": high}
+    return Cell(mean, low, high)
 
 
 def _sample(group: Sequence[Scored], key: str) -> dict[Hashable, float]:

@@ -22,15 +22,13 @@ from suite.base.canonical import canonical
 from suite.base.errors import UserError, did_you_mean
 from suite.base.shipped import shipped
 from suite.base.text import csv_text, markdown, pipes, plain
-from suite.boards.leaderboard import COST
 from suite.define.card import covers
 from suite.define.metrics import canonical_key, split_key
 from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.stats.tests import MIN_REPLICATES
+from suite.store.row import COST, Cell, Row
 
-Row = Mapping[str, Any]
-"""A row of `suite.boards.leaderboard.board`."""
 _Placed = tuple[Row, Protocol]
 Defaults = Callable[[str, Protocol], Mapping[str, Any]]
 """(method, protocol) -> the parameters of a run without `--set`, as its row has them."""
@@ -507,7 +505,7 @@ def compare(
     rows_of: dict[tuple[str, str], list[_Placed]] = {}
     for name, rows in boards.items():
         for row, protocol in _current(tasks[name], rows):
-            rows_of.setdefault((name, row["method"]), []).append((row, protocol))
+            rows_of.setdefault((name, row.method), []).append((row, protocol))
     return [
         _compared(claim, rows_of.get((claim.task, claim.method or ""), []), tasks, defaults)
         for claim in claims
@@ -534,12 +532,12 @@ def columns(
         asked = claim.task == task.name and claim.metric in keys
         if asked and claim.method is not None and (claim.verified or not verified):
             of_method.setdefault(claim.method, []).append(claim)
-    wanted = [row for row in rows if row["method"] in of_method]
+    wanted = [row for row in rows if row.method in of_method]
     groups: dict[tuple[str, str], list[_Placed]] = {
-        (row["method"], row["protocol"]): [] for row in wanted
+        (row.method, row.protocol): [] for row in wanted
     }
     for row, current in _current(task, wanted):
-        groups[row["method"], row["protocol"]].append((row, current))
+        groups[row.method, row.protocol].append((row, current))
     found: dict[tuple[str, str, str], list[Comparison]] = {}
     for (method, protocol), members in groups.items():
         for claim in of_method[method]:
@@ -570,11 +568,11 @@ def _compared(
             continue
         ours = _ours(row, claim.metric)
         if ours is None:
-            undefined |= row["n"] > 0
+            undefined |= row.n > 0
             continue
         own = tuple(_of_row(row, current, defaults))
         distance = _distance(claim, current.name) + len(own)
-        order = distance, -ours.n, canonical(row["params"]), row["digest"] or ""
+        order = distance, -ours.n, canonical(row.params), row.digest or ""
         if best is None or order < best[0]:
             best = order, row, ours, own
     if best is None:
@@ -588,7 +586,7 @@ def _compared(
             note="some replicate has no value" if undefined else _why_not(claim, task),
         )
     (distance, *_), row, ours, own = best
-    differences = (*claim.differs, *_of_protocol(claim, row["protocol"]), *own)
+    differences = (*claim.differs, *_of_protocol(claim, row.protocol), *own)
     return Comparison(
         claim=claim,
         status=verdict(
@@ -600,7 +598,7 @@ def _compared(
             tolerance=TOLERANCE if claim.is_fraction else TOLERANCE * abs(claim.value),
         ),
         ours=ours,
-        protocol=row["protocol"],
+        protocol=row.protocol,
         differences=differences,
         distance=distance,
     )
@@ -618,20 +616,16 @@ def _current(task: Task, rows: Iterable[Row]) -> Iterator[_Placed]:
     """Those made by today's code and scored by today's evaluation, with their protocol of today."""
     today = {(p.hash, task.evaluation_hash(p)): p for p in task.protocols}
     for row in rows:
-        protocol = today.get((row["protocol_hash"], row["evaluation_hash"]))
-        if protocol is not None and row["state"] != "stale":
+        protocol = today.get(row.block)
+        if protocol is not None and row.state != "stale":
             yield row, protocol
 
 
 def _ours(row: Row, key: str) -> Ours | None:
-    if row["n"] < 1:
+    if row.n < 1:
         return None
-    cell = row["metrics"].get(key)
-    if cell is None and key in COST:
-        cell = {"mean": row["cost"][key], "low": None, "high": None}
-    if cell is None or cell["mean"] is None:
-        return None
-    return Ours(cell["mean"], cell["low"], cell["high"], row["n"])
+    cell = row.metrics.get(key) or Cell(getattr(row.cost, key) if key in COST else None)
+    return None if cell.mean is None else Ours(cell.mean, cell.low, cell.high, row.n)
 
 
 def _of_protocol(claim: Claim, protocol: str) -> Iterator[str]:
@@ -651,12 +645,12 @@ def _distance(claim: Claim, protocol: str) -> int:
 
 
 def _of_row(row: Row, protocol: Protocol, defaults: Defaults | None) -> Iterator[str]:
-    if "data-variant" in row["flags"]:
+    if "data-variant" in row.flags:
         yield "our copy of the data is another (data-variant)"
     if defaults is None:
         return
-    usual = defaults(row["method"], protocol)
-    params = row["params"]
+    usual = defaults(row.method, protocol)
+    params = row.params
     changed = sorted(
         key for key in {*usual, *params} if usual.get(key, _NONE) != params.get(key, _NONE)
     )

@@ -12,9 +12,9 @@ import typer
 from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.boards.leaderboard import Row
     from suite.claims.read import Claim, Comparison
     from suite.define.catalog import Catalog
+    from suite.store.row import Row
 
 FORMATS = ("table", "json", "csv", "markdown")
 

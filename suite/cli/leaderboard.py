@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from suite.define.catalog import Catalog
     from suite.define.task import Task
     from suite.store.read_files import Refused
+    from suite.store.row import Row
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 
@@ -98,7 +99,7 @@ def read_board(
     task_name: str,
     protocol_name: str | None = None,
     by: str | None = None,
-) -> tuple[Task, str | None, list[dict[str, Any]], Sequence[Refused]]:
+) -> tuple[Task, str | None, list[Row], Sequence[Refused]]:
     """Bring the store up to date and read the board: (task, canonical `by`, rows, refused files).
 
     Files that the store refused are named on stderr.

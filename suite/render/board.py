@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Protocol as Shape
 
 import msgspec
 
@@ -20,19 +21,11 @@ from suite.base.text import clipped, csv_text, pipes, plain
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
 from suite.stats.tests import ALPHA, LEVEL, MIN_REPLICATES
+from suite.store.row import COST, Cell, MeanCost, Row, RowFailure
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Row = Mapping[str, Any]
-COST = (
-    "parameters",
-    "passes_per_step",
-    "train_seconds",
-    "wall_seconds",
-    "gpu_hours",
-    "peak_memory_bytes",
-)
 Escape = Callable[[str], str]
 
 
@@ -73,7 +66,7 @@ class Grid:
 
 def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Rows of one protocol and one evaluation at a time, in the order given."""
-    for _, block in groupby(rows, key=lambda row: (row["protocol_hash"], row["evaluation_hash"])):
+    for _, block in groupby(rows, key=lambda row: row.block):
         yield list(block)
 
 
@@ -96,9 +89,9 @@ def grid(
     published = {
         column
         for column in (shown if claims else ())
-        if any((row["method"], row["protocol"], column) in claims for row in rows)
+        if any((row.method, row.protocol, column) in claims for row in rows)
     }
-    flagged = any(row["flags"] for row in rows)
+    flagged = any(row.flags for row in rows)
     names = row_names(rows)
     head, keys = ["rank", "method", "n"], [None, None, None]  # type: list[str], list[str | None]
     for column in shown:
@@ -107,7 +100,7 @@ def grid(
         if column in published:
             head.append(f"{column} published")
             keys.append(None)
-    known = [row["cost"]["parameters"] for row in rows if row["cost"]["parameters"]]
+    known = [row.cost.parameters for row in rows if row.cost.parameters]
     least = min(known, default=None)
     trailing = ["cost", *(["flags"] if flagged else [])]
     sources: dict[str, int] = {}
@@ -115,26 +108,24 @@ def grid(
     for row, name in zip(rows, names, strict=True):
         cells = []
         for column in shown:
-            cells.append(_cell(row["metrics"].get(column), metrics[column]))
+            cells.append(_cell(row.cell(column), metrics[column]))
             if column in published:
-                claim = claims.get((row["method"], row["protocol"], column))
+                claim = claims.get((row.method, row.protocol, column))
                 if claim is None:
                     cells.append("")
                     continue
                 number = sources.setdefault(plain(claim.source), len(sources) + 1)
                 cells.append(f"{claim.text} ({claim.status}) [{number}]")
-        flags = [clipped(" ".join(row["flags"]))] if flagged else []
-        rank = "" if row["rank"] is None else str(row["rank"])
-        body.append(
-            (rank, name + _state(row), str(row["n"]), *cells, _cost(row["cost"], least), *flags)
-        )
+        flags = [clipped(" ".join(row.flags))] if flagged else []
+        rank = "" if row.rank is None else str(row.rank)
+        body.append((rank, name + _state(row), str(row.n), *cells, _cost(row.cost, least), *flags))
     return Grid(
         caption=_caption(rows[0], task, key),
         head=tuple(map(plain, [*head, *trailing])),
         body=tuple(tuple(map(plain, line)) for line in body),
         ranking=3,
         trailing=len(trailing),
-        best=tuple(row["rank"] == 1 for row in rows),
+        best=tuple(row.rank == 1 for row in rows),
         notes=(
             *(plain(note) for note in _notes(rows, names, task)),
             *(f"[{number}] {source}" for source, number in sources.items()),
@@ -204,8 +195,7 @@ def to_csv(rows: Sequence[Row], claims: Claims = {}) -> str:  # noqa: B006 - nev
     With claims also `<metric> published`, where there are any. A text that a spreadsheet would take for a formula gets a leading apostrophe; control characters
     are spelled out.
     """
-    keys = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
-    cost = list(COST)
+    keys = list(dict.fromkeys(key for row in rows for key in row.metrics))
     names = [
         *("task", "protocol", "protocol_hash", "evaluation_hash", "dataset"),
         *("method", "params", "digest", "n", "state", "rank"),
@@ -214,24 +204,23 @@ def to_csv(rows: Sequence[Row], claims: Claims = {}) -> str:  # noqa: B006 - nev
     published = [
         key
         for key in (keys if claims else ())
-        if any((row["method"], row["protocol"], key) in claims for row in rows)
+        if any((row.method, row.protocol, key) in claims for row in rows)
     ]
     ends = ("published", "published status", "published source")
     metric_head += [f"{key} {end}" for key in published for end in ends]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(csv_text, [*names, "flags", "failures", *cost, *metric_head]))
+    writer.writerow(map(csv_text, [*names, "flags", "failures", *COST, *metric_head]))
     for row in rows:
-        texts: list[Any] = [_json(row[name]) if name == "params" else row[name] for name in names]
-        failures = "; ".join(_failure(failure) for failure in row["failures"])
-        line = [csv_text(text) for text in (*texts, " ".join(row["flags"]), failures)]
-        line += [row["cost"][name] for name in cost]
-        metrics = row["metrics"]
+        texts = [_json(row.params) if name == "params" else getattr(row, name) for name in names]
+        failures = "; ".join(_failure(failure) for failure in row.failures)
+        line = [csv_text(text) for text in (*texts, " ".join(row.flags), failures)]
+        line += [getattr(row.cost, name) for name in COST]
         for key in keys:
-            cell = metrics.get(key)
-            line += (cell["mean"], cell["low"], cell["high"]) if cell else (None, None, None)
+            cell = row.cell(key)
+            line += (cell.mean, cell.low, cell.high)
         for key in published:
-            claim = claims.get((row["method"], row["protocol"], key))
+            claim = claims.get((row.method, row.protocol, key))
             shown = (claim.value, claim.status, claim.source) if claim else (None, None, None)
             line += map(csv_text, shown)
         writer.writerow(line)
@@ -349,11 +338,11 @@ def metric_of(task: Task, key: str) -> Metric:
     return next((m for m in task.metrics if m.name == name), Metric(name=name, unit=""))
 
 
-def _cell(cell: Mapping[str, float | None] | None, metric: Metric) -> str:
+def _cell(cell: Cell, metric: Metric) -> str:
     """Mean and half-width of the interval; percent with one decimal for fractions."""
-    if cell is None or cell["mean"] is None:
+    if cell.mean is None:
         return "–"
-    mean, low, high = cell["mean"], cell["low"], cell["high"]
+    mean, low, high = cell.mean, cell.low, cell.high
     half = None if low is None or high is None else (high - low) / 2
     if metric.unit == "fraction":
         text = f"{100 * mean:.1f}"
@@ -361,10 +350,10 @@ def _cell(cell: Mapping[str, float | None] | None, metric: Metric) -> str:
     return f"{mean:.4g}" if half is None else f"{mean:.4g} ±{half:.2g}"
 
 
-def _cost(cost: Mapping[str, float | None], least: float | None = None) -> str:
+def _cost(cost: MeanCost, least: float | None = None) -> str:
     """Wall time of a run and its input runs; passes per step where they are more than one; parameters where
     they are a tenth above `least`, the board's fewest."""
-    seconds, passes, size_of = cost["wall_seconds"], cost["passes_per_step"], cost["parameters"]
+    seconds, passes, size_of = cost.wall_seconds, cost.passes_per_step, cost.parameters
     if seconds is None:
         return "–"
     size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
@@ -376,53 +365,64 @@ def _cost(cost: Mapping[str, float | None], least: float | None = None) -> str:
     return text
 
 
-def row_names(rows: Sequence[Row]) -> list[str]:
+class Named(Shape):
+    """What a row is called by."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
+    def digest(self) -> str | None: ...
+
+
+def row_names(rows: Sequence[Named]) -> list[str]:
     """Method names; with the parameters in which rows of one method differ."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[Named]] = {}
     for row in rows:
-        groups.setdefault(row["method"], []).append(row)
+        groups.setdefault(row.method, []).append(row)
     differing = {}
     for method, members in groups.items():
-        keys = sorted({key for row in members for key in row["params"]})
+        keys = sorted({key for row in members for key in row.params})
         differing[method] = [
-            key for key in keys if len({_json(row["params"].get(key)) for row in members}) > 1
+            key for key in keys if len({_json(row.params.get(key)) for row in members}) > 1
         ]
     texts = []
     for row in rows:
-        params = row["params"]
-        parts = [f"{k}={params[k]}" for k in differing[row["method"]] if k in params]
-        texts.append(clipped(" ".join([row["method"], *parts])))
+        params = row.params
+        parts = [f"{k}={params[k]}" for k in differing[row.method] if k in params]
+        texts.append(clipped(" ".join([row.method, *parts])))
     counts = Counter(texts)
     # rows may differ in their code or inputs alone; then the code digest tells most of them apart
     return [
-        f"{text} @{row['digest'][:7]}" if counts[text] > 1 and row["digest"] else text
+        f"{text} @{row.digest[:7]}" if counts[text] > 1 and row.digest else text
         for text, row in zip(texts, rows, strict=True)
     ]
 
 
 def _state(row: Row) -> str:
-    return "" if row["state"] == "done" else f" ({state(row)})"
+    return "" if row.state == "done" else f" ({state(row)})"
 
 
 def state(row: Row) -> str:
     """Such as `done`, `stale` or `failed: nan`."""
-    if row["state"] != "failed":
-        return plain(row["state"])
-    kinds = ",".join(sorted({failure["kind"] or "unknown" for failure in row["failures"]}))
+    if row.state != "failed":
+        return plain(row.state)
+    kinds = ",".join(sorted({failure.kind or "unknown" for failure in row.failures}))
     return plain(f"failed: {kinds}")
 
 
 def protocol_of(task: Task, row: Row) -> Protocol | None:
-    return next((p for p in task.protocols if p.hash == row["protocol_hash"]), None)
+    return next((p for p in task.protocols if p.hash == row.protocol_hash), None)
 
 
 def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:
     metric, protocol = metric_of(task, key), protocol_of(task, row)
-    first = f"{task.name} under {clipped(row['protocol'])}"
-    lines = [f"protocol {row['protocol_hash']}, evaluation {row['evaluation_hash']}"]
+    first = f"{task.name} under {clipped(row.protocol)}"
+    lines = [f"protocol {row.protocol_hash}, evaluation {row.evaluation_hash}"]
     if protocol is None:
         lines[0] += "; not a protocol of this task any more"
-    elif task.evaluation_hash(protocol) != row["evaluation_hash"]:
+    elif task.evaluation_hash(protocol) != row.evaluation_hash:
         lines[0] += "; not today's evaluation: type `python -m suite evaluate`"
     if protocol is not None and protocol.dataset.group_rule:
         lines.append(f"groups: {protocol.dataset.group_rule}")
@@ -439,22 +439,22 @@ def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:
 def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[str]:
     few: dict[int, list[str]] = {}
     for row, name in zip(rows, names, strict=True):
-        if 0 < row["n"] < MIN_REPLICATES and row["state"] != "stale":
-            few.setdefault(row["n"], []).append(name)
+        if 0 < row.n < MIN_REPLICATES and row.state != "stale":
+            few.setdefault(row.n, []).append(name)
     for n, members in sorted(few.items()):
         yield f"unranked (n={n}): {_some(members)}"
-    again = f"python -m suite run --task {task.name} --protocol {rows[0]['protocol']}"
+    again = f"python -m suite run --task {task.name} --protocol {rows[0].protocol}"
     # a command to copy must not hold a stranger's text, nor name what cannot be run here
     runnable = protocol_of(task, rows[0]) is not None
     if few and runnable:
         yield f"  add seeds: {again} --seeds 0,1,2"
-    stale = [name for row, name in zip(rows, names, strict=True) if row["state"] == "stale"]
+    stale = [name for row, name in zip(rows, names, strict=True) if row.state == "stale"]
     if stale:
         yield f"stale (made by other code than today's, not ranked): {_some(stale)}"
         if runnable:
             yield f"  train anew: {again} --stale"
     for row, name in zip(rows, names, strict=True):
-        for failure in row["failures"]:
+        for failure in row.failures:
             yield f"failed: {name}, {_failure(failure)}"
 
 
@@ -463,10 +463,10 @@ def _some(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _failure(failure: Mapping[str, Any], width: int = 160) -> str:
-    at = "" if failure["step"] is None else f" at step {failure['step']}"
-    message = clipped(plain(failure["message"] or ""), width)
-    return f"seed {failure['seed']} (run {failure['run']}): {failure['kind']}{at}: {message}"
+def _failure(failure: RowFailure, width: int = 160) -> str:
+    at = "" if failure.step is None else f" at step {failure.step}"
+    message = clipped(plain(failure.message or ""), width)
+    return f"seed {failure.seed} (run {failure.run}): {failure.kind}{at}: {message}"
 
 
 def _json(value: Any) -> str:

@@ -35,6 +35,7 @@ from suite.render import parquet as wide
 from suite.render import svg as charts
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.connection import connect, statements
+from suite.store.row import Row
 
 if TYPE_CHECKING:
     import jinja2
@@ -106,7 +107,7 @@ def _fill(content: Export, folder: Path) -> None:
     page, index = _environment().get_template("board.html"), "index.html"
     sections, overview = [], []
     for block in blocks:
-        made = _board(block, content, seen.get(block[0]["protocol_hash"]), linked)
+        made = _board(block, content, seen.get(block[0].protocol_hash), linked)
         href = f"#{made['id']}" if single else f"boards/{made['id']}.html"
         overview.append(_line(block, made, content, href))
         if single:
@@ -168,7 +169,7 @@ def _digest(text: str) -> str:
 
 
 def _board(
-    block: Sequence[tables.Row], content: Export, seen: _Seen | None, linked: set[str]
+    block: Sequence[Row], content: Export, seen: _Seen | None, linked: set[str]
 ) -> dict[str, Any]:
     """What a template shows of a block."""
     task, key = content.task, content.key
@@ -184,25 +185,25 @@ def _board(
         columns.append(_column(title, first, order=order))
     costs = _costs(block)
     columns.append(_column("state", numeric=False))
-    flagged = any(row["flags"] for row in block)
+    flagged = any(row.flags for row in block)
     columns += [_column("flags", numeric=False)] if flagged else []
     columns += [_column(title) for title, _, _, _ in costs]
     lines = []
     for row, texts, name in zip(block, made.body, made.names, strict=True):
-        best = row["rank"] == 1
+        best = row.rank == 1
         cells = [
-            _cell(texts[0] or "unranked", row["rank"]),
+            _cell(texts[0] or "unranked", row.rank),
             {
                 "text": name,
                 "value": None,
                 "kind": "name",
-                "link": f"method-{row['method']}" if row["method"] in linked else "",
+                "link": f"method-{row.method}" if row.method in linked else "",
             },
-            _cell(texts[2], row["n"]),
+            _cell(texts[2], row.n),
         ]
         for at in range(3, end):
             metric = made.keys[at]
-            mean = None if metric is None else row["metrics"].get(metric, {}).get("mean")
+            mean = None if metric is None else row.cell(metric).mean
             cell = _cell(texts[at], _number(texts[at]) if metric is None else mean)
             if best and at == made.ranking:
                 cell["kind"] += " best"
@@ -210,14 +211,14 @@ def _board(
         state = tables.state(row)
         cells.append({"text": state, "value": None, "kind": "state", "link": ""})
         if flagged:
-            flags = clipped(plain(" ".join(row["flags"])))
+            flags = clipped(plain(" ".join(row.flags)))
             cells.append({"text": flags, "value": None, "kind": "flags", "link": ""})
         for _, cost, scale, form in costs:
-            value = row["cost"][cost]
+            value = getattr(row.cost, cost)
             text = "–" if value is None else format(value / scale, form)
             cells.append(_cell(text, value))
-        kind = "failed" if row["failures"] else ""
-        lines.append({"cells": cells, "kind": kind if row["rank"] else f"unranked {kind}".strip()})
+        kind = "failed" if row.failures else ""
+        lines.append({"cells": cells, "kind": kind if row.rank else f"unranked {kind}".strip()})
     protocol = tables.protocol_of(task, block[0])
     return {
         "id": _name(block[0]),
@@ -250,7 +251,7 @@ def _number(text: str) -> float | None:
     return float(found[0]) if found else None
 
 
-def _costs(block: Sequence[tables.Row]) -> list[tuple[str, str, float, str]]:
+def _costs(block: Sequence[Row]) -> list[tuple[str, str, float, str]]:
     """(title, key, scale, format) of the costs that some row has."""
     costs = [
         ("parameters / M", "parameters", 1e6, ".2f"),
@@ -260,45 +261,45 @@ def _costs(block: Sequence[tables.Row]) -> list[tuple[str, str, float, str]]:
         ("GPU-hours", "gpu_hours", 1, ".2f"),
         ("peak memory / MB", "peak_memory_bytes", 1e6, ".0f"),
     ]
-    return [cost for cost in costs if any(row["cost"][cost[1]] for row in block)]
+    return [cost for cost in costs if any(getattr(row.cost, cost[1]) for row in block)]
 
 
-def _name(row: tables.Row) -> str:
+def _name(row: Row) -> str:
     """A page's name: safe in any file system, and the same at every export."""
-    slug = re.sub(r"[^a-z0-9]+", "-", row["protocol"].lower()).strip("-")[:40]
-    digest = short_hash([row["protocol_hash"], row["evaluation_hash"]], 8)
+    slug = re.sub(r"[^a-z0-9]+", "-", row.protocol.lower()).strip("-")[:40]
+    digest = short_hash([row.protocol_hash, row.evaluation_hash], 8)
     return f"board-{slug}-{digest}" if slug else f"board-{digest}"
 
 
 def _line(
-    block: Sequence[tables.Row], made: Mapping[str, Any], content: Export, href: str
+    block: Sequence[Row], made: Mapping[str, Any], content: Export, href: str
 ) -> dict[str, Any]:
     """A board's line in the overview."""
     first = block[0]
     best = [row["cells"][1]["text"] for row, line in zip(made["rows"], block, strict=True)
-            if line["rank"] == 1]  # fmt: skip
+            if line.rank == 1]  # fmt: skip
     protocol = tables.protocol_of(content.task, first)
     note = ""
     if protocol is None:
         note = "not a protocol of this task any more"
-    elif content.task.evaluation_hash(protocol) != first["evaluation_hash"]:
-        note = f"evaluation {plain(first['evaluation_hash'])}, not today's"
+    elif content.task.evaluation_hash(protocol) != first.evaluation_hash:
+        note = f"evaluation {plain(first.evaluation_hash)}, not today's"
     return {
         "href": href,
-        "protocol": clipped(plain(first["protocol"])) or "(no name)",
-        "dataset": clipped(plain(first["dataset"] or "")),
+        "protocol": clipped(plain(first.protocol)) or "(no name)",
+        "dataset": clipped(plain(first.dataset or "")),
         "note": note,
         "rows": len(block),
-        "ranked": sum(row["rank"] is not None for row in block),
-        "failed": sum(bool(row["failures"]) for row in block),
+        "ranked": sum(row.rank is not None for row in block),
+        "failed": sum(bool(row.failures) for row in block),
         "best": ", ".join(best[:3]) + (f", and {len(best) - 3} more" if len(best) > 3 else ""),
     }
 
 
-def _groups(block: Sequence[tables.Row], content: Export) -> dict[str, str]:
+def _groups(block: Sequence[Row], content: Export) -> dict[str, str]:
     """Group -> metric key, of the ranking metric or else of the first metric that has groups."""
     found: dict[str, dict[str, str]] = {}
-    for key in dict.fromkeys(key for row in block for key in row["metrics"]):
+    for key in dict.fromkeys(key for row in block for key in row.metrics):
         metric, _, subset = key.partition("[")
         if subset.startswith("group=") and "," not in subset and subset.endswith("]"):
             found.setdefault(metric, {})[subset[len("group=") : -1]] = key
@@ -311,11 +312,11 @@ def _groups(block: Sequence[tables.Row], content: Export) -> dict[str, str]:
 
 
 def _charts(
-    block: Sequence[tables.Row], made: tables.Grid, content: Export, groups: Mapping[str, str]
+    block: Sequence[Row], made: tables.Grid, content: Export, groups: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     # rows without a value have nothing to draw, and come last
-    plotted = [(row, name) for row, name in zip(block, made.names, strict=True) if row["n"]]
-    ranked = [row["rank"] is not None for row, _ in plotted]
+    plotted = [(row, name) for row, name in zip(block, made.names, strict=True) if row.n]
+    ranked = [row.rank is not None for row, _ in plotted]
     labels = [name for _, name in plotted]
     left_out = max(0, len(labels) - charts.MOST)
 
@@ -323,7 +324,7 @@ def _charts(
         metric = tables.metric_of(content.task, next(iter(keys.values())))
         percent = metric.unit == "fraction"
         series = [
-            charts.Series(plain(name), [row["metrics"].get(key) for row, _ in plotted], ranked)
+            charts.Series(plain(name), [row.cell(key) for row, _ in plotted], ranked)
             for name, key in keys.items()
         ]
         unit = "percent" if percent else metric.unit or metric.name
@@ -347,26 +348,26 @@ def _charts(
 
 
 def _provenance(
-    block: Sequence[tables.Row], protocol: Protocol | None, content: Export, seen: _Seen | None
+    block: Sequence[Row], protocol: Protocol | None, content: Export, seen: _Seen | None
 ) -> Iterator[dict[str, Any]]:
     first = block[0]
-    facts = [("hash", first["protocol_hash"])]
+    facts = [("hash", first.protocol_hash)]
     note = "All that the protocol's hash covers: what the methods of this board share."
     if protocol is None:
         note = "The task does not have this protocol any more: only its hash is known."
     else:
         facts += [(name, _text(value)) for name, value in protocol.described.items()]
     yield _part("Protocol", note, facts)
-    facts = [("hash", first["evaluation_hash"])]
+    facts = [("hash", first.evaluation_hash)]
     note = ""
     if protocol is not None:
         evaluation = content.task.evaluation(protocol)
-        if content.task.evaluation_hash(protocol) == first["evaluation_hash"]:
+        if content.task.evaluation_hash(protocol) == first.evaluation_hash:
             facts += [(name, _text(value)) for name, value in evaluation.items()]
         else:
             note = "Not today's evaluation of this protocol: only its hash is known."
     yield _part("Evaluation", note, facts)
-    digests = Counter((row["method"], row["digest"]) for row in block if row["digest"])
+    digests = Counter((row.method, row.digest) for row in block if row.digest)
     yield _part("Code digests of the methods", "", list(digests))
     if seen is None or not seen.facts:
         return
@@ -410,7 +411,7 @@ def _text(value: Any) -> str:
 
 def _seen(content: Export) -> dict[str, _Seen]:
     """Protocol hash -> facts of its runs, from their records."""
-    shown = sorted({row["protocol_hash"] for row in content.rows})
+    shown = sorted({row.protocol_hash for row in content.rows})
     most = max(1, min(RECORDS_A_BOARD, RECORDS // max(1, len(shown))))
     connection = connect(content.root)
     try:
@@ -433,7 +434,7 @@ def _seen(content: Export) -> dict[str, _Seen]:
 
 def _methods(content: Export) -> list[dict[str, Any]]:
     """The methods shown that have a card: only those are linked to."""
-    shown = sorted({row["method"] for row in content.rows} & set(content.cards))
+    shown = sorted({row.method for row in content.rows} & set(content.cards))
     made = []
     for name in shown:
         card = content.cards[name]

@@ -43,6 +43,14 @@ class _Line(NamedTuple):
     values: list[float | None] | None
 
 
+class _About(NamedTuple):
+    """What names a row."""
+
+    method: str
+    params: dict[str, Any]
+    digest: str
+
+
 def has_recalls(task: Task) -> bool:
     """Whether the task scores recall; by class, only its runs tell."""
     return any(metric.name == METRIC for metric in task.metrics)
@@ -143,11 +151,7 @@ def _rows(lines: Sequence[_Line], stored: Collection[tuple[str, int]]) -> tuple[
         grouped.setdefault(line.row_id, []).append(line)
     parts = list(grouped.values())
     about = [
-        {
-            "method": part[0].method,
-            "params": msgspec.json.decode(part[0].params),
-            "digest": part[0].digest,
-        }
+        _About(part[0].method, msgspec.json.decode(part[0].params), part[0].digest)
         for part in parts
     ]
     # all or none: an evaluation has both kinds of scores
@@ -159,7 +163,7 @@ def _rows(lines: Sequence[_Line], stored: Collection[tuple[str, int]]) -> tuple[
     return tuple(
         Row(
             name=name,
-            **row,
+            **row._asdict(),
             flags=tuple(sorted({flag for line in part for flag in line.flags or ()})),
             runs=tuple(line.run for line in part),
             seeds=tuple(line.seed for line in part),

@@ -19,6 +19,7 @@ from suite.claims import read as claims
 from suite.claims.read import Ours, columns, compare, read_claims, verdict
 from suite.define.catalog import Catalog
 from suite.stats.tests import mean_interval
+from suite.store.row import Row
 
 TASKS = {TASK.name: TASK}
 METHODS = ("ce", "la", "sade")
@@ -476,8 +477,16 @@ def test_columns_of_a_board(records, tmp_path):
 
 def test_a_planned_row_has_its_claim(tmp_path):
     found = read(write(tmp_path, ENTRY))
-    row = {"method": "ce", "protocol": "toy:quick", "n": 0, "protocol_hash": QUICK.hash}
-    row |= {"state": "planned", "evaluation_hash": TASK.evaluation_hash(QUICK)}
+    row = Row(
+        task=TASK.name,
+        protocol="toy:quick",
+        protocol_hash=QUICK.hash,
+        evaluation_hash=TASK.evaluation_hash(QUICK),
+        dataset=None,
+        method="ce",
+        params={},
+        state="planned",
+    )
     ((_, (made,)),) = columns(found, [row], TASK, ["mIoU"]).items()
     assert (made.status, made.protocol) == ("not run", "toy:quick")
 

@@ -10,10 +10,12 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from records import HOSTILE, TASK, Records
 
 from suite.base.errors import UserError
@@ -24,6 +26,7 @@ from suite.render import board as tables
 from suite.render import files, long_form
 from suite.render import html as pages
 from suite.render.export import Export, check, format_of, write
+from suite.store.row import Cell, RowFailure
 
 NAMES = [
     *HOSTILE,
@@ -85,17 +88,15 @@ def content(root):
 
 def hostile(rows, name):
     """Rows as a stranger's records might bring them."""
-    failure = {"run": name, "seed": 0, "kind": name, "message": name, "step": 1}
-    metrics = {**rows[0]["metrics"], f"m[group={name}]": {"mean": 0.5, "low": 0.4, "high": 0.6}}
     texts = ("method", "protocol", "dataset", "digest", "protocol_hash", "evaluation_hash")
-    return {
-        **rows[0],
+    return replace(
+        rows[0],
         **dict.fromkeys(texts, name),
-        "params": {name: name},
-        "flags": [name],
-        "failures": [failure],
-        "metrics": metrics,
-    }
+        params={name: name},
+        flags=[name],
+        failures=[RowFailure(run=name, seed=0, kind=name, message=name, step=1)],
+        metrics={**rows[0].metrics, f"m[group={name}]": Cell(0.5, 0.4, 0.6)},
+    )
 
 
 # -- files
@@ -227,7 +228,7 @@ def test_the_long_form_has_every_value_and_no_silent_gap(content, root, tmp_path
 
 
 def test_the_long_form_keeps_to_the_protocols_shown(content, root):
-    shown = [row for row in content.rows if row["protocol"] == "toy:full"]
+    shown = [row for row in content.rows if row.protocol == "toy:full"]
     table = long_form.read(Export(root=root, task=TASK, rows=shown))
     assert set(table["protocol"].to_pylist()) == {"toy:full"}
     assert table.num_rows == 1
@@ -351,7 +352,7 @@ def test_latex_says_what_bold_means_and_keeps_options_whole(content):
     assert r"bold: rank 1, the best: no row is significantly better" in text
     assert text.count(r"\textbf") == 1
     assert "-{}-seeds 0,1,2" in text
-    tied = [{**row, "rank": 1} for row in content.rows if row["n"] == 3]
+    tied = [replace(row, rank=1) for row in content.rows if row.n == 3]
     assert "tied with it (2 rows)" in tables.to_latex(tied, TASK)
     for part in check_latex_blocks:
         check_latex(part)
@@ -370,7 +371,7 @@ def test_latex_says_what_bold_means_and_keeps_options_whole(content):
     ],
 )
 def test_latex_letters(content, text, latex):
-    row = {**content.rows[0], "flags": [text]}
+    row = replace(content.rows[0], flags=[text])
     assert f"& {latex} \\\\" in tables.to_latex([row], TASK)
 
 
@@ -455,7 +456,9 @@ def test_the_first_page_tells_all(content, tmp_path):
     assert (folder / "references.bib").read_text() == CARD.bibtex + "\n"
     data = ["board.csv", "board.json", "board.parquet", "runs.parquet"]
     assert sorted(os.listdir(folder / "data")) == data
-    assert json.loads((folder / "data" / "board.json").read_text()) == content.rows
+    assert json.loads((folder / "data" / "board.json").read_text()) == msgspec.to_builtins(
+        content.rows
+    )
 
 
 def test_every_link_leads_to_something(content, tmp_path, monkeypatch):
@@ -514,8 +517,8 @@ def test_page_names_are_safe(content, name):
 
 def test_values_that_no_run_has_are_drawn_or_left_out(content, tmp_path):
     for number, value in enumerate((1e308, -1e308, 5e-324, float("inf"), float("nan"))):
-        cell = {"mean": value, "low": -1e308, "high": value}
-        rows = [{**content.rows[0], "metrics": {"mIoU": cell}}]
+        cell = Cell(mean=value, low=-1e308, high=value)
+        rows = [replace(content.rows[0], metrics={"mIoU": cell})]
         forged = Export(root=content.root, task=TASK, rows=rows)
         (page,) = made_pages(forged, tmp_path / str(number)).values()
         for tag, attribute, text in page.attributes:
