@@ -13,17 +13,9 @@ from markupsafe import escape
 from dashboard.charts import GROUP_COLOURS
 from dashboard.tables import run_link
 from suite.base.text import MAX_TEXT, clipped, plain
+from suite.define.flags import FLAGS
 from suite.render import board as tables
 from suite.store.row import Cell, Row
-
-FLAGS = {
-    "data-variant": "trained on a copy of the data that differs from the protocol's manifest",
-    "extra-budget": "trained longer or on more samples than the protocol gives",
-    "external": "somebody else's record: scores recomputed, training taken on trust",
-    "test-prior": "knows the class proportions of the test set",
-    "transductive": "adapts to the unlabelled test inputs",
-}
-"""What the fairness flags mean, one line each."""
 
 STATES = {
     "stale": "made by other code than today's: not ranked",

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import board, controls, say, source, tables
 from dashboard.views import common
+from suite.define.flags import FLAGS
 from suite.define.task import Task, direction
 from suite.render import board as boards
 from suite.stats.tests import MIN_REPLICATES
@@ -119,9 +120,7 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
             )
         with second:
             flags = sorted({flag for row in rows for flag in row.flags})
-            meanings = "; ".join(
-                f"{flag}: {board.FLAGS[flag]}" for flag in flags if flag in board.FLAGS
-            )
+            meanings = "; ".join(f"{flag}: {FLAGS[flag]}" for flag in flags if flag in FLAGS)
             without = controls.pick_many(
                 "Leave out rows with the flag", flags, "without", help=meanings or None
             )

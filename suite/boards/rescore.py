@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from suite.base.canonical import canonical, short_hash
 from suite.base.errors import RecordError, UserError, did_you_mean
 from suite.define.catalog import Catalog
+from suite.define.flags import OF_THE_RUN
 from suite.define.protocol import Protocol
 from suite.define.spec import RunSpec
 from suite.define.task import Shift, Task, direction
@@ -366,7 +367,7 @@ def _row_key(root: Path, run: Run) -> tuple[str, ...]:
         run.digest,
         canonical(_lineage(root, spec)).decode(),
         # comparable by eye, not to be averaged with the rest
-        *(flag for flag in ("data-variant", "external") if flag in record.flags),
+        *(flag for flag in OF_THE_RUN if flag in record.flags),
     )
 
 

@@ -23,6 +23,7 @@ from suite.base.errors import UserError, did_you_mean
 from suite.base.shipped import shipped
 from suite.base.text import csv_text, markdown, pipes, plain
 from suite.define.card import covers
+from suite.define.flags import DATA_VARIANT
 from suite.define.metrics import canonical_key, split_key
 from suite.define.protocol import Protocol
 from suite.define.task import Task
@@ -645,8 +646,8 @@ def _distance(claim: Claim, protocol: str) -> int:
 
 
 def _of_row(row: Row, protocol: Protocol, defaults: Defaults | None) -> Iterator[str]:
-    if "data-variant" in row.flags:
-        yield "our copy of the data is another (data-variant)"
+    if DATA_VARIANT in row.flags:
+        yield f"our copy of the data is another ({DATA_VARIANT})"
     if defaults is None:
         return
     usual = defaults(row.method, protocol)

@@ -13,12 +13,13 @@ import numpy as np
 from suite.base.errors import UserError
 from suite.base.text import clipped, plain
 from suite.boards.classes import class_counts
+from suite.define.flags import ON_TEST_SET
 from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.render import board as tables
 from suite.store.connection import no_collection, statements
 from tasks.test_agnostic.axis import class_order
-from tasks.test_agnostic.expected import DEPENDENT, Recalls, Row
+from tasks.test_agnostic.expected import Recalls, Row
 
 if TYPE_CHECKING:
     import duckdb
@@ -111,7 +112,7 @@ def _lines(
 
 
 def _depends(line: _Line) -> bool:
-    return any(flag in DEPENDENT for flag in line.flags or ())
+    return any(flag in ON_TEST_SET for flag in line.flags or ())
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
