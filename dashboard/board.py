@@ -1,7 +1,7 @@
 """A board's block as an HTML table: text that can be read, searched and copied, with an interval below
 each value.
 
-The texts are those of `suite.render.board.Grid`, which every other format shows too.
+The texts are those of `suite.render.grid.Grid`, which every other format shows too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from dashboard.charts import GROUP_COLOURS
 from dashboard.tables import run_link
 from suite.base.text import MAX_TEXT, clipped, plain
 from suite.define.flags import FLAGS
-from suite.render import board as tables
+from suite.render.grid import Grid, state_text
 from suite.store.row import Cell, Row
 
 STATES = {
@@ -42,7 +42,7 @@ class Scale(NamedTuple):
         return 50.0 if span <= 0 else 100 * min(1.0, max(0.0, (value - self.low) / span))
 
 
-def html(rows: Sequence[Row], made: tables.Grid) -> str:
+def html(rows: Sequence[Row], made: Grid) -> str:
     """The block's table; `made` is the grid of these rows. Every text in it is escaped."""
     scales = {at: _scale(rows, key) for at, key in enumerate(made.keys) if key is not None}
     head = "".join(_heading(made, at) for at in range(len(made.head)))
@@ -60,7 +60,7 @@ def _safe(text: str, width: int = MAX_TEXT) -> str:
     return str(escape(clipped(plain(text), width)))
 
 
-def _heading(made: tables.Grid, at: int) -> str:
+def _heading(made: Grid, at: int) -> str:
     name, bracket, subset = clipped(made.head[at]).partition("[")
     # a long name may be broken after an underscore
     text = _safe(name).replace("_", "_<wbr>") + (
@@ -71,7 +71,7 @@ def _heading(made: tables.Grid, at: int) -> str:
     return f'<th scope="col" class="{kind}"{ranking}>{text}</th>'
 
 
-def _line(row: Row, made: tables.Grid, number: int, scales: Mapping[int, Scale | None]) -> str:
+def _line(row: Row, made: Grid, number: int, scales: Mapping[int, Scale | None]) -> str:
     cells = []
     for at, text in enumerate(made.body[number]):
         title, key = made.head[at], made.keys[at]
@@ -97,7 +97,7 @@ def _line(row: Row, made: tables.Grid, number: int, scales: Mapping[int, Scale |
 def _method(row: Row, name: str) -> str:
     state = ""
     if row.state != "done":
-        title, words = _safe(_explained(row)), _safe(tables.state(row))
+        title, words = _safe(_explained(row)), _safe(state_text(row))
         state = f' <span class="state {_safe(row.state)}" title="{title}">{words}</span>'
     return f'<th scope="row" class="text">{_safe(name)}{state}</th>'
 

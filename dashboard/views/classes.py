@@ -8,12 +8,13 @@ import streamlit as st
 
 from dashboard import charts, class_charts, confusions, controls, say, source, tables
 from dashboard.views import common
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.boards import classes as by_class
 from suite.boards.classes import ClassScores
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
-from suite.render import board as boards
+from suite.render.grid import metric_of, row_names
 from suite.render.table import Column, Sheet, Value
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.rows import Side, next_seeds, run_command
@@ -49,7 +50,7 @@ def page() -> None:
         say.nothing(f"no row under {name} has {key} by class")
         return
     counts = _counts(source.current(), task.name, name)
-    metric = boards.metric_of(task, key)
+    metric = metric_of(task, key)
     if counts is None:
         say.note("No record tells the training counts: classes are in the data set's own order.")
     _against_frequency(named, task, protocol, metric, key, counts)
@@ -121,7 +122,7 @@ def _named(task: Task, protocol: str, found: Sequence[ClassScores]) -> Named:
         and any(run in of_run for run in row.runs)
     ]
     named: Named = {}
-    for row, name in zip(block, boards.row_names(block), strict=True):
+    for row, name in zip(block, row_names(block), strict=True):
         one = next(of_run[run] for run in row.runs if run in of_run)
         named[name if name not in named else f"{name} ({one.side.row_id})"] = one
     return named
@@ -318,7 +319,7 @@ def _paired(
         tables.show(each, "class-changes")
 
 
-def _add_command(sides: Sequence[Side], task: Task) -> str | None:
+def _add_command(sides: Sequence[Side], task: Task) -> Command | None:
     a, b = ([run.seed for run in side.runs] for side in sides)
     return run_command(source.catalog(), task, sides, next_seeds(a, b, MIN_REPLICATES))
 

@@ -1,7 +1,6 @@
 """Compare: two rows held against each other, or all methods of a task: what `suite compare` computes."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import streamlit as st
 from dashboard import charts, controls, say, source, tables
 from dashboard.serve import PALETTE
 from dashboard.views import common
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.boards.compare import Cell, Change, Comparison, Line, Over, Verdict, compare
 from suite.boards.overview import Overview, overview
@@ -86,22 +86,21 @@ def page() -> None:
 def no_scores(task: Task) -> None:
     """The empty state of a task without a score of today's code, and what makes one."""
     counts = totals(source.coverage(task.name))
-    words = ["python", "-m", "suite"]
     if counts["unscored"]:
         line = (
             f"{counts['unscored']} runs of {task.name} are finished and have no evaluation of today"
         )
-        words += ["evaluate", "--task", task.name]
+        command = Command("evaluate", "--task", task.name)
     elif counts["stale"]:
         line = f"{counts['stale']} runs of {task.name} are made by other code than today's"
-        words += ["run", "--task", task.name, "--stale", "--seeds", "0-2"]
+        command = Command("run", "--task", task.name, "--stale", "--seeds", "0-2")
     elif counts["runs"]:
         line = f"{counts['runs']} runs of {task.name} are there, none of them finished"
-        words += ["status"]
+        command = Command("status")
     else:
         common.no_runs(task)
         return
-    say.nothing(f"{line}; they are not compared:", shlex.join(words))
+    say.nothing(f"{line}; they are not compared:", command)
 
 
 def _pick_metric(task: Task, board: Sequence[Row]) -> str:
@@ -135,8 +134,8 @@ def _two(task: Task, asked: Asked, protocol: str, methods: Sequence[str]) -> Non
     with columns[3]:
         b_run = controls.text("or the row of run ", "run_b", placeholder="run id", help=row)
     if len(methods) == 1 and not (a_run and b_run):
-        command = ["python", "-m", "suite", "run", "--task", task.name, "--protocol", protocol]
-        say.nothing("there is one method with a score; two make a comparison", shlex.join(command))
+        command = Command("run", "--task", task.name, "--protocol", protocol)
+        say.nothing("there is one method with a score; two make a comparison", command)
         return
     if a_run or b_run:
         # a run stands for a row under its own protocol
@@ -188,9 +187,9 @@ def _verdict(found: Comparison) -> None:
     """What follows, in words, before any number; and what to type where nothing does."""
     if len(found.lines) == 1:
         (line,) = found.lines
-        _headline(line.words.removesuffix(line.next or "").rstrip(" :"))
+        _headline(line.finding)
         if line.next:
-            st.code(line.next, language=None, wrap_lines=True)
+            st.code(str(line.next), language=None, wrap_lines=True)
     elif found.lines:
         if found.overall is not None:
             _headline(found.overall.words)

@@ -1,7 +1,5 @@
 """Leaderboard: the rows of a task under one protocol, ranked, with what their state means."""
 
-import re
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +7,11 @@ import streamlit as st
 
 from dashboard import board, controls, say, source, tables
 from dashboard.views import common
+from suite.base.command import Command, Note
 from suite.define.flags import FLAGS
 from suite.define.task import Task, direction
 from suite.render import board as boards
+from suite.render.grid import blocks, grid, legend
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.coverage import Coverage
 from suite.store.row import Row
@@ -68,11 +68,11 @@ def page() -> None:
     rows = _filtered(rows)
     if len(rows) < there:
         say.note(f"{len(rows)} of {there} rows are shown: see the filters")
-    blocks = list(boards.blocks(rows))
-    if not blocks:
+    found = list(blocks(rows))
+    if not found:
         say.nothing("no row is left by these filters")
         return
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(found):
         _block(block, task, by, f"{task.name}-{protocol}" + f"-{number + 1}" * (number > 0))
     if planned:
         say.nothing(
@@ -80,9 +80,8 @@ def page() -> None:
         )
 
 
-def run_command(task: Task, protocol: str) -> str:
-    words = ["python", "-m", "suite", "run", "--task", task.name, "--protocol", protocol]
-    return shlex.join([*words, "--seeds", "0-2"])
+def run_command(task: Task, protocol: str) -> Command:
+    return Command("run", "--task", task.name, "--protocol", protocol, "--seeds", "0-2")
 
 
 def _ratio(line: Coverage) -> str:
@@ -185,9 +184,9 @@ def _block(block: Sequence[Row], task: Task, by: str, key: str) -> None:
         )
         start = (int(number) - 1) * MOST_ROWS
     shown = block[start : start + MOST_ROWS]
-    made = boards.grid(shown, task, by)
+    made = grid(shown, task, by)
     st.html(board.html(shown, made))
-    for line in (*made.caption[1:], *boards.legend(made)):
+    for line in (*made.caption[1:], *legend(made)):
         say.note(line)
     tables.downloads(
         key,
@@ -198,7 +197,7 @@ def _block(block: Sequence[Row], task: Task, by: str, key: str) -> None:
     _explained(block, made.notes)
 
 
-def _explained(block: Sequence[Row], notes: Sequence[str]) -> None:
+def _explained(block: Sequence[Row], notes: Sequence[Note]) -> None:
     """Why rows are unranked, incomplete or failed, and what to type."""
     if not notes and all(row.state == "done" for row in block):
         return
@@ -207,18 +206,8 @@ def _explained(block: Sequence[Row], notes: Sequence[str]) -> None:
             f"A row is ranked from {MIN_REPLICATES} replicates on, if each has a value and the code is "
             "today's."
         )
-        for text in notes:
-            command = _command(text)
-            if command:
-                st.code(command, language=None, wrap_lines=True)
+        for note in notes:
+            if note.command is not None:
+                st.code(str(note.command), language=None, wrap_lines=True)
             else:
-                say.note(text)
-
-
-_COMMAND = re.compile(r"^\s+[a-z ]+: (python -m suite .*)$")
-
-
-def _command(note: str) -> str:
-    """The command of a note such as `  add seeds: python -m suite run ...`."""
-    found = _COMMAND.match(note)
-    return found[1] if found else ""
+                say.note(note.text)

@@ -12,7 +12,7 @@ from dashboard.serve import PALETTE
 from dashboard.views import common, compare
 from suite.boards.overview import group_keys
 from suite.define.task import Task, direction
-from suite.render import board as boards
+from suite.render.grid import grid, metric_of, protocol_of
 from suite.render.table import Column, Kind, Sheet
 from suite.stats.pareto import group_key, grouped, pareto
 from suite.store.row import Row
@@ -110,7 +110,7 @@ def _ordered(groups: Sequence[str]) -> list[str]:
 
 def _axis(task: Task, metric: str, group: str) -> Axis:
     key = metric if group == WHOLE else group_key(metric, group)
-    unit = boards.metric_of(task, key).unit
+    unit = metric_of(task, key).unit
     percent = unit == "fraction"
     of = "%" if percent else unit
     title = f"{charts.name(metric)}, {group}" + (f" / {of}" if of else "")
@@ -152,7 +152,7 @@ def _points(task: Task, rows: Sequence[Row], axes: Sequence[Axis], higher: bool)
 
     if not rows:
         return []
-    names = boards.grid(rows, task).names
+    names = grid(rows, task).names
     means = [[row.cell(axis.key).mean for axis in axes] for row in rows]
     whole = [
         place for place, values in enumerate(pareto(means, (higher, higher))) if values is not None
@@ -175,7 +175,7 @@ def _points(task: Task, rows: Sequence[Row], axes: Sequence[Axis], higher: bool)
 def _reference(task: Task, points: Sequence[Point]) -> int | None:
     """The row of the task's reference method; of several the one with the usual parameters."""
     own = [place for place, point in enumerate(points) if point.row.method == task.reference]
-    protocol = boards.protocol_of(task, points[own[0]].row) if len(own) > 1 else None
+    protocol = protocol_of(task, points[own[0]].row) if len(own) > 1 else None
     if protocol is not None:
         usual = source.catalog().spec(task.reference, protocol).params
         own = [place for place in own if points[place].row.params == usual]
@@ -363,7 +363,7 @@ def _overlap(
 def _sheet(
     task: Task, protocol: str, points: Sequence[Point], axes: Sequence[Axis], higher: bool
 ) -> Sheet:
-    percent = boards.metric_of(task, axes[0].key).unit == "fraction"
+    percent = metric_of(task, axes[0].key).unit == "fraction"
     kind: Kind = "percent" if percent else "number"
     columns = [Column("method"), Column("rank", "integer"), Column("runs", "integer")]
     for axis in axes:

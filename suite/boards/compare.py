@@ -7,12 +7,12 @@ ranks are.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from suite.base.command import Command, Note
 from suite.base.errors import UserError
 from suite.base.text import plain
 from suite.define.catalog import Catalog
@@ -53,7 +53,7 @@ class Cell:
 class Line:
     """A and B under one protocol. `difference` is A - B in the metric's own unit, `n` what it is over.
 
-    `test` names test and interval; `words` say what follows, `next` is a command that would tell more.
+    `test` names test and interval; `finding` says what follows, `next` is a command that would tell more.
     """
 
     protocol: str
@@ -70,8 +70,13 @@ class Line:
     high: float | None
     p: float | None
     verdict: Verdict
-    words: str
-    next: str | None
+    finding: str
+    next: Command | None
+
+    @property
+    def words(self) -> str:
+        """What follows, and what to type."""
+        return str(Note(self.finding, self.next))
 
 
 @dataclass(frozen=True)
@@ -285,8 +290,7 @@ def _over_seeds(
     if p is None and left and right:
         seeds = next_seeds(left, right, stats.MIN_REPLICATES)
         command = run_command(catalog, task, (a, b), seeds)
-        why = f"{len(common)} common seed(s): no conclusion"
-        why += f"; add seeds: {command}" if command else "; add seeds"
+        why = f"{len(common)} common seed(s): no conclusion; add seeds"
     verdict = _verdict(p, found, higher)
     if p is not None and found is not None:
         why = _words(a, b, found, p, verdict, test, show)
@@ -295,7 +299,7 @@ def _over_seeds(
             why += f"; {len(common)} common seed(s) are too few of them for pairs"
         if verdict == "undecided":
             command = _power(task, a, b)
-            why += f"; seeds that would tell them apart: {command}" if command else ""
+            why += "; seeds that would tell them apart" if command else ""
     return Line(
         protocol=a.protocol,
         protocol_hash=a.protocol_hash,
@@ -311,7 +315,7 @@ def _over_seeds(
         high=found.high if found else None,
         p=p,
         verdict=verdict,
-        words=why,
+        finding=why,
         next=command,
     )
 
@@ -372,7 +376,7 @@ def _over_images(
         high=interval.high if interval else None,
         p=p,
         verdict=verdict,
-        words=words,
+        finding=words,
         next=None,
     )
 
@@ -432,15 +436,14 @@ def _cell(side: Side, interval: Interval | None = None) -> Cell:
     )
 
 
-def _power(task: Task, a: Side, b: Side) -> str | None:
+def _power(task: Task, a: Side, b: Side) -> Command | None:
     """`power` with run ids where two rows are of one method. Names of strangers are in no command."""
     names = [a.method, b.method]
     if a.method == b.method:
         names = [a.runs[0].run_id, b.runs[0].run_id]
     if any(plain(name) != name or name.startswith("-") for name in names):
         return None
-    words = ["python", "-m", "suite", "power", *names]
-    return shlex.join([*words, "--task", task.name, "--protocol", a.protocol])
+    return Command("power", *names, "--task", task.name, "--protocol", a.protocol)
 
 
 def _overall(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.base.text import plain
 from suite.boards.compare import shown
@@ -76,7 +77,7 @@ class Needed:
     seeds: tuple[int, ...]
     methods: tuple[str, ...]
     settings: tuple[str, ...]
-    command: str | None
+    command: Command | None
     words: str
     warnings: tuple[str, ...]
 

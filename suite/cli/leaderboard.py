@@ -73,9 +73,11 @@ def print_board(
     """
     from suite.cli.output import console
     from suite.render import board as tables
+    from suite.render import formats
+    from suite.render.grid import Claims
 
     task, by, rows, refused = read_board(root, catalog, task_name, protocol_name, by)
-    printed: tables.Claims = {}
+    printed: Claims = {}
     if claims:
         from suite.render.export import published
 
@@ -83,7 +85,7 @@ def print_board(
     if format == "table":
         tables.terminal(rows, task, console(), by, printed)
     elif format == "json":
-        sys.stdout.write(tables.to_json(rows))
+        sys.stdout.write(formats.to_json(rows))
     elif format == "csv":
         sys.stdout.write(tables.to_csv(rows, printed))
     elif format == "markdown":

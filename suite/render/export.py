@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from suite.define.card import Card
     from suite.define.catalog import Catalog
     from suite.define.task import Task
-    from suite.render.board import Claims
+    from suite.render.grid import Claims
     from suite.store.row import Row
 
 FORMATS = ("csv", "markdown", "latex", "parquet", "html")
@@ -69,12 +69,14 @@ def published(catalog: Catalog, task: Task, rows: Sequence[Row]) -> Claims:
 
     Raises UserError: there are no claims here, or they are malformed.
     """
-    from suite.claims import read as claims
-    from suite.render.board import Published
+    from suite.claims.compare import columns
+    from suite.claims.read import default_folder, read_claims
+    from suite.render.claims import value_text
+    from suite.render.grid import Published
 
     keys = {*task.primary, *task.columns}.union(*(row.metrics for row in rows))
-    found = claims.columns(
-        claims.read_claims(claims.default_folder(), catalog.methods(), catalog.tasks()),
+    found = columns(
+        read_claims(default_folder(), catalog.methods(), catalog.tasks()),
         rows,
         task,
         keys,
@@ -83,7 +85,7 @@ def published(catalog: Catalog, task: Task, rows: Sequence[Row]) -> Claims:
     return {
         place: Published(
             nearest.claim.value,
-            claims.value_text(nearest.claim),
+            value_text(nearest.claim),
             nearest.status,
             f"{nearest.claim.source.title}, {nearest.claim.location}",
         )

@@ -16,31 +16,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from suite import __version__
-from suite.base.bounded import read_regular
 from suite.base.canonical import short_hash
 from suite.base.text import clipped, plain
-from suite.records.attempt import Attempt
 from suite.render import board as tables
-from suite.render import files, long_form
+from suite.render import files, formats, long_form
 from suite.render import parquet as wide
 from suite.render import svg as charts
+from suite.render.grid import Grid, blocks, grid, legend, metric_of, protocol_of, state_text
+from suite.render.provenance import Seen, provenance, seen_runs
 from suite.stats.tests import MIN_REPLICATES
-from suite.store.connection import connect, statements
 from suite.store.row import Row
 
 if TYPE_CHECKING:
     import jinja2
 
-    from suite.define.protocol import Protocol
     from suite.render.export import Export
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -48,29 +43,7 @@ ONE_PAGE = 300
 """Up to so many rows all boards stand on the first page."""
 GROUPS = ("head", "medium", "tail")
 MOST_GROUPS = 4
-RECORDS = 10_000
-"""Records read for the package versions, over all boards; at most `RECORDS_A_BOARD` for each."""
-RECORDS_A_BOARD = 200
-MOST_VALUES = 6
 ARXIV = re.compile(r"[a-z-]+/\d{7}|\d{4}\.\d{4,5}(v\d+)?")
-
-
-class _Facts(msgspec.Struct):
-    """What the provenance needs of a record."""
-
-    digest: str = ""
-    environment: dict[str, Any] = {}
-    data: dict[str, str] = {}
-
-
-_decode_facts = msgspec.json.Decoder(_Facts).decode
-
-
-class _Seen(NamedTuple):
-    """Runs under a protocol: how many there are, and the facts of those that were read."""
-
-    runs: int
-    facts: list[_Facts]
 
 
 def write(content: Export, path: Path) -> None:
@@ -89,12 +62,12 @@ def _fill(content: Export, folder: Path) -> None:
         ("data/runs.parquet", "one line per run and metric"),
     ]
     (data / "board.csv").write_text(tables.to_csv(rows, content.claims), encoding="utf-8")
-    (data / "board.json").write_text(tables.to_json(rows), encoding="utf-8")
+    (data / "board.json").write_text(formats.to_json(rows), encoding="utf-8")
     (data / "board.parquet").write_bytes(wide.parquet(wide.table(rows)))
     (data / "runs.parquet").write_bytes(wide.parquet(long_form.read(content)))
 
-    blocks = list(tables.blocks(rows))
-    seen = _seen(content)
+    boards = list(blocks(rows))
+    seen = seen_runs(content.root, rows)
     single = len(rows) <= ONE_PAGE
     methods = _methods(content)
     linked = {method["name"] for method in methods}
@@ -106,7 +79,7 @@ def _fill(content: Export, folder: Path) -> None:
         (folder / "boards").mkdir()
     page, index = _environment().get_template("board.html"), "index.html"
     sections, overview = [], []
-    for block in blocks:
+    for block in boards:
         made = _board(block, content, seen.get(block[0].protocol_hash), linked)
         href = f"#{made['id']}" if single else f"boards/{made['id']}.html"
         overview.append(_line(block, made, content, href))
@@ -169,17 +142,17 @@ def _digest(text: str) -> str:
 
 
 def _board(
-    block: Sequence[Row], content: Export, seen: _Seen | None, linked: set[str]
+    block: Sequence[Row], content: Export, seen: Seen | None, linked: set[str]
 ) -> dict[str, Any]:
     """What a template shows of a block."""
     task, key = content.task, content.key
     groups = _groups(block, content)
     more = list(groups.values())
-    made = tables.grid(block, task, content.by, claims=content.claims, more=more)
+    made = grid(block, task, content.by, claims=content.claims, more=more)
     end = len(made.head) - made.trailing
     columns = [_column("rank"), _column("method", numeric=False), _column("n", "down")]
     for title, metric in zip(made.head[3:end], made.keys[3:end], strict=True):
-        higher = metric is None or tables.metric_of(task, metric).higher_is_better
+        higher = metric is None or metric_of(task, metric).higher_is_better
         first = "down" if higher else "up"
         order = ("descending" if higher else "ascending") if metric == key else ""
         columns.append(_column(title, first, order=order))
@@ -208,7 +181,7 @@ def _board(
             if best and at == made.ranking:
                 cell["kind"] += " best"
             cells.append(cell)
-        state = tables.state(row)
+        state = state_text(row)
         cells.append({"text": state, "value": None, "kind": "state", "link": ""})
         if flagged:
             flags = clipped(plain(" ".join(row.flags)))
@@ -219,16 +192,16 @@ def _board(
             cells.append(_cell(text, value))
         kind = "failed" if row.failures else ""
         lines.append({"cells": cells, "kind": kind if row.rank else f"unranked {kind}".strip()})
-    protocol = tables.protocol_of(task, block[0])
+    protocol = protocol_of(task, block[0])
     return {
         "id": _name(block[0]),
         "title": made.caption[0],
-        "caption": (*made.caption[1:], *tables.legend(made)),
+        "caption": (*made.caption[1:], *legend(made)),
         "columns": columns,
         "rows": lines,
-        "notes": made.notes,
+        "notes": [str(note) for note in made.notes],
         "charts": list(_charts(block, made, content, groups)),
-        "provenance": list(_provenance(block, protocol, content, seen)),
+        "provenance": list(provenance(block, protocol, content.task, seen)),
     }
 
 
@@ -278,7 +251,7 @@ def _line(
     first = block[0]
     best = [row["cells"][1]["text"] for row, line in zip(made["rows"], block, strict=True)
             if line.rank == 1]  # fmt: skip
-    protocol = tables.protocol_of(content.task, first)
+    protocol = protocol_of(content.task, first)
     note = ""
     if protocol is None:
         note = "not a protocol of this task any more"
@@ -312,7 +285,7 @@ def _groups(block: Sequence[Row], content: Export) -> dict[str, str]:
 
 
 def _charts(
-    block: Sequence[Row], made: tables.Grid, content: Export, groups: Mapping[str, str]
+    block: Sequence[Row], made: Grid, content: Export, groups: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     # rows without a value have nothing to draw, and come last
     plotted = [(row, name) for row, name in zip(block, made.names, strict=True) if row.n]
@@ -321,7 +294,7 @@ def _charts(
     left_out = max(0, len(labels) - charts.MOST)
 
     def draw(title: str, keys: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        metric = tables.metric_of(content.task, next(iter(keys.values())))
+        metric = metric_of(content.task, next(iter(keys.values())))
         percent = metric.unit == "fraction"
         series = [
             charts.Series(plain(name), [row.cell(key) for row, _ in plotted], ranked)
@@ -345,91 +318,6 @@ def _charts(
     if groups:
         name = next(iter(groups.values())).partition("[")[0]
         yield from draw(f"{plain(name)} by group", groups)
-
-
-def _provenance(
-    block: Sequence[Row], protocol: Protocol | None, content: Export, seen: _Seen | None
-) -> Iterator[dict[str, Any]]:
-    first = block[0]
-    facts = [("hash", first.protocol_hash)]
-    note = "All that the protocol's hash covers: what the methods of this board share."
-    if protocol is None:
-        note = "The task does not have this protocol any more: only its hash is known."
-    else:
-        facts += [(name, _text(value)) for name, value in protocol.described.items()]
-    yield _part("Protocol", note, facts)
-    facts = [("hash", first.evaluation_hash)]
-    note = ""
-    if protocol is not None:
-        evaluation = content.task.evaluation(protocol)
-        if content.task.evaluation_hash(protocol) == first.evaluation_hash:
-            facts += [(name, _text(value)) for name, value in evaluation.items()]
-        else:
-            note = "Not today's evaluation of this protocol: only its hash is known."
-    yield _part("Evaluation", note, facts)
-    digests = Counter((row.method, row.digest) for row in block if row.digest)
-    yield _part("Code digests of the methods", "", list(digests))
-    if seen is None or not seen.facts:
-        return
-    read = "" if len(seen.facts) == seen.runs else f"From {len(seen.facts)} of {seen.runs} runs."
-    values: dict[str, Counter[str]] = {}
-    for run in seen.facts:
-        environment = dict(run.environment)
-        packages = environment.pop("packages", None)
-        git = environment.pop("git", None)
-        known = {name: environment.get(name) for name in ("python", "system", "cpu", "device")}
-        known |= {f"git {name}": value for name, value in _mapping(git)}
-        known |= dict(_mapping(packages))
-        known |= {f"data {name}": value for name, value in run.data.items()}
-        for name, value in known.items():
-            if value is not None:
-                values.setdefault(str(name), Counter())[_text(value)] += 1
-    facts = []
-    for name, found in values.items():
-        shown = [f"{text} ({count} runs)" if len(found) > 1 else text
-                 for text, count in found.most_common(MOST_VALUES)]  # fmt: skip
-        more = len(found) - len(shown)
-        facts.append((name, ", ".join(shown) + (f", and {more} others" if more else "")))
-    yield _part("Packages, machines and data of the runs", read, facts)
-
-
-def _part(title: str, note: str, facts: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    shown = [(clipped(plain(name)), clipped(plain(value), 2000)) for name, value in facts]
-    return {"title": title, "note": note, "facts": shown}
-
-
-def _mapping(value: Any) -> list[tuple[str, Any]]:
-    """Items of what a record says is a mapping, in the order of their names."""
-    return sorted((str(k), v) for k, v in value.items()) if isinstance(value, dict) else []
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return msgspec.json.encode(value, order="sorted").decode()
-
-
-def _seen(content: Export) -> dict[str, _Seen]:
-    """Protocol hash -> facts of its runs, from their records."""
-    shown = sorted({row.protocol_hash for row in content.rows})
-    most = max(1, min(RECORDS_A_BOARD, RECORDS // max(1, len(shown))))
-    connection = connect(content.root)
-    try:
-        found = connection.execute(
-            statements("export_counted"), {"shown": shown, "most": most}
-        ).fetchall()
-    finally:
-        connection.close()
-    seen: dict[str, _Seen] = {}
-    for protocol, run_id, number, runs in found:
-        here = seen.setdefault(protocol, _Seen(runs, []))
-        path = Attempt(content.root, run_id, number).path / "record.json"
-        try:
-            here.facts.append(_decode_facts(read_regular(path)))
-        except (OSError, msgspec.DecodeError, RecursionError):
-            # gone or changed since the ingest: one run fewer to read versions from
-            continue
-    return seen
 
 
 def _methods(content: Export) -> list[dict[str, Any]]:

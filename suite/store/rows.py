@@ -6,7 +6,6 @@ Rows are those of the store with today's code: runs of one protocol and one eval
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import duckdb
 import msgspec
 
+from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
 from suite.define.card import parse_setting
@@ -269,7 +269,7 @@ def settings_of(catalog: Catalog, protocol: Protocol, side: Side) -> list[str] |
 
 def run_command(
     catalog: Catalog, task: Task, sides: Sequence[Side], seeds: Sequence[int]
-) -> str | None:
+) -> Command | None:
     """The command that trains the rows' methods with these seeds; None where nothing here can."""
     protocol = next((p for p in task.protocols if p.hash == sides[0].protocol_hash), None)
     if protocol is None:
@@ -277,12 +277,12 @@ def run_command(
     settings = [settings_of(catalog, protocol, side) for side in sides]
     if any(texts is None for texts in settings) or clash(sides):
         return None
-    words = ["python", "-m", "suite", "run", "--task", task.name, "--protocol", protocol.name]
+    words = ["run", "--task", task.name, "--protocol", protocol.name]
     for method in dict.fromkeys(side.method for side in sides):
         words += ["--method", method]
     for text in (text for texts in settings for text in texts or ()):
         words += ["--set", text]
-    return shlex.join([*words, "--seeds", spelled(seeds)])
+    return Command(*words, "--seeds", spelled(seeds))
 
 
 def clash(sides: Sequence[Side]) -> bool:
@@ -323,9 +323,11 @@ def _nothing(task: Task, named: _Named, only: Protocol | None, catalog: Catalog)
     problem = f"{what} has no evaluated run of today's code for {task.name}{under}"
     if named.method not in catalog.methods(task.name):
         return problem
-    words = ["python", "-m", "suite", "run", "--task", task.name]
-    words += ["--protocol", only.name] if only else []
-    return f"{problem}; type {shlex.join([*words, '--method', named.method, '--seeds', '0-2'])}"
+    under_it = ["--protocol", only.name] if only else []
+    command = Command(
+        "run", "--task", task.name, *under_it, "--method", named.method, "--seeds", "0-2"
+    )
+    return f"{problem}; type {command}"
 
 
 def one_of(rows: Sequence[Side], catalog: Catalog, task: Task) -> tuple[Side | None, list[Side]]:

@@ -16,7 +16,7 @@ from suite.boards.classes import class_counts
 from suite.define.flags import ON_TEST_SET
 from suite.define.protocol import Protocol
 from suite.define.task import Task
-from suite.render import board as tables
+from suite.render.grid import row_names
 from suite.store.connection import no_collection, statements
 from tasks.test_agnostic.axis import class_order
 from tasks.test_agnostic.expected import Recalls, Row
@@ -159,7 +159,7 @@ def _rows(lines: Sequence[_Line], stored: Collection[tuple[str, int]]) -> tuple[
     plain_scores = [all((line.run, line.attempt) in stored for line in part) for part in parts]
     names = [
         clipped(plain(name)) + " (un-adapted)" * unadapted
-        for name, unadapted in zip(tables.row_names(about), plain_scores, strict=True)
+        for name, unadapted in zip(row_names(about), plain_scores, strict=True)
     ]
     return tuple(
         Row(

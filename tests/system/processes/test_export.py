@@ -19,6 +19,8 @@ from msgspec.structs import replace
 from records import HOSTILE, TASK, Records
 
 from suite.base.errors import UserError
+from suite.base.text import csv_text
+from suite.base.text import plain as printable
 from suite.boards.leaderboard import board
 from suite.define.card import Card, Preset
 from suite.define.metrics import MetricRow
@@ -26,6 +28,7 @@ from suite.render import board as tables
 from suite.render import files, long_form
 from suite.render import html as pages
 from suite.render.export import Export, check, format_of, write
+from suite.render.grid import Published
 from suite.store.row import Cell, RowFailure
 
 NAMES = [
@@ -253,7 +256,7 @@ def test_long_csv_texts_are_no_formulas_and_stay_in_their_cell(tmp_path, name):
     text = long_form.csv(long_form.read(content)).decode()
     assert all(c.isprintable() or c == "\n" for c in text)
     (line,) = csv.DictReader(io.StringIO(text, newline=""))
-    assert line["method"] == line["class"] == tables.csv_text(name)
+    assert line["method"] == line["class"] == csv_text(name)
     assert line["method"][:1] not in tuple("=+-@")
     assert line["value"] == "-0.5"
 
@@ -275,7 +278,7 @@ def test_wide_parquet_is_the_board(content, tmp_path):
 
 # -- claims
 def test_claims_stand_beside_ours_with_their_source(content, tmp_path):
-    claim = tables.Published(0.615, "61.5 ?", "within noise", "A & B, table 2")
+    claim = Published(0.615, "61.5 ?", "within noise", "A & B, table 2")
     claims = {("la", "toy:quick", "mIoU"): claim}
     told = Export(root=content.root, task=TASK, rows=content.rows, claims=claims)
     write(told, "csv", tmp_path / "a.csv")
@@ -504,7 +507,7 @@ def test_hostile_names_are_text_and_nothing_else(content, tmp_path, name):
     assert ("7 * 7" in page.text) == ("7 * 7" in name)
     assert all(c.isprintable() or c in "\n " for c in page.text)
     if name:
-        assert tables.plain(name)[:60].strip() in page.text
+        assert printable(name)[:60].strip() in page.text
     inside = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert all(re.fullmatch(r"(data/)?[\w.-]+", path) for path in inside)
 

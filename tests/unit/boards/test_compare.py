@@ -277,7 +277,7 @@ def test_strangers_names(records, name):
     assert line.verdict == "undecided"
     assert all(c.isprintable() for c in line.words)
     # a shell reads it back as the very name
-    assert line.next is None or shlex.split(line.next)[4] == name
+    assert line.next is None or shlex.split(str(line.next))[4] == name
     everything = overview(records.root, CATALOG, TASK, reference="ce")
     assert all(c.isprintable() for label in everything.methods for c in label)
     msgspec.json.encode(found), msgspec.json.encode(everything)

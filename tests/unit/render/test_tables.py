@@ -11,8 +11,11 @@ from msgspec.structs import replace
 from records import EVALUATION, HOSTILE, TASK, Records
 from rich.console import Console
 
+from suite.base.text import plain
 from suite.boards.leaderboard import board
 from suite.render import board as tables
+from suite.render import formats
+from suite.render.grid import grid
 from suite.store.row import Cell, RowFailure
 
 QUICK = TASK.protocols[0]
@@ -100,15 +103,15 @@ def test_blocks_are_apart(rows):
 def test_rows_of_one_method_show_the_parameters_that_differ(rows):
     a = replace(rows[0], params={"lr": 0.1, "wd": 1})
     b = replace(rows[0], params={"lr": 0.2, "wd": 1})
-    names = [line[1] for line in tables.grid([a, b], TASK).body]
+    names = [line[1] for line in grid([a, b], TASK).body]
     assert names == ["mine lr=0.1", "mine lr=0.2"]
 
 
 def test_rows_that_differ_in_their_code_alone_show_it(rows):
     stale = replace(rows[0], state="stale", digest="0123456789")
-    names = [line[1] for line in tables.grid([rows[0], stale], TASK).body]
+    names = [line[1] for line in grid([rows[0], stale], TASK).body]
     assert names[1] == "mine @0123456 (stale)"
-    assert any("--stale" in note for note in tables.grid([rows[0], stale], TASK).notes)
+    assert any("--stale" in str(note) for note in grid([rows[0], stale], TASK).notes)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -122,7 +125,7 @@ def test_hostile_names_cannot_steer_the_terminal(rows, name):
 
 
 def test_json_is_the_rows_as_they_are(rows):
-    assert json.loads(tables.to_json(rows)) == msgspec.to_builtins(rows)
+    assert json.loads(formats.to_json(rows)) == msgspec.to_builtins(rows)
 
 
 def test_csv_has_fractions_and_a_column_per_bound(rows):
@@ -153,12 +156,12 @@ def test_csv_keeps_hostile_names_in_their_cell(rows, name):
     text = tables.to_csv([hostile_row(rows, name)])
     assert all(c.isprintable() or c == "\n" for c in text)
     (line,) = csv.DictReader(io.StringIO(text, newline=""))
-    assert line["method"] == tables.plain(name)
+    assert line["method"] == plain(name)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "\x9b2J"])
 def test_json_gives_hostile_names_back_without_raw_controls(rows, name):
-    text = tables.to_json([hostile_row(rows, name)])
+    text = formats.to_json([hostile_row(rows, name)])
     assert json.loads(text)[0]["method"] == name
     assert all(c.isprintable() or c == "\n" for c in text)
 
@@ -206,7 +209,7 @@ def test_latex_names_are_escaped(rows):
 
 
 def test_ranking_by_another_metric_puts_it_first_and_bold(rows):
-    made = tables.grid(rows, TASK, by="loss")
+    made = grid(rows, TASK, by="loss")
     assert made.head[3] == "loss"
     assert "lower is better" in " ".join(made.caption)
 
@@ -217,7 +220,7 @@ def test_ranking_by_another_metric_puts_it_first_and_bold(rows):
 )
 def test_cost(rows, seconds, passes, text):
     cost = replace(rows[0].cost, wall_seconds=seconds, passes_per_step=passes)
-    assert text in tables.grid([replace(rows[0], cost=cost)], TASK).body[0]
+    assert text in grid([replace(rows[0], cost=cost)], TASK).body[0]
 
 
 def test_cost_tells_of_larger_networks(rows):
@@ -225,5 +228,5 @@ def test_cost_tells_of_larger_networks(rows):
     for parameters in (100.0, 105.0, 290.0, None):
         cost = {"wall_seconds": 61, "parameters": parameters, "passes_per_step": 1}
         made.append(replace(rows[0], cost=replace(rows[0].cost, **cost)))
-    cells = [texts[-1 - bool(made[0].flags)] for texts in tables.grid(made, TASK).body]
+    cells = [texts[-1 - bool(made[0].flags)] for texts in grid(made, TASK).body]
     assert cells == ["61 s", "61 s", "61 s, 2.9x params", "61 s"]
