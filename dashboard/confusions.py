@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard import charts, controls, say, source
 from suite.base.errors import UserError
-from suite.boards.classes import confusion_of
+from suite.boards.confusions import confusion_of
 from suite.define.flags import TRANSDUCTIVE
 from suite.define.task import Task
 from suite.records.attempt import Attempt
@@ -23,7 +23,7 @@ MOST_NUMBERS = 30
 
 
 def confusion(task: Task, run: str, attempt: int) -> Any:
-    """Confusion (C, C) of a finished attempt. Raises UserError, see `suite.boards.classes.confusion_of`."""
+    """Confusion (C, C) of a finished attempt. Raises UserError, see `suite.boards.confusions.confusion_of`."""
     found = _stat(run, attempt)
     stamp = (found.st_ino, found.st_mtime_ns) if found else (0, 0)
     return _confusion(stamp, task.name, run, attempt)

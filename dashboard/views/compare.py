@@ -14,13 +14,14 @@ from dashboard.serve import PALETTE
 from dashboard.views import common
 from suite.base.command import Command
 from suite.base.errors import UserError
-from suite.boards.compare import Cell, Change, Comparison, Line, Over, Verdict, compare
+from suite.boards.compare import compare
+from suite.boards.comparison import Change, Comparison, Line, Over, SideSummary, Verdict
+from suite.boards.named_rows import metric_key, paired_rows
 from suite.boards.overview import Overview, overview
 from suite.define.task import Task, direction
 from suite.render.table import Column, Kind, Sheet
 from suite.store.coverage import Coverage, totals
 from suite.store.row import Row
-from suite.store.rows import metric_key, pair
 
 TITLE = "Compare"
 ICON = ":material/compare_arrows:"
@@ -179,7 +180,7 @@ def _compared(stamp: source.Stamp, asked: Asked, a: str, b: str) -> Comparison:
 def _values(stamp: source.Stamp, asked: Asked, a: str, b: str) -> list[Values]:
     task = source.task(asked.task)
     only = source.catalog().protocol(task, asked.only) if asked.only else None
-    both, _, _ = pair(source.root(), source.catalog(), task, a, b, asked.metric, only)
+    both, _, _ = paired_rows(source.root(), source.catalog(), task, a, b, asked.metric, only)
     return [Values(x.protocol, x.values, y.values) for x, y in both]
 
 
@@ -335,7 +336,7 @@ def _lines(found: Comparison) -> Sheet:
 
 
 def _line(line: Line) -> tuple[str | float | int | None, ...]:
-    def side(cell: Cell) -> tuple[float | None, int]:
+    def side(cell: SideSummary) -> tuple[float | None, int]:
         return cell.mean, len(cell.runs)
 
     numbers = line.difference, line.low, line.high, line.p

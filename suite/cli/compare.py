@@ -11,7 +11,7 @@ import typer
 from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.boards.compare import Comparison
+    from suite.boards.comparison import Comparison
     from suite.boards.overview import Overview
     from suite.define.catalog import Catalog
 
@@ -80,8 +80,8 @@ def compare(
     from suite.base import settings
     from suite.base.errors import UserError
     from suite.boards.compare import compare as compare_two
+    from suite.boards.named_rows import pick_task
     from suite.boards.overview import overview
-    from suite.store.rows import pick_task
 
     parse_format(format, FORMATS)
     if over not in ("seeds", "images"):

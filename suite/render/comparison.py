@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from suite.boards.compare import Cell, Comparison
+from suite.boards.comparison import Comparison, SideSummary
 from suite.boards.overview import Overview
 from suite.render.formats import Table
 from suite.stats.critical_difference import diagram
@@ -87,7 +87,7 @@ def _changes(title: str, changes: Sequence[Any]) -> Table:
     return _table(title if rows else f"{title} nothing", ("", "A", "B"), rows)
 
 
-def _side(cell: Cell, unit: str) -> str:
+def _side(cell: SideSummary, unit: str) -> str:
     half = "" if cell.low is None or cell.high is None else _half(cell.high - cell.low, unit)
     return f"{cell.method} {_number(cell.mean, unit)}{half} (n={len(cell.runs)})"
 

@@ -11,11 +11,12 @@ from scipy import integrate
 from scipy import stats as reference
 
 from suite.base.errors import UserError
-from suite.boards import power
+from suite.boards.more_seeds import next_seeds
+from suite.boards.power import needed as needed_seeds
 from suite.define.catalog import Catalog
 from suite.define.spec import spelled
+from suite.stats import power
 from suite.stats import tests as stats
-from suite.store.rows import next_seeds
 
 QUICK, FULL = TASK.protocols
 
@@ -127,7 +128,7 @@ def records(tmp_path):
 
 def needed(records, a="ce", b="la", protocol=QUICK, **more):
     records.ingest()
-    return power.needed(records.root, CATALOG, TASK, a, b, protocol=protocol, **more)
+    return needed_seeds(records.root, CATALOG, TASK, a, b, protocol=protocol, **more)
 
 
 def test_how_many_more(records):
