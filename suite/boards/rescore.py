@@ -1,7 +1,7 @@
 """Stored runs under test label distributions that a user asks for: a board's rows, made in memory.
 
 Nothing is trained and nothing is written. A run counts, and runs make a row, as in the store
-(`suite/sql/attempts.sql`); a row looks as `suite.boards.leaderboard.board` describes it.
+(`suite/sql/attempts.sql`); a row is a `suite.store.row.Row`, as the store's are.
 """
 
 from __future__ import annotations

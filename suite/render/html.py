@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,8 @@ from suite.base.text import clipped, plain
 from suite.render import board as tables
 from suite.render import files, formats, long_form
 from suite.render import parquet as wide
-from suite.render import svg as charts
-from suite.render.grid import Grid, blocks, grid, legend, metric_of, protocol_of, state_text
+from suite.render.charts import charts, group_metrics
+from suite.render.grid import blocks, grid, legend, metric_of, protocol_of, state_text
 from suite.render.provenance import Seen, provenance, seen_runs
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.row import Row
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 ONE_PAGE = 300
 """Up to so many rows all boards stand on the first page."""
-GROUPS = ("head", "medium", "tail")
-MOST_GROUPS = 4
 ARXIV = re.compile(r"[a-z-]+/\d{7}|\d{4}\.\d{4,5}(v\d+)?")
 
 
@@ -146,7 +144,7 @@ def _board(
 ) -> dict[str, Any]:
     """What a template shows of a block."""
     task, key = content.task, content.key
-    groups = _groups(block, content)
+    groups = group_metrics(block, task, content.key)
     more = list(groups.values())
     made = grid(block, task, content.by, claims=content.claims, more=more)
     end = len(made.head) - made.trailing
@@ -200,7 +198,7 @@ def _board(
         "columns": columns,
         "rows": lines,
         "notes": [str(note) for note in made.notes],
-        "charts": list(_charts(block, made, content, groups)),
+        "charts": list(charts(block, made, task, content.key, groups)),
         "provenance": list(provenance(block, protocol, content.task, seen)),
     }
 
@@ -267,57 +265,6 @@ def _line(
         "failed": sum(bool(row.failures) for row in block),
         "best": ", ".join(best[:3]) + (f", and {len(best) - 3} more" if len(best) > 3 else ""),
     }
-
-
-def _groups(block: Sequence[Row], content: Export) -> dict[str, str]:
-    """Group -> metric key, of the ranking metric or else of the first metric that has groups."""
-    found: dict[str, dict[str, str]] = {}
-    for key in dict.fromkeys(key for row in block for key in row.metrics):
-        metric, _, subset = key.partition("[")
-        if subset.startswith("group=") and "," not in subset and subset.endswith("]"):
-            found.setdefault(metric, {})[subset[len("group=") : -1]] = key
-    wanted = [content.key, *content.task.columns]
-    names = dict.fromkeys([key.partition("[")[0] for key in wanted] + sorted(found))
-    groups = next((found[name] for name in names if name in found), {})
-    known = [name for name in GROUPS if name in groups]
-    order = known + sorted(set(groups) - set(known))
-    return {name: groups[name] for name in order[:MOST_GROUPS]}
-
-
-def _charts(
-    block: Sequence[Row], made: Grid, content: Export, groups: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
-    # rows without a value have nothing to draw, and come last
-    plotted = [(row, name) for row, name in zip(block, made.names, strict=True) if row.n]
-    ranked = [row.rank is not None for row, _ in plotted]
-    labels = [name for _, name in plotted]
-    left_out = max(0, len(labels) - charts.MOST)
-
-    def draw(title: str, keys: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        metric = metric_of(content.task, next(iter(keys.values())))
-        percent = metric.unit == "fraction"
-        series = [
-            charts.Series(plain(name), [row.cell(key) for row, _ in plotted], ranked)
-            for name, key in keys.items()
-        ]
-        unit = "percent" if percent else metric.unit or metric.name
-        svg = charts.dots(title, labels, series, 100.0 if percent else 1.0, plain(unit))
-        if svg:
-            legend = [line.name for line in series] if len(series) > 1 else []
-            yield {
-                "title": title,
-                "svg": svg,
-                "legend": legend,
-                "shapes": charts.KEYS,
-                "shown": len(labels) - left_out,
-                "left_out": left_out,
-            }
-
-    key = plain(content.key)
-    yield from draw(f"{key}: mean and 95 % interval; hollow: unranked", {key: content.key})
-    if groups:
-        name = next(iter(groups.values())).partition("[")[0]
-        yield from draw(f"{plain(name)} by group", groups)
 
 
 def _methods(content: Export) -> list[dict[str, Any]]:
