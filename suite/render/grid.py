@@ -4,12 +4,12 @@ Names and messages come from records, which may be a stranger's. Fractions are s
 nowhere else; JSON and CSV keep them as they are stored.
 """
 
+import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
-from typing import Protocol as Shape
 
 import msgspec
 
@@ -169,7 +169,7 @@ def _cost(cost: MeanCost, least: float | None = None) -> str:
     return text
 
 
-class Named(Shape):
+class Named(typing.Protocol):
     """What a row is called by."""
 
     @property
