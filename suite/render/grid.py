@@ -247,15 +247,15 @@ def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[No
             few.setdefault(row.n, []).append(name)
     for n, members in sorted(few.items()):
         yield Note(plain(f"unranked (n={n}): {_some(members)}"))
-    again = "run", "--task", task.name, "--protocol", rows[0].protocol
     # a command to copy must not hold a stranger's text, nor name what cannot be run here
-    runnable = protocol_of(task, rows[0]) is not None
-    if few and runnable:
+    known = protocol_of(task, rows[0])
+    again = () if known is None else ("run", "--task", task.name, "--protocol", known.name)
+    if few and again:
         yield Note("  add seeds", Command(*again, "--seeds", "0,1,2"))
     stale = [name for row, name in zip(rows, names, strict=True) if row.state == "stale"]
     if stale:
         yield Note(plain(f"stale (made by other code than today's, not ranked): {_some(stale)}"))
-        if runnable:
+        if again:
             yield Note("  train anew", Command(*again, "--stale"))
     for row, name in zip(rows, names, strict=True):
         for failure in row.failures:
