@@ -375,14 +375,14 @@ def test_what_is_in_the_way_of_a_confusion(tmp_path, monkeypatch):
         confusions.confusion_of(run, catalog().task("test-agnostic"), catalog())
     with pytest.raises(UserError, match="none of longtail-seg today"):
         confusions.confusion_of(run, SEG, catalog())
-    monkeypatch.setattr(by_class, "MAX_PREDICTIONS", 100)
+    monkeypatch.setattr(confusions, "MAX_PREDICTIONS", 100)
     with pytest.raises(RecordError, match="unpacks to"):
         confusions.confusion_of(run, task, catalog())
-    monkeypatch.setattr(by_class, "MAX_PREDICTIONS", 1 << 30)
-    monkeypatch.setattr(by_class, "MOST_CLASSES", 9)
+    monkeypatch.setattr(confusions, "MAX_PREDICTIONS", 1 << 30)
+    monkeypatch.setattr(confusions, "MOST_CLASSES", 9)
     with pytest.raises(UserError, match="10 classes"):
         confusions.confusion_of(run, task, catalog())
-    monkeypatch.setattr(by_class, "MOST_CLASSES", 10)
+    monkeypatch.setattr(confusions, "MOST_CLASSES", 10)
     rewrite_arrays(run, lambda held: held.update({"test/label.npy": held["test/label.npy"] + 9}))
     with pytest.raises(RecordError, match="labels lie in"):
         confusions.confusion_of(run, task, catalog())
