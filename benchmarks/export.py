@@ -23,6 +23,7 @@ from suite.render.export import Export
 from suite.render.write import write
 from suite.store.connection import store_path
 from suite.store.ingest import ingest
+from suite.store.row import Row
 
 FORMATS = (
     ("csv", False),
@@ -61,7 +62,7 @@ def main() -> None:
             write_runs(root, task, given.runs, given.rows)
             ingest(root, {task.name: task}, today)
 
-        def read() -> list[dict[str, object]]:
+        def read() -> list[Row]:
             return board(root, task, protocol=None, by=None, today=today.alone, planned=[])
 
         seconds = best(given.repeat, read)

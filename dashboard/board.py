@@ -1,28 +1,21 @@
 """A board's block as an HTML table: text that can be read, searched and copied, with an interval below
 each value.
 
-The texts are those of `suite.render.board.Grid`, which every other format shows too.
+The texts are those of `suite.render.grid.Grid`, which every other format shows too.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import escape
 
 from dashboard.charts import GROUP_COLOURS
 from dashboard.tables import run_link
 from suite.base.text import MAX_TEXT, clipped, plain
-from suite.render import board as tables
-
-FLAGS = {
-    "data-variant": "trained on a copy of the data that differs from the protocol's manifest",
-    "extra-budget": "trained longer or on more samples than the protocol gives",
-    "external": "somebody else's record: scores recomputed, training taken on trust",
-    "test-prior": "knows the class proportions of the test set",
-    "transductive": "adapts to the unlabelled test inputs",
-}
-"""What the fairness flags mean, one line each."""
+from suite.define.flags import FLAGS
+from suite.render.grid import Grid, state_text
+from suite.store.row import Cell, Row
 
 STATES = {
     "stale": "made by other code than today's: not ranked",
@@ -49,7 +42,7 @@ class Scale(NamedTuple):
         return 50.0 if span <= 0 else 100 * min(1.0, max(0.0, (value - self.low) / span))
 
 
-def html(rows: Sequence[Mapping[str, Any]], made: tables.Grid) -> str:
+def html(rows: Sequence[Row], made: Grid) -> str:
     """The block's table; `made` is the grid of these rows. Every text in it is escaped."""
     scales = {at: _scale(rows, key) for at, key in enumerate(made.keys) if key is not None}
     head = "".join(_heading(made, at) for at in range(len(made.head)))
@@ -67,7 +60,7 @@ def _safe(text: str, width: int = MAX_TEXT) -> str:
     return str(escape(clipped(plain(text), width)))
 
 
-def _heading(made: tables.Grid, at: int) -> str:
+def _heading(made: Grid, at: int) -> str:
     name, bracket, subset = clipped(made.head[at]).partition("[")
     # a long name may be broken after an underscore
     text = _safe(name).replace("_", "_<wbr>") + (
@@ -78,9 +71,7 @@ def _heading(made: tables.Grid, at: int) -> str:
     return f'<th scope="col" class="{kind}"{ranking}>{text}</th>'
 
 
-def _line(
-    row: Mapping[str, Any], made: tables.Grid, number: int, scales: Mapping[int, Scale | None]
-) -> str:
+def _line(row: Row, made: Grid, number: int, scales: Mapping[int, Scale | None]) -> str:
     cells = []
     for at, text in enumerate(made.body[number]):
         title, key = made.head[at], made.keys[at]
@@ -91,35 +82,35 @@ def _line(
             cells.append(_method(row, made.names[number]))
         elif key is not None:
             best = " best" if made.best[number] and at == made.ranking else ""
-            bar = _bar(row["metrics"].get(key), scales[at], _group(key))
+            bar = _bar(row.cell(key), scales[at], _group(key))
             cells.append(f'<td class="number{best}">{_safe(text)}{bar}</td>')
         elif title == "flags":
-            cells.append(_flags(row["flags"]))
+            cells.append(_flags(row.flags))
         else:
             kind = "number wide" if title == "cost" else "number"
             cells.append(f'<td class="{kind}">{_safe(text)}</td>')
-    cells.append(_runs(row["runs"]))
-    kind = ' class="unranked"' if row["rank"] is None else ""
+    cells.append(_runs(row.runs))
+    kind = ' class="unranked"' if row.rank is None else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
-def _method(row: Mapping[str, Any], name: str) -> str:
+def _method(row: Row, name: str) -> str:
     state = ""
-    if row["state"] != "done":
-        title, words = _safe(_explained(row)), _safe(tables.state(row))
-        state = f' <span class="state {_safe(row["state"])}" title="{title}">{words}</span>'
+    if row.state != "done":
+        title, words = _safe(_explained(row)), _safe(state_text(row))
+        state = f' <span class="state {_safe(row.state)}" title="{title}">{words}</span>'
     return f'<th scope="row" class="text">{_safe(name)}{state}</th>'
 
 
-def _unranked(row: Mapping[str, Any]) -> str:
-    if row["state"] in ("stale", "planned", "failed"):
+def _unranked(row: Row) -> str:
+    if row.state in ("stale", "planned", "failed"):
         return _explained(row)
-    return f"unranked: {row['n']} replicate(s), or a value is missing"
+    return f"unranked: {row.n} replicate(s), or a value is missing"
 
 
-def _explained(row: Mapping[str, Any]) -> str:
+def _explained(row: Row) -> str:
     """A state in a few words."""
-    return STATES.get(row["state"], "")
+    return STATES.get(row.state, "")
 
 
 def _flags(flags: Sequence[str]) -> str:
@@ -139,26 +130,25 @@ def _runs(runs: Sequence[str]) -> str:
     return f'<td class="text">{" ".join(links)}{more}</td>'
 
 
-def _scale(rows: Sequence[Mapping[str, Any]], key: str) -> Scale | None:
+def _scale(rows: Sequence[Row], key: str) -> Scale | None:
     ends = []
     for row in rows:
-        cell = row["metrics"].get(key)
-        if cell is not None:
-            ends += [value for value in cell.values() if value is not None]
+        cell = row.cell(key)
+        ends += [value for value in (cell.mean, cell.low, cell.high) if value is not None]
     return Scale(min(ends), max(ends)) if ends else None
 
 
-def _bar(cell: Mapping[str, float | None] | None, scale: Scale | None, group: str) -> str:
+def _bar(cell: Cell, scale: Scale | None, group: str) -> str:
     """The interval as a line and the mean as a point, on the column's own scale."""
-    if cell is None or cell["mean"] is None or scale is None:
+    if cell.mean is None or scale is None:
         return ""
     line = ""
-    if cell["low"] is not None and cell["high"] is not None:
-        left, right = scale.place(cell["low"]), scale.place(cell["high"])
+    if cell.low is not None and cell.high is not None:
+        left, right = scale.place(cell.low), scale.place(cell.high)
         line = f'<i style="left:{left:.1f}%;width:{right - left:.1f}%"></i>'
     colour = GROUP_COLOURS.get(group)
     style = f' style="color:{colour}"' if colour else ""
-    mean = scale.place(cell["mean"])
+    mean = scale.place(cell.mean)
     return f'<div class="interval" aria-hidden="true"{style}>{line}<b style="left:{mean:.1f}%"></b></div>'
 
 

@@ -11,20 +11,19 @@ import streamlit as st
 
 from dashboard import charts, controls, say, source
 from suite.base.errors import UserError
-from suite.boards.classes import confusion_of
+from suite.boards.confusions import confusion_of
+from suite.define.flags import TRANSDUCTIVE
 from suite.define.task import Task
 from suite.records.attempt import Attempt
 
 READ_AT_ONCE = 1 << 26
 """Bytes of stored predictions that are read without being asked for."""
-TRANSDUCTIVE = "transductive"
-"""The flag of runs whose scores adapt to the test inputs: seconds a run."""
 MOST_NUMBERS = 30
 """Classes of which a heat map has room for numbers."""
 
 
 def confusion(task: Task, run: str, attempt: int) -> Any:
-    """Confusion (C, C) of a finished attempt. Raises UserError, see `suite.boards.classes.confusion_of`."""
+    """Confusion (C, C) of a finished attempt. Raises UserError, see `suite.boards.confusions.confusion_of`."""
     found = _stat(run, attempt)
     stamp = (found.st_ino, found.st_mtime_ns) if found else (0, 0)
     return _confusion(stamp, task.name, run, attempt)
@@ -40,6 +39,7 @@ def _confusion(stamp: source.Stamp, task: str, run: str, attempt: int) -> Any:
 def wanted(runs: Sequence[tuple[str, int]]) -> bool:
     """Whether to make the confusions of these (run, attempt): what takes long is asked for."""
     size = sum(found.st_size for run in runs if (found := _stat(*run)))
+    # scores that adapt to the test inputs take seconds a run
     if any(TRANSDUCTIVE in _flags(*run) for run in runs):
         label = "Adapt the stored scores to the test inputs once more, which takes a while"
     elif size > READ_AT_ONCE:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from suite.base.command import Command
 from suite.base.text import markdown, plain
 
 
@@ -22,8 +23,8 @@ def note(line: str) -> None:
     st.caption(words(line))
 
 
-def nothing(line: str, command: str = "") -> None:
+def nothing(line: str, command: Command | str = "") -> None:
     """An empty state: what is not there, and the command that makes it."""
     st.info(words(line))
     if command:
-        st.code(command, language=None)
+        st.code(str(command), language=None)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import streamlit as st
@@ -24,8 +23,8 @@ from suite.store.coverage import Coverage, FailedRun
 from suite.store.coverage import coverage as read_coverage
 from suite.store.coverage import failures as read_failures
 from suite.store.coverage import refused as read_refused
+from suite.store.row import Row
 
-Row = dict[str, Any]
 Stamp = tuple[int, int]
 
 # a wrapper that keeps what it returns, as it is, for each combination of arguments: the first of them is

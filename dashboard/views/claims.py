@@ -1,6 +1,5 @@
 """Claims: published numbers beside ours, with what differs and where they are printed."""
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +10,11 @@ import streamlit as st
 
 from dashboard import charts, controls, say, source, tables
 from dashboard.serve import PALETTE
+from suite.base.command import Command
 from suite.boards.leaderboard import board
-from suite.claims import read as published
-from suite.claims.read import Claim, Comparison
+from suite.claims import read as files
+from suite.claims.claim import Claim
+from suite.claims.compare import NOT_RUN, STATUSES, Comparison, compare
 from suite.define.card import covers
 from suite.render.table import Column, Kind, Sheet
 
@@ -22,8 +23,8 @@ ICON = ":material/menu_book:"
 
 
 def page() -> None:
-    if not published.default_folder().is_dir():
-        say.nothing(f"there are no claims here: no folder {published.default_folder()}")
+    if not files.default_folder().is_dir():
+        say.nothing(f"there are no claims here: no folder {files.default_folder()}")
         return
     found = _compared(source.current())
     tasks = sorted({made.claim.task for made in found})
@@ -54,7 +55,7 @@ def page() -> None:
     with fourth:
         status = controls.pick_many(
             "Status",
-            [one for one in published.STATUSES if any(made.status == one for made in found)],
+            [one for one in STATUSES if any(made.status == one for made in found)],
             "status",
             help="None chosen: all.",
         )
@@ -79,7 +80,7 @@ def _compared(stamp: source.Stamp) -> list[Comparison]:
     """All claims beside our rows. Files of claims are read again with the next snapshot."""
     catalog = source.catalog()
     tasks = catalog.tasks()
-    found = published.read_claims(published.default_folder(), catalog.methods(), tasks)
+    found = files.read_claims(files.default_folder(), catalog.methods(), tasks)
     boards = {
         name: [
             row
@@ -90,9 +91,7 @@ def _compared(stamp: source.Stamp) -> list[Comparison]:
         ]
         for name in {claim.task for claim in found} & tasks.keys()
     }
-    return published.compare(
-        found, boards, tasks, lambda method, under: catalog.spec(method, under).params
-    )
+    return compare(found, boards, tasks, lambda method, under: catalog.spec(method, under).params)
 
 
 def near_protocols(task: str, found: Sequence[Claim]) -> list[str]:
@@ -112,9 +111,9 @@ def _named(claim: Claim, part: str) -> bool:
 def _counts(found: Sequence[Comparison]) -> None:
     counts = Counter(made.status for made in found)
     # as wide as their names need
-    cells = st.columns([8, *(max(8, len(status)) for status in published.STATUSES)])
+    cells = st.columns([8, *(max(8, len(status)) for status in STATUSES)])
     cells[0].metric("claims", f"{len(found):,}")
-    for cell, (status, meaning) in zip(cells[1:], published.STATUSES.items(), strict=True):
+    for cell, (status, meaning) in zip(cells[1:], STATUSES.items(), strict=True):
         cell.metric(status, f"{counts[status]:,}", help=say.words(meaning))
 
 
@@ -146,7 +145,7 @@ def _chart(name: str, found: Sequence[Comparison]) -> None:
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
     x = alt.X("printed:Q", title="published / %", scale=scale)
     y = alt.Y("ours:Q", title="ours / %", scale=scale)
-    there = [status for status in published.STATUSES if any(r["status"] == status for r in rows)]
+    there = [status for status in STATUSES if any(r["status"] == status for r in rows)]
     diagonal = (
         alt.Chart(pd.DataFrame([{"printed": end, "ours": end} for end in (low, high)]))
         .mark_line(strokeDash=[6, 4], strokeWidth=1.5, color=PALETTE[-1])
@@ -286,12 +285,12 @@ def _not_run(name: str, found: Sequence[Comparison]) -> None:
         return
     for made in found:
         claim = made.claim
-        if made.status != published.NOT_RUN or made.note or claim.method is None:
+        if made.status != NOT_RUN or made.note or claim.method is None:
             continue
         protocol = next((p for p in task.protocols if covers(claim.full_protocol, p.name)), None)
         if protocol is None:
             continue
-        words = ["python", "-m", "suite", "run", "--task", name, "--protocol", protocol.name]
-        command = shlex.join([*words, "--method", claim.method, "--seeds", "0-2"])
+        under = "--task", name, "--protocol", protocol.name, "--method", claim.method
+        command = Command("run", *under, "--seeds", "0-2")
         say.nothing("Not run yet here; this makes the first of them:", command)
         return

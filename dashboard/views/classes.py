@@ -8,15 +8,18 @@ import streamlit as st
 
 from dashboard import charts, class_charts, confusions, controls, say, source, tables
 from dashboard.views import common
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.boards import classes as by_class
 from suite.boards.classes import ClassScores
+from suite.boards.confusions import Flow, busiest, flows, share_difference
+from suite.boards.more_seeds import next_seeds, run_command
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
-from suite.render import board as boards
+from suite.render.grid import metric_of, row_names
 from suite.render.table import Column, Sheet, Value
 from suite.stats.tests import MIN_REPLICATES
-from suite.store.rows import Side, next_seeds, run_command
+from suite.store.rows import Side
 
 TITLE = "Classes"
 ICON = ":material/category:"
@@ -49,7 +52,7 @@ def page() -> None:
         say.nothing(f"no row under {name} has {key} by class")
         return
     counts = _counts(source.current(), task.name, name)
-    metric = boards.metric_of(task, key)
+    metric = metric_of(task, key)
     if counts is None:
         say.note("No record tells the training counts: classes are in the data set's own order.")
     _against_frequency(named, task, protocol, metric, key, counts)
@@ -116,13 +119,13 @@ def _named(task: Task, protocol: str, found: Sequence[ClassScores]) -> Named:
     block = [
         row
         for row in source.board(task.name, protocol, task.primary[0])
-        if row["evaluation_hash"] == evaluation
-        and row["state"] not in ("stale", "planned")
-        and any(run in of_run for run in row["runs"])
+        if row.evaluation_hash == evaluation
+        and row.state not in ("stale", "planned")
+        and any(run in of_run for run in row.runs)
     ]
     named: Named = {}
-    for row, name in zip(block, boards.row_names(block), strict=True):
-        one = next(of_run[run] for run in row["runs"] if run in of_run)
+    for row, name in zip(block, row_names(block), strict=True):
+        one = next(of_run[run] for run in row.runs if run in of_run)
         named[name if name not in named else f"{name} ({one.side.row_id})"] = one
     return named
 
@@ -318,7 +321,7 @@ def _paired(
         tables.show(each, "class-changes")
 
 
-def _add_command(sides: Sequence[Side], task: Task) -> str | None:
+def _add_command(sides: Sequence[Side], task: Task) -> Command | None:
     a, b = ([run.seed for run in side.runs] for side in sides)
     return run_command(source.catalog(), task, sides, next_seeds(a, b, MIN_REPLICATES))
 
@@ -366,24 +369,24 @@ def _who_pays(
                 sum(confusions.confusion(task, run.run_id, run.attempt) for run in of_row)
                 for of_row in needed
             )
-        flows = by_class.flows(a, b, len(seeds))
-        difference = by_class.share_difference(a, b)
+        found = flows(a, b, len(seeds))
+        difference = share_difference(a, b)
     except UserError as error:
         confusions.problem(error)
         return
-    _flow_table(flows, pair, task, protocol, len(seeds))
+    _flow_table(found, pair, task, protocol, len(seeds))
     _difference_map(difference, pair, protocol, counts)
 
 
 def _flow_table(
-    flows: Sequence[by_class.Flow],
+    found: Sequence[Flow],
     pair: tuple[str, str],
     task: Task,
     protocol: Protocol,
     seeds: int,
 ) -> None:
     names = protocol.dataset.classes
-    if not flows:
+    if not found:
         say.note("No class loses anything to another.")
         return
     units = f"test {task.counted}"
@@ -410,7 +413,7 @@ def _flow_table(
                 flow.won,
                 flow.won_share,
             )
-            for flow in flows
+            for flow in found
         ],
         notes=(
             f"{units.capitalize()} per seed, mean over {seeds} common seed(s). lost: of the payer's, those "
@@ -427,7 +430,7 @@ def _difference_map(
     protocol: Protocol,
     counts: tuple[int, ...] | None,
 ) -> None:
-    shown = set(by_class.busiest(difference, MOST_CELLS))
+    shown = set(busiest(difference, MOST_CELLS))
     order = [c for c in by_class.by_frequency(len(difference), counts) if c in shown]
     charts.show(
         confusions.heat_map(

@@ -1,7 +1,6 @@
 """Compare: two rows held against each other, or all methods of a task: what `suite compare` computes."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,13 +12,16 @@ import streamlit as st
 from dashboard import charts, controls, say, source, tables
 from dashboard.serve import PALETTE
 from dashboard.views import common
+from suite.base.command import Command
 from suite.base.errors import UserError
-from suite.boards.compare import Cell, Change, Comparison, Line, Over, Verdict, compare
+from suite.boards.compare import compare
+from suite.boards.comparison import Change, Comparison, Line, Over, SideSummary, Verdict
+from suite.boards.named_rows import metric_key, paired_rows
 from suite.boards.overview import Overview, overview
 from suite.define.task import Task, direction
 from suite.render.table import Column, Kind, Sheet
 from suite.store.coverage import Coverage, totals
-from suite.store.rows import metric_key, pair
+from suite.store.row import Row
 
 TITLE = "Compare"
 ICON = ":material/compare_arrows:"
@@ -85,35 +87,34 @@ def page() -> None:
 def no_scores(task: Task) -> None:
     """The empty state of a task without a score of today's code, and what makes one."""
     counts = totals(source.coverage(task.name))
-    words = ["python", "-m", "suite"]
     if counts["unscored"]:
         line = (
             f"{counts['unscored']} runs of {task.name} are finished and have no evaluation of today"
         )
-        words += ["evaluate", "--task", task.name]
+        command = Command("evaluate", "--task", task.name)
     elif counts["stale"]:
         line = f"{counts['stale']} runs of {task.name} are made by other code than today's"
-        words += ["run", "--task", task.name, "--stale", "--seeds", "0-2"]
+        command = Command("run", "--task", task.name, "--stale", "--seeds", "0-2")
     elif counts["runs"]:
         line = f"{counts['runs']} runs of {task.name} are there, none of them finished"
-        words += ["status"]
+        command = Command("status")
     else:
         common.no_runs(task)
         return
-    say.nothing(f"{line}; they are not compared:", shlex.join(words))
+    say.nothing(f"{line}; they are not compared:", command)
 
 
-def _pick_metric(task: Task, board: Sequence[source.Row]) -> str:
+def _pick_metric(task: Task, board: Sequence[Row]) -> str:
     shown = dict.fromkeys([*task.primary, *task.columns])
-    others = sorted({key for row in board for key in row["metrics"]} - shown.keys())
+    others = sorted({key for row in board for key in row.metrics} - shown.keys())
     keys = [key for key in [*shown, *others] if direction(task, key) is not None]
     return controls.pick("Metric", keys, "by")
 
 
-def _methods(task: Task, lines: Sequence[Coverage], board: Sequence[source.Row]) -> list[str]:
+def _methods(task: Task, lines: Sequence[Coverage], board: Sequence[Row]) -> list[str]:
     """Those with a score: the board's best first, then the others."""
     known = {name for line in lines for name in line.methods}
-    best = dict.fromkeys(row["method"] for row in board if row["method"] in known)
+    best = dict.fromkeys(row.method for row in board if row.method in known)
     return [*best, *sorted(known - best.keys())]
 
 
@@ -134,8 +135,8 @@ def _two(task: Task, asked: Asked, protocol: str, methods: Sequence[str]) -> Non
     with columns[3]:
         b_run = controls.text("or the row of run ", "run_b", placeholder="run id", help=row)
     if len(methods) == 1 and not (a_run and b_run):
-        command = ["python", "-m", "suite", "run", "--task", task.name, "--protocol", protocol]
-        say.nothing("there is one method with a score; two make a comparison", shlex.join(command))
+        command = Command("run", "--task", task.name, "--protocol", protocol)
+        say.nothing("there is one method with a score; two make a comparison", command)
         return
     if a_run or b_run:
         # a run stands for a row under its own protocol
@@ -179,7 +180,7 @@ def _compared(stamp: source.Stamp, asked: Asked, a: str, b: str) -> Comparison:
 def _values(stamp: source.Stamp, asked: Asked, a: str, b: str) -> list[Values]:
     task = source.task(asked.task)
     only = source.catalog().protocol(task, asked.only) if asked.only else None
-    both, _, _ = pair(source.root(), source.catalog(), task, a, b, asked.metric, only)
+    both, _, _ = paired_rows(source.root(), source.catalog(), task, a, b, asked.metric, only)
     return [Values(x.protocol, x.values, y.values) for x, y in both]
 
 
@@ -187,9 +188,9 @@ def _verdict(found: Comparison) -> None:
     """What follows, in words, before any number; and what to type where nothing does."""
     if len(found.lines) == 1:
         (line,) = found.lines
-        _headline(line.words.removesuffix(line.next or "").rstrip(" :"))
+        _headline(line.finding)
         if line.next:
-            st.code(line.next, language=None, wrap_lines=True)
+            st.code(str(line.next), language=None, wrap_lines=True)
     elif found.lines:
         if found.overall is not None:
             _headline(found.overall.words)
@@ -335,7 +336,7 @@ def _lines(found: Comparison) -> Sheet:
 
 
 def _line(line: Line) -> tuple[str | float | int | None, ...]:
-    def side(cell: Cell) -> tuple[float | None, int]:
+    def side(cell: SideSummary) -> tuple[float | None, int]:
         return cell.mean, len(cell.runs)
 
     numbers = line.difference, line.low, line.high, line.p

@@ -1,7 +1,5 @@
 """Leaderboard: the rows of a task under one protocol, ranked, with what their state means."""
 
-import re
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,15 +7,18 @@ import streamlit as st
 
 from dashboard import board, controls, say, source, tables
 from dashboard.views import common
+from suite.base.command import Command, Note
+from suite.define.flags import FLAGS
 from suite.define.task import Task, direction
 from suite.render import board as boards
+from suite.render.grid import blocks, grid, legend
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.coverage import Coverage
+from suite.store.row import Row
 
 TITLE = "Leaderboard"
 ICON = ":material/leaderboard:"
 
-Row = dict[str, Any]
 MOST_ROWS = 50
 """Rows of a block on a page."""
 COSTS: dict[str, tuple[str, float, str]] = {
@@ -62,16 +63,16 @@ def page() -> None:
     with fourth:
         protocol = common.pick_protocol(task, chosen)
     by, rows = _rows(task, protocol)
-    planned = [row["method"] for row in rows if row["state"] == "planned"]
+    planned = [row.method for row in rows if row.state == "planned"]
     there = len(rows) - len(planned)
     rows = _filtered(rows)
     if len(rows) < there:
         say.note(f"{len(rows)} of {there} rows are shown: see the filters")
-    blocks = list(boards.blocks(rows))
-    if not blocks:
+    found = list(blocks(rows))
+    if not found:
         say.nothing("no row is left by these filters")
         return
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(found):
         _block(block, task, by, f"{task.name}-{protocol}" + f"-{number + 1}" * (number > 0))
     if planned:
         say.nothing(
@@ -79,9 +80,8 @@ def page() -> None:
         )
 
 
-def run_command(task: Task, protocol: str) -> str:
-    words = ["python", "-m", "suite", "run", "--task", task.name, "--protocol", protocol]
-    return shlex.join([*words, "--seeds", "0-2"])
+def run_command(task: Task, protocol: str) -> Command:
+    return Command("run", "--task", task.name, "--protocol", protocol, "--seeds", "0-2")
 
 
 def _ratio(line: Coverage) -> str:
@@ -96,7 +96,7 @@ def _rows(task: Task, protocol: str) -> tuple[str, list[Row]]:
     """(ranking metric, rows of the board)."""
     shown = list(dict.fromkeys([*task.primary, *task.columns]))
     rows = source.board(task.name, protocol, task.primary[0])
-    there = {key for row in rows for key in row["metrics"]}
+    there = {key for row in rows for key in row.metrics}
     others = sorted(there - set(shown))
     by = controls.pick(
         "Rank by",
@@ -113,15 +113,13 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
         first, second, third = st.columns(3)
         with first:
             name = controls.text("Method contains", "contains", placeholder="such as sam")
-            states = sorted({row["state"] for row in rows})
+            states = sorted({row.state for row in rows})
             state = controls.pick_many(
                 "State", states, "state", help="None chosen: all but what is only planned."
             )
         with second:
-            flags = sorted({flag for row in rows for flag in row["flags"]})
-            meanings = "; ".join(
-                f"{flag}: {board.FLAGS[flag]}" for flag in flags if flag in board.FLAGS
-            )
+            flags = sorted({flag for row in rows for flag in row.flags})
+            meanings = "; ".join(f"{flag}: {FLAGS[flag]}" for flag in flags if flag in FLAGS)
             without = controls.pick_many(
                 "Leave out rows with the flag", flags, "without", help=meanings or None
             )
@@ -134,11 +132,11 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
     left = [
         row
         for row in rows
-        if name.lower() in row["method"].lower()
-        and (row["state"] in state if state else row["state"] != "planned")
-        and not set(without) & set(row["flags"])
-        and set(only) <= set(row["flags"])
-        and (most is None or _within(row["cost"][cost], most))
+        if name.lower() in row.method.lower()
+        and (row.state in state if state else row.state != "planned")
+        and not set(without) & set(row.flags)
+        and set(only) <= set(row.flags)
+        and (most is None or _within(getattr(row.cost, cost), most))
     ]
     if order == SCORE:
         return left
@@ -146,12 +144,11 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
     place = {id(row): number for number, row in enumerate(rows)}
     block_of: dict[tuple[str, str], int] = {}
     for row in rows:
-        block_of.setdefault((row["protocol_hash"], row["evaluation_hash"]), len(block_of))
+        block_of.setdefault(row.block, len(block_of))
 
     def key(row: Row) -> tuple[Any, ...]:
-        value = row["cost"][order]
-        block = block_of[row["protocol_hash"], row["evaluation_hash"]]
-        return block, value is None, value or 0.0, place[id(row)]
+        value = getattr(row.cost, order)
+        return block_of[row.block], value is None, value or 0.0, place[id(row)]
 
     return sorted(left, key=key)
 
@@ -161,7 +158,7 @@ def _most(rows: Sequence[Row], cost: str) -> float | None:
     if cost == ANY:
         return None
     title, scale, unit = COSTS[cost]
-    known = [row["cost"][cost] / scale for row in rows if row["cost"][cost] is not None]
+    known = [value / scale for row in rows if (value := getattr(row.cost, cost)) is not None]
     if not known or min(known) == max(known):
         say.note(f"{title}: the same for all rows, or not known")
         return None
@@ -177,7 +174,7 @@ def _within(value: float | None, most: float) -> bool:
     return value is not None and value <= most * (1 + 1e-9)
 
 
-def _block(block: Sequence[boards.Row], task: Task, by: str, key: str) -> None:
+def _block(block: Sequence[Row], task: Task, by: str, key: str) -> None:
     """One protocol hash and one evaluation hash."""
     pages = -(-len(block) // MOST_ROWS)
     start = 0
@@ -187,9 +184,9 @@ def _block(block: Sequence[boards.Row], task: Task, by: str, key: str) -> None:
         )
         start = (int(number) - 1) * MOST_ROWS
     shown = block[start : start + MOST_ROWS]
-    made = boards.grid(shown, task, by)
+    made = grid(shown, task, by)
     st.html(board.html(shown, made))
-    for line in (*made.caption[1:], *boards.legend(made)):
+    for line in (*made.caption[1:], *legend(made)):
         say.note(line)
     tables.downloads(
         key,
@@ -200,27 +197,17 @@ def _block(block: Sequence[boards.Row], task: Task, by: str, key: str) -> None:
     _explained(block, made.notes)
 
 
-def _explained(block: Sequence[boards.Row], notes: Sequence[str]) -> None:
+def _explained(block: Sequence[Row], notes: Sequence[Note]) -> None:
     """Why rows are unranked, incomplete or failed, and what to type."""
-    if not notes and all(row["state"] == "done" for row in block):
+    if not notes and all(row.state == "done" for row in block):
         return
     with st.expander("Rows that are unranked, incomplete or failed", expanded=True):
         say.note(
             f"A row is ranked from {MIN_REPLICATES} replicates on, if each has a value and the code is "
             "today's."
         )
-        for text in notes:
-            command = _command(text)
-            if command:
-                st.code(command, language=None, wrap_lines=True)
+        for note in notes:
+            if note.command is not None:
+                st.code(str(note.command), language=None, wrap_lines=True)
             else:
-                say.note(text)
-
-
-_COMMAND = re.compile(r"^\s+[a-z ]+: (python -m suite .*)$")
-
-
-def _command(note: str) -> str:
-    """The command of a note such as `  add seeds: python -m suite run ...`."""
-    found = _COMMAND.match(note)
-    return found[1] if found else ""
+                say.note(note.text)

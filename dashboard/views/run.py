@@ -14,6 +14,8 @@ from dashboard.views import common
 from suite.base.errors import RecordError, UserError
 from suite.base.text import clipped, plain
 from suite.boards import classes as by_class
+from suite.boards.confusions import largest_confusions, row_shares
+from suite.boards.more_seeds import settings_of
 from suite.define.catalog import Catalog
 from suite.define.task import Task
 from suite.records.attempt import Attempt
@@ -21,7 +23,7 @@ from suite.records.describe import log_tail, run_facts, sample_image, sample_nam
 from suite.records.states import STORED_STATES
 from suite.render.table import Column, Sheet, Value, duration, moment, shown
 from suite.store.listing import ListedRun, newest_runs
-from suite.store.rows import Side, settings_of
+from suite.store.rows import Side
 
 TITLE = "Run"
 ICON = ":material/science:"
@@ -345,7 +347,7 @@ def _confusion(attempt: Attempt, tasks: Sequence[Task]) -> None:
     names = protocol.dataset.classes
     order = by_class.by_frequency(len(names), by_class.counts_of(record, protocol.dataset))
     if len(names) <= MOST_CELLS:
-        shares = 100 * by_class.row_shares(found)[order][:, order]
+        shares = 100 * row_shares(found)[order][:, order]
         charts.show(
             confusions.heat_map(shares, [names[c] for c in order], signed=False),
             "confusion",
@@ -358,10 +360,7 @@ def _confusion(attempt: Attempt, tasks: Sequence[Task]) -> None:
         Column(f"test {task.counted}", "integer"),
         Column("share", "percent", f"of the true class's test {task.counted}"),
     )
-    rows = [
-        (names[i], names[j], count, share)
-        for i, j, count, share in by_class.largest_confusions(found)
-    ]
+    rows = [(names[i], names[j], count, share) for i, j, count, share in largest_confusions(found)]
     sheet = Sheet("The 20 largest confusions", columns, rows)
     if len(names) > MOST_CELLS:
         tables.show(sheet, "confusions")

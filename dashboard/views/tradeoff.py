@@ -12,9 +12,10 @@ from dashboard.serve import PALETTE
 from dashboard.views import common, compare
 from suite.boards.overview import group_keys
 from suite.define.task import Task, direction
-from suite.render import board as boards
+from suite.render.grid import grid, metric_of, protocol_of
 from suite.render.table import Column, Kind, Sheet
 from suite.stats.pareto import group_key, grouped, pareto
+from suite.store.row import Row
 
 TITLE = "Trade-off"
 ICON = ":material/scatter_plot:"
@@ -39,7 +40,7 @@ class Point(NamedTuple):
     """A row: means and intervals on the two axes, as plotted; `by`: positions of those that dominate it."""
 
     name: str
-    row: Mapping[str, Any]
+    row: Row
     x: float
     y: float
     x_ends: tuple[float, float] | None
@@ -58,7 +59,7 @@ def page() -> None:
     with columns[1]:
         protocol = common.pick_protocol(task, lines)
     rows = _rows(task, protocol)
-    there = {key for row in rows for key in row["metrics"] if direction(task, key) is not None}
+    there = {key for row in rows for key in row.metrics if direction(task, key) is not None}
     shown = [key for key in [*task.primary, *task.columns] if key in there]
     found = grouped([*shown, *sorted(there)])
     if not found:
@@ -76,20 +77,18 @@ def page() -> None:
     with columns[5]:
         alone = controls.switch("Ranked only", "ranked", help="Rows with enough replicates.")
     if alone:
-        rows = [row for row in rows if row["rank"] is not None]
+        rows = [row for row in rows if row.rank is not None]
     _shown(task, protocol, rows, [_axis(task, metric, group) for group in (x, y)])
 
 
-def _rows(task: Task, protocol: str) -> list[source.Row]:
+def _rows(task: Task, protocol: str) -> list[Row]:
     """Rows of the board that can be compared: of one evaluation, of today's code."""
     found = source.board(task.name, protocol, task.primary[0])
-    made = [row for row in found if row["n"] and row["metrics"]]
+    made = [row for row in found if row.n and row.metrics]
     # a block of today's evaluation comes first
-    place = [(row["protocol_hash"], row["evaluation_hash"]) for row in made]
+    place = [row.block for row in made]
     current = [
-        row
-        for row, of in zip(made, place, strict=True)
-        if of == place[0] and row["state"] != "stale"
+        row for row, of in zip(made, place, strict=True) if of == place[0] and row.state != "stale"
     ]
     left = len(made) - len(current)
     if left:
@@ -111,14 +110,14 @@ def _ordered(groups: Sequence[str]) -> list[str]:
 
 def _axis(task: Task, metric: str, group: str) -> Axis:
     key = metric if group == WHOLE else group_key(metric, group)
-    unit = boards.metric_of(task, key).unit
+    unit = metric_of(task, key).unit
     percent = unit == "fraction"
     of = "%" if percent else unit
     title = f"{charts.name(metric)}, {group}" + (f" / {of}" if of else "")
     return Axis(key, group, title, 100.0 if percent else 1.0)
 
 
-def _shown(task: Task, protocol: str, rows: Sequence[source.Row], axes: Sequence[Axis]) -> None:
+def _shown(task: Task, protocol: str, rows: Sequence[Row], axes: Sequence[Axis]) -> None:
     higher = direction(task, axes[0].key) is not False
     points = _points(task, rows, axes, higher)
     if not points:
@@ -144,21 +143,17 @@ def _shown(task: Task, protocol: str, rows: Sequence[source.Row], axes: Sequence
     tables.show(_sheet(task, protocol, points, axes, higher), f"trade-off-{task.name}-{protocol}")
 
 
-def _points(
-    task: Task, rows: Sequence[source.Row], axes: Sequence[Axis], higher: bool
-) -> list[Point]:
-    def cell(row: source.Row, axis: Axis) -> Mapping[str, float | None]:
-        found: Mapping[str, float | None] = row["metrics"].get(axis.key, {})
-        return found
-
-    def ends(row: source.Row, axis: Axis) -> tuple[float, float] | None:
-        low, high = cell(row, axis).get("low"), cell(row, axis).get("high")
-        return None if low is None or high is None else (axis.scale * low, axis.scale * high)
+def _points(task: Task, rows: Sequence[Row], axes: Sequence[Axis], higher: bool) -> list[Point]:
+    def ends(row: Row, axis: Axis) -> tuple[float, float] | None:
+        cell = row.cell(axis.key)
+        if cell.low is None or cell.high is None:
+            return None
+        return axis.scale * cell.low, axis.scale * cell.high
 
     if not rows:
         return []
-    names = boards.grid(rows, task).names
-    means = [[cell(row, axis).get("mean") for axis in axes] for row in rows]
+    names = grid(rows, task).names
+    means = [[row.cell(axis.key).mean for axis in axes] for row in rows]
     whole = [
         place for place, values in enumerate(pareto(means, (higher, higher))) if values is not None
     ]
@@ -179,11 +174,11 @@ def _points(
 
 def _reference(task: Task, points: Sequence[Point]) -> int | None:
     """The row of the task's reference method; of several the one with the usual parameters."""
-    own = [place for place, point in enumerate(points) if point.row["method"] == task.reference]
-    protocol = boards.protocol_of(task, points[own[0]].row) if len(own) > 1 else None
+    own = [place for place, point in enumerate(points) if point.row.method == task.reference]
+    protocol = protocol_of(task, points[own[0]].row) if len(own) > 1 else None
     if protocol is not None:
         usual = source.catalog().spec(task.reference, protocol).params
-        own = [place for place in own if points[place].row["params"] == usual]
+        own = [place for place in own if points[place].row.params == usual]
     return own[0] if len(own) == 1 else None
 
 
@@ -258,10 +253,10 @@ def _marks(
     # those on the front are drawn over the others
     for place, point in sorted(enumerate(points), key=lambda one: not one[1].by):
         kind = kinds[2] if place == reference else kinds[bool(point.by)]
-        rank = "unranked" if point.row["rank"] is None else str(point.row["rank"])
+        rank = "unranked" if point.row.rank is None else str(point.row.rank)
         rows.append(
             {"x": point.x, "y": point.y, "name": charts.name(point.name), "kind": kind}
-            | {"n": point.row["n"], "rank": rank}
+            | {"n": point.row.n, "rank": rank}
         )
     colours = [PALETTE[1], PALETTE[0], "#7F7F7F"]
     colour = alt.Color(
@@ -368,7 +363,7 @@ def _overlap(
 def _sheet(
     task: Task, protocol: str, points: Sequence[Point], axes: Sequence[Axis], higher: bool
 ) -> Sheet:
-    percent = boards.metric_of(task, axes[0].key).unit == "fraction"
+    percent = metric_of(task, axes[0].key).unit == "fraction"
     kind: Kind = "percent" if percent else "number"
     columns = [Column("method"), Column("rank", "integer"), Column("runs", "integer")]
     for axis in axes:
@@ -382,10 +377,10 @@ def _sheet(
     for point in sorted(points, key=lambda p: (bool(p.by), -p.x if higher else p.x)):
         values: list[float | None] = []
         for axis in axes:
-            cell = point.row["metrics"][axis.key]
-            values += [cell["mean"], cell["low"], cell["high"]]
+            cell = point.row.metrics[axis.key]
+            values += [cell.mean, cell.low, cell.high]
         by = ", ".join(points[place].name for place in point.by)
         front = "no" if point.by else "yes"
-        rows.append((point.name, point.row["rank"], point.row["n"], *values, front, by or None))
+        rows.append((point.name, point.row.rank, point.row.n, *values, front, by or None))
     title = f"{axes[0].key} and {axes[1].key}, {protocol}"
     return Sheet(title, tuple(columns), rows)

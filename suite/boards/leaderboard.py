@@ -14,24 +14,13 @@ from suite.define.protocol import Protocol
 from suite.define.task import Task, default_keys, direction
 from suite.store.connection import connect, no_collection, statements
 from suite.store.ranking import ranks
+from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row, RowFailure, State
 
 if TYPE_CHECKING:
     from suite.define.catalog import Catalog
 
 Planned = tuple[str, Mapping[str, Any], str, str, str, str]
 """(method, params, protocol name, protocol hash, evaluation hash, data set) of a row to come."""
-
-COST = (
-    "parameters",
-    "passes_per_step",
-    "train_seconds",
-    "wall_seconds",
-    "gpu_hours",
-    "peak_memory_bytes",
-)
-
-Cell = dict[str, float | None]
-Row = dict[str, Any]
 
 
 def board(
@@ -56,20 +45,6 @@ def board(
             store says of them may be older.
         planned: rows that are wanted; those of which nothing is there yet are shown as planned.
         store: the root's store, if it is open already; it is left open.
-
-    Each row has `task`, `protocol`, `protocol_hash`, `evaluation_hash`, `dataset`, `method`,
-    `params`, `digest`, `n` (runs with this evaluation), `rank` (None where unranked), `flags`,
-    `failures` (run, seed, kind, message, step), `cost` (means over counted runs: parameters, passes
-    per step, train_seconds, wall_seconds with that of input runs, gpu_hours, peak_memory_bytes), `runs` (ids of all its
-    runs), `metrics` (key -> mean, low, high; final values not by class; None where a replicate has
-    no value) and `state`:
-
-    - `stale`: made by other code than today's;
-    - `running`: a replicate is alive;
-    - `done`: every known replicate is finished and evaluated;
-    - `partial`: some are, or they were interrupted;
-    - `failed`: none is and some failed;
-    - `planned`: nothing is there.
 
     Raises UserError: no store, unknown protocol or metric key.
     """
@@ -135,7 +110,7 @@ def _metrics(
     result = connection.execute(statements("board_metrics"), {"task": task.name, "rows": only})
     for row_id, evaluation, *columns in result.fetchall():
         cells[row_id, evaluation] = {
-            key: (n, {"mean": mean, "low": low, "high": high})
+            key: (n, Cell(mean, low, high))
             for key, n, mean, low, high in sorted(zip(*columns, strict=True))
         }
     return cells
@@ -175,33 +150,32 @@ def _row(
 ) -> Row:
     place = found["row_id"], found["evaluation_hash"]
     current = found["today"] and today.get(found["method"], found["digest"]) == found["digest"]
-    undefined: Cell = {"mean": None, "low": None, "high": None}
-    return {
-        "task": task.name,
+    return Row(
+        task=task.name,
         # a protocol may have been renamed since: its hash is what it is
-        "protocol": protocol.name if protocol else found["protocol"],
-        "protocol_hash": found["protocol_hash"],
-        "evaluation_hash": found["evaluation_hash"],
-        "dataset": found["dataset"] or (protocol.dataset.name if protocol else None),
-        "method": found["method"],
-        "params": msgspec.json.decode(found["params"]),
-        "digest": found["digest"],
-        "n": found["n"],
-        "state": _state(found) if current else "stale",
-        "rank": rank_of.get(place) if current else None,
-        "flags": found["flags"] or [],
-        "failures": found["failures"] or [],
-        "cost": {name: found[name] for name in COST},
-        "runs": found["runs"],
-        "metrics": {
+        protocol=protocol.name if protocol else found["protocol"],
+        protocol_hash=found["protocol_hash"],
+        evaluation_hash=found["evaluation_hash"],
+        dataset=found["dataset"] or (protocol.dataset.name if protocol else None),
+        method=found["method"],
+        params=msgspec.json.decode(found["params"]),
+        digest=found["digest"],
+        n=found["n"],
+        state=_state(found) if current else "stale",
+        rank=rank_of.get(place) if current else None,
+        flags=found["flags"] or [],
+        failures=[RowFailure(**failure) for failure in found["failures"] or ()],
+        cost=MeanCost(**{name: found[name] for name in COST}),
+        runs=found["runs"],
+        metrics={
             # a mean over some of the replicates is not the row's mean
-            key: cell if n == found["n"] else undefined
+            key: cell if n == found["n"] else NO_CELL
             for key, (n, cell) in metrics.get(place, {}).items()
         },
-    }
+    )
 
 
-def _state(found: Mapping[str, Any]) -> str:
+def _state(found: Mapping[str, Any]) -> State:
     if found["alive"]:
         return "running"
     if found["n"] == found["replicates"]:
@@ -216,8 +190,7 @@ def _planned_rows(task: Task, rows: Iterable[Row], planned: Sequence[Planned]) -
     if not planned:
         return []
     there = {
-        identity(row["method"], row["params"], row["protocol_hash"], row["evaluation_hash"])
-        for row in rows
+        identity(row.method, row.params, row.protocol_hash, row.evaluation_hash) for row in rows
     }
     missing: list[Row] = []
     for method, params, protocol, protocol_hash, evaluation_hash, dataset in planned:
@@ -226,34 +199,26 @@ def _planned_rows(task: Task, rows: Iterable[Row], planned: Sequence[Planned]) -
             continue
         there.add(wanted)
         missing.append(
-            {
-                "task": task.name,
-                "protocol": protocol,
-                "protocol_hash": protocol_hash,
-                "evaluation_hash": evaluation_hash,
-                "dataset": dataset,
-                "method": method,
-                "params": dict(params),
-                "digest": None,
-                "n": 0,
-                "state": "planned",
-                "rank": None,
-                "flags": [],
-                "failures": [],
-                "cost": dict.fromkeys(COST),
-                "runs": [],
-                "metrics": {},
-            }
+            Row(
+                task=task.name,
+                protocol=protocol,
+                protocol_hash=protocol_hash,
+                evaluation_hash=evaluation_hash,
+                dataset=dataset,
+                method=method,
+                params=dict(params),
+                state="planned",
+            )
         )
     return missing
 
 
 def _only(task: Task, rows: list[Row], protocol: str) -> list[Row]:
-    known = {p.name for p in task.protocols} | {row["protocol"] for row in rows}
+    known = {p.name for p in task.protocols} | {row.protocol for row in rows}
     if protocol not in known:
         near = did_you_mean(protocol, known)
         raise UserError(f"--protocol {protocol}: task {task.name} has no such protocol{near}")
-    return [row for row in rows if row["protocol"] == protocol]
+    return [row for row in rows if row.protocol == protocol]
 
 
 def _order(task: Task, key: str) -> Callable[[Row], tuple[Any, ...]]:
@@ -265,12 +230,11 @@ def _order(task: Task, key: str) -> Callable[[Row], tuple[Any, ...]]:
     current = {(p.hash, task.evaluation_hash(p)) for p in task.protocols}
 
     def order(row: Row) -> tuple[Any, ...]:
-        mean = row["metrics"].get(key, {}).get("mean")
-        block = row["protocol_hash"], row["evaluation_hash"]
+        mean = row.cell(key).mean
         return (
-            row["protocol"],
-            block not in current,
-            *block,
+            row.protocol,
+            row.block not in current,
+            *row.block,
             mean is None,
             0.0 if mean is None else sign * mean,
         )

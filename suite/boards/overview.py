@@ -14,16 +14,25 @@ from typing import Any
 
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
-from suite.boards.compare import unit_scores_of
+from suite.boards.more_seeds import settings_of
+from suite.boards.named_rows import metric_key
+from suite.boards.over_images import unit_scores_of
 from suite.define.catalog import Catalog
 from suite.define.metrics import split_key
 from suite.define.protocol import Protocol
 from suite.define.task import Task, direction
-from suite.stats import critical_difference as posthoc
-from suite.stats.critical_difference import CriticalDifference, Exchange, WinRate
+from suite.stats.critical_difference import (
+    MIN_BLOCKS,
+    CriticalDifference,
+    Exchange,
+    WinRate,
+    critical_difference,
+    exchange_rate,
+    win_rates,
+)
 from suite.stats.tests import Interval
 from suite.store.connection import connect
-from suite.store.rows import Side, Store, metric_key, settings_of
+from suite.store.rows import Side, read_rows
 
 
 @dataclass(frozen=True)
@@ -107,9 +116,8 @@ def overview(
     higher = direction(task, key) is not False
     head, tail = group_keys(task)
     with connect(root) as connection:
-        store = Store(connection, task)
-        rows = store.rows(key, only=only)
-        ends = [store.rows(end, only=only) if end else [] for end in (head, tail)]
+        rows = read_rows(connection, task, key, only=only)
+        ends = [read_rows(connection, task, end, only=only) if end else [] for end in (head, tail)]
     if not rows:
         under = f" under {only.name}" if only else ""
         raise UserError(
@@ -140,7 +148,7 @@ def overview(
         unit=about.unit,
         methods=methods,
         protocols=protocols,
-        wins=tuple(map(tuple, posthoc.win_rates([values[method] for method in methods], higher))),
+        wins=tuple(map(tuple, win_rates([values[method] for method in methods], higher))),
         ranks=ranks,
         ranks_words=ranks_words,
         reference=reference,
@@ -216,7 +224,7 @@ def _ranks(
     have = {p: {m for m, of in means.items() if p in of} for p in protocols}
     order = sorted(protocols, key=lambda p: (-len(have[p]), p))
     best: tuple[int, list[str], list[str]] = (0, [], [])
-    for count in range(posthoc.MIN_BLOCKS, len(order) + 1):
+    for count in range(MIN_BLOCKS, len(order) + 1):
         methods = sorted(set.intersection(*(have[p] for p in order[:count])))
         size = len(methods) * count
         if len(methods) > 1 and size > best[0]:
@@ -226,11 +234,11 @@ def _ranks(
         return None, (
             "average ranks need two methods with runs under the same two protocols or more; "
             f"there is {len(protocols)} protocol"
-            if len(protocols) < posthoc.MIN_BLOCKS
+            if len(protocols) < MIN_BLOCKS
             else "no two methods have runs under the same two protocols"
         )
     blocks = sorted(blocks)
-    found = posthoc.critical_difference([[means[m][p] for m in methods] for p in blocks], higher)
+    found = critical_difference([[means[m][p] for m in methods] for p in blocks], higher)
     words = f"over {found.blocks} protocols"
     left = [m for m in means if m not in methods]
     if left:
@@ -276,7 +284,7 @@ def _prices(
             seeds = sorted(x.keys() & y.keys() & of_head.keys() & of_tail.keys())
             if name == reference or not seeds:
                 continue
-            found = posthoc.exchange_rate(
+            found = exchange_rate(
                 [sign * (x[seed] - of_head[seed]) for seed in seeds],
                 [sign * (y[seed] - of_tail[seed]) for seed in seeds],
             )

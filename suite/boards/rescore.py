@@ -1,69 +1,37 @@
 """Stored runs under test label distributions that a user asks for: a board's rows, made in memory.
 
 Nothing is trained and nothing is written. A run counts, and runs make a row, as in the store
-(`suite/store/sql/attempts.sql`); a row looks as `suite.boards.leaderboard.board` describes it.
+(`suite/store/sql/attempts.sql`); a row is a `suite.store.row.Row`, as the store's are.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from suite.base.canonical import canonical, short_hash
 from suite.base.errors import RecordError, UserError, did_you_mean
+from suite.boards.stored_runs import OTHER, STALE, Run, RunsBelow, runs_below
 from suite.define.catalog import Catalog
+from suite.define.flags import OF_THE_RUN
 from suite.define.protocol import Protocol
 from suite.define.spec import RunSpec
 from suite.define.task import Shift, Task, direction
-from suite.records.attempt import Attempt
 from suite.records.files import Record
-from suite.records.inputs import digest_of
-from suite.records.lookup import all_attempts, find_run, find_spec, newest_finished
-from suite.render.board import COST
+from suite.records.lookup import find_run, find_spec, newest_finished
 from suite.runs.evaluate import metric_rows, stored_predictions
-from suite.stats import tests as stats
+from suite.stats.tests import mean_interval, shared_ranks
 from suite.store.ranking import sample
-
-Row = dict[str, Any]
-Cell = dict[str, float | None]
-
-STALE = "stale"
-UNKNOWN = "of a protocol that nothing here knows"
-UNFINISHED = "not finished"
-OTHER = "of another task or protocol"
+from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row
 
 _MAX_LINEAGE = 64
 """Inputs of inputs are followed this far, as in the store."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as it counts: its newest finished attempt of today's code."""
-
-    attempt: Attempt
-    record: Record
-    protocol: Protocol
-    digest: str
-    """Today's of its code; the record may hold an earlier one of the same code."""
-
-
-@dataclass
-class Found:
-    """The runs below a root, as one task and one or all of its protocols see them.
-
-    Attributes:
-        counted: run id -> what counts of it.
-        left_out: run id -> why nothing does: `STALE`, `UNKNOWN`, `UNFINISHED`, `OTHER`.
-        damaged: run id -> what is wrong with its files, a line each.
-    """
-
-    counted: dict[str, Run] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    damaged: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,7 +98,7 @@ def rescore(
     A run that cannot be scored is a problem, and its row `partial`. Raises UserError: a run that is named
     and does not count or cannot be scored, a distribution that fits no protocol, an unknown metric key.
     """
-    found = find(root, catalog, task, protocol)
+    found = runs_below(root, catalog, task, protocol)
     if runs:
         chosen = [_named(root, task, found, run) for run in runs]
         chosen = list({run.attempt.run_id: run for run in chosen}.values())
@@ -154,11 +122,11 @@ def rescore(
         _check_key(task, by, tasks.values(), scored.values())
     for name, one in tasks.items():
         rows = _rows(root, one, scored[name], by or one.primary[0], ranked=not runs)
-        shown = [row for row in rows if not methods or row["method"] in methods]
+        shown = [row for row in rows if not methods or row.method in methods]
         if shown:
             made.blocks.append(Block(one, shown))
     for name in methods:
-        if not any(row["method"] == name for row in made.rows):
+        if not any(row.method == name for row in made.rows):
             catalog.card(name)  # a name that nothing has: say what there is
             made.notes.append(f"no finished run of {name!r}")
     return made
@@ -171,82 +139,14 @@ Scored = tuple[Run, Scores | None]
 """None for a run that cannot be scored."""
 
 
-def find(root: Path, catalog: Catalog, task: Task, only: Protocol | None = None) -> Found:
-    """Look through all runs; `only`: of that protocol alone."""
-    accepted = {p.hash: p for p in ([only] if only else task.protocols)}
-    found = Found()
-    recorded: dict[str, list[tuple[Attempt, Record]]] = {}
-    for run_id, group in groupby(all_attempts(root), key=lambda attempt: attempt.run_id):
-        records, problems = [], []
-        for attempt in reversed([one for one in group if one.finished]):
-            try:
-                records.append((attempt, _record(attempt)))
-            except FileNotFoundError:  # removed since
-                continue
-            except RecordError as error:
-                problems.append(str(error))
-        spec = records[0][1].spec if records else find_spec(root, run_id)
-        if spec is not None and spec.protocol_hash not in accepted:
-            unknown = spec.protocol_hash not in catalog.protocols
-            found.left_out[run_id] = UNKNOWN if unknown else OTHER
-            continue
-        if problems:
-            found.damaged[run_id] = problems
-        if records:
-            recorded[run_id] = records
-        elif not problems:
-            found.left_out[run_id] = UNFINISHED
-    newest = _newest(recorded.values())
-    for run_id, records in recorded.items():
-        spec = records[0][1].spec
-        digest = _digest(root, catalog, spec) or (
-            records[0][1].digest
-            if spec.inputs or spec.method in catalog.code.links
-            else newest[spec.method]
-        )
-        of_today = next(((a, r) for a, r in records if catalog.code.same(r.digest, digest)), None)
-        if of_today is None:
-            found.left_out[run_id] = STALE
-        else:
-            found.counted[run_id] = Run(*of_today, accepted[spec.protocol_hash], digest)
-    return found
-
-
-def _record(attempt: Attempt) -> Record:
-    record = attempt.record()
-    said = record.run_id, record.attempt, record.spec.run_id
-    if said != (attempt.run_id, attempt.number, attempt.run_id):
-        raise RecordError(f"{attempt.path / 'record.json'}: describes another run or attempt")
-    return record
-
-
-def _digest(root: Path, catalog: Catalog, spec: RunSpec) -> str | None:
-    """Today's; None where the method, or an input run, is not known here."""
-    try:
-        return digest_of(root, catalog, spec)
-    except UserError:
-        return None
-
-
-def _newest(recorded: Iterable[Sequence[tuple[Attempt, Record]]]) -> dict[str, str]:
-    """Method -> digest of its newest record: counts as today's where the method is not known here."""
-    newest: dict[str, Record] = {}
-    for records in recorded:
-        for _, record in records:
-            method = record.spec.method
-            if method not in newest or newest[method].finished < record.finished:
-                newest[method] = record
-    return {method: record.digest for method, record in newest.items()}
-
-
-def _left_out(found: Found) -> list[str]:
+def _left_out(found: RunsBelow) -> list[str]:
     counts = Counter(why for why in found.left_out.values() if why != OTHER)
     if not counts:
         return []
     return ["left out: " + ", ".join(f"{count} run(s) {why}" for why, count in counts.items())]
 
 
-def _named(root: Path, task: Task, found: Found, prefix: str) -> Run:
+def _named(root: Path, task: Task, found: RunsBelow, prefix: str) -> Run:
     """Raises UserError: no such run, several, or one that does not count."""
     run_id = find_run(root, prefix)
     if run_id in found.counted:
@@ -298,7 +198,7 @@ def _asked(
 
 def _with(task: Task, settings: dict[str, Any], keys: tuple[str, ...]) -> Task:
     """The task with these settings for one protocol: hash, ranking key and columns follow."""
-    return replace(task, settings=lambda _: settings, primary=keys[:1], columns=keys)
+    return dataclasses.replace(task, settings=lambda _: settings, primary=keys[:1], columns=keys)
 
 
 def _scores(run: Run, task: Task, catalog: Catalog, made: Rescored) -> Scores | None:
@@ -346,11 +246,11 @@ def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bo
     higher = direction(task, key) is not False
     if ranked:
         samples = [_sample(group, key) for group in ordered]
-        for row, rank in zip(rows, stats.shared_ranks(samples, higher), strict=True):
-            row["rank"] = rank
+        ranks = shared_ranks(samples, higher)
+        rows = [replace(row, rank=rank) for row, rank in zip(rows, ranks, strict=True)]
 
     def order(row: Row) -> tuple[bool, float]:
-        mean = row["metrics"].get(key, {}).get("mean")
+        mean = row.cell(key).mean
         return mean is None, 0.0 if mean is None else -mean if higher else mean
 
     return sorted(rows, key=order)
@@ -366,7 +266,7 @@ def _row_key(root: Path, run: Run) -> tuple[str, ...]:
         run.digest,
         canonical(_lineage(root, spec)).decode(),
         # comparable by eye, not to be averaged with the rest
-        *(flag for flag in ("data-variant", "external") if flag in record.flags),
+        *(flag for flag in OF_THE_RUN if flag in record.flags),
     )
 
 
@@ -388,24 +288,22 @@ def _row(task: Task, group: Sequence[Scored]) -> Row:
     records = [run.record for run, _ in group]
     defined = [scores for _, scores in group if scores is not None]
     keys = sorted({key for scores in defined for key in scores})
-    return {
-        "task": task.name,
-        "protocol": protocol.name,
-        "protocol_hash": protocol.hash,
-        "evaluation_hash": task.evaluation_hash(protocol),
-        "dataset": max(record.dataset for record in records),
-        "method": first.spec.method,
-        "params": first.spec.params,
-        "digest": group[0][0].digest,
-        "n": len(defined),
-        "state": "done" if len(defined) == len(group) else "partial",
-        "rank": None,
-        "flags": sorted({flag for record in records for flag in record.flags}),
-        "failures": [],
-        "cost": {name: _mean_cost(records, name) for name in COST},
-        "runs": [run.attempt.run_id for run, _ in group],
-        "metrics": {key: _cell([scores.get(key) for scores in defined]) for key in keys},
-    }
+    return Row(
+        task=task.name,
+        protocol=protocol.name,
+        protocol_hash=protocol.hash,
+        evaluation_hash=task.evaluation_hash(protocol),
+        dataset=max(record.dataset for record in records),
+        method=first.spec.method,
+        params=first.spec.params,
+        digest=group[0][0].digest,
+        n=len(defined),
+        state="done" if len(defined) == len(group) else "partial",
+        flags=sorted({flag for record in records for flag in record.flags}),
+        cost=MeanCost(**{name: _mean_cost(records, name) for name in COST}),
+        runs=[run.attempt.run_id for run, _ in group],
+        metrics={key: _cell([scores.get(key) for scores in defined]) for key in keys},
+    )
 
 
 def _mean_cost(records: Sequence[Record], name: str) -> float:
@@ -422,9 +320,9 @@ def _cell(values: Sequence[float | None]) -> Cell:
     """A mean over some of the replicates is not the row's mean."""
     defined = [value for value in values if value is not None]
     if len(defined) < len(values):
-        return {"mean": None, "low": None, "high": None}
-    mean, low, high, _ = stats.mean_interval(defined)
-    return {"mean": mean, "low": low, "high": high}
+        return NO_CELL
+    mean, low, high, _ = mean_interval(defined)
+    return Cell(mean, low, high)
 
 
 def _sample(group: Sequence[Scored], key: str) -> dict[Hashable, float]:

@@ -12,9 +12,10 @@ import typer
 from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
-    from suite.boards.leaderboard import Row
-    from suite.claims.read import Claim, Comparison
+    from suite.claims.claim import Claim
+    from suite.claims.compare import Comparison
     from suite.define.catalog import Catalog
+    from suite.store.row import Row
 
 FORMATS = ("table", "json", "csv", "markdown")
 
@@ -71,19 +72,18 @@ def claims(
     """
     from suite.base.errors import UserError, did_you_mean
     from suite.base.settings import results_root
-    from suite.claims import read as published
+    from suite.claims.compare import STATUSES, compare
+    from suite.claims.read import default_folder, read_claims
 
     parse_format(format, FORMATS)
-    if status is not None and status not in published.STATUSES:
-        raise UserError(f"--status {status}: {did_you_mean(status, published.STATUSES)[2:]}")
+    if status is not None and status not in STATUSES:
+        raise UserError(f"--status {status}: {did_you_mean(status, STATUSES)[2:]}")
     results = results_root(root)
     catalog = catalog_at(plugin, results)
-    found = published.read_claims(
-        folder or published.default_folder(), catalog.methods(), catalog.tasks()
-    )
+    found = read_claims(folder or default_folder(), catalog.methods(), catalog.tasks())
     wanted = _wanted(found, task, protocol, method)
     boards = _boards(results, catalog, {claim.task for claim in wanted})
-    comparisons = published.compare(
+    comparisons = compare(
         wanted, boards, catalog.tasks(), lambda name, under: catalog.spec(name, under).params
     )
     _print([c for c in comparisons if status is None or c.status == status], format)
@@ -136,23 +136,16 @@ def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row
 
 
 def _print(comparisons: Sequence[Comparison], format: str) -> None:
-    from suite.claims import read as published
-    from suite.render import board as tables
+    from suite.render import claims as tables
+    from suite.render import formats
 
     if format == "json":
-        sys.stdout.write(tables.to_json([published.as_row(made) for made in comparisons]))
+        sys.stdout.write(formats.to_json([tables.as_row(made) for made in comparisons]))
     elif format == "csv":
-        sys.stdout.write(published.to_csv(comparisons))
+        sys.stdout.write(tables.to_csv(comparisons))
     elif format == "markdown":
-        sys.stdout.write(published.to_markdown(comparisons))
+        sys.stdout.write(formats.to_markdown(tables.as_table(comparisons)))
     else:
-        from rich.text import Text
+        from suite.cli.output import print_tables
 
-        from suite.cli.output import console, table
-
-        out = console()
-        lines, notes = published.as_table(comparisons)
-        if lines:
-            out.print(table(published.HEAD, lines))
-        for note in [*notes, published.counted(comparisons)]:
-            out.print(Text(note), soft_wrap=True)
+        print_tables([tables.as_table(comparisons)])

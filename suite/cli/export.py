@@ -65,7 +65,7 @@ def export(
     found, by, rows, _ = read_board(where, catalog, task, protocol, by)
     if format in ("latex", "markdown"):
         # a paper's table has no use for what nobody has run
-        rows = [row for row in rows if row["state"] != "planned"]
+        rows = [row for row in rows if row.state != "planned"]
         if not rows:
             raise UserError(
                 f"no run of task {task!r} to export; make some: python -m suite run --task {task}"

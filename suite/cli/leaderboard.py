@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from suite.define.catalog import Catalog
     from suite.define.task import Task
     from suite.store.read_files import Refused
+    from suite.store.row import Row
 
 FORMATS = ("table", "json", "csv", "markdown", "latex")
 
@@ -72,9 +73,11 @@ def print_board(
     """
     from suite.cli.output import console
     from suite.render import board as tables
+    from suite.render import formats
+    from suite.render.grid import Claims
 
     task, by, rows, refused = read_board(root, catalog, task_name, protocol_name, by)
-    printed: tables.Claims = {}
+    printed: Claims = {}
     if claims:
         from suite.render.export import published
 
@@ -82,7 +85,7 @@ def print_board(
     if format == "table":
         tables.terminal(rows, task, console(), by, printed)
     elif format == "json":
-        sys.stdout.write(tables.to_json(rows))
+        sys.stdout.write(formats.to_json(rows))
     elif format == "csv":
         sys.stdout.write(tables.to_csv(rows, printed))
     elif format == "markdown":
@@ -98,7 +101,7 @@ def read_board(
     task_name: str,
     protocol_name: str | None = None,
     by: str | None = None,
-) -> tuple[Task, str | None, list[dict[str, Any]], Sequence[Refused]]:
+) -> tuple[Task, str | None, list[Row], Sequence[Refused]]:
     """Bring the store up to date and read the board: (task, canonical `by`, rows, refused files).
 
     Files that the store refused are named on stderr.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from suite.base.text import plain
 from suite.render.table import duration
+
+if TYPE_CHECKING:
+    from suite.render.formats import Table as Laid
 
 
 def console() -> Console:
@@ -47,6 +51,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
     for row in rows:
         made.add_row(*(clean(cell) for cell in row))
     return made
+
+
+def print_tables(tables: Iterable[Laid]) -> None:
+    """Each with its title, and its notes below; a table without rows is not drawn."""
+    from rich.text import Text
+
+    out = console()
+    for number, each in enumerate(tables):
+        if number:
+            out.print()
+        if each.title is not None:
+            out.print(Text(plain(each.title), style="bold"), soft_wrap=True)
+        if each.rows:
+            out.print(table(each.head, [list(map(plain, row)) for row in each.rows]))
+        for line in (*each.fixed, *each.notes):
+            # commands among them are to be copied: Rich must not wrap them
+            out.print(Text(plain(line)), soft_wrap=True)
 
 
 def plan_table(plan: Mapping[str, Any]) -> None:

@@ -82,7 +82,8 @@ def power(
     if format == "json":
         import msgspec
 
-        print_json(msgspec.to_builtins(found))
+        command = None if found.command is None else str(found.command)
+        print_json({**msgspec.to_builtins(found), "command": command})
     else:
         print(f"{plain(a)} and {plain(b)}, {found.metric}, {chosen.name} under {under.name}")
         print(found.words)

@@ -189,10 +189,11 @@ def _asked(
 def _print(blocks: Sequence[Block], task: Task, format: str, by: str | None) -> None:
     from suite.cli.output import console
     from suite.render import board as tables
+    from suite.render import formats
 
     rows = [row for block in blocks for row in block.rows]
     if format == "json":
-        sys.stdout.write(tables.to_json(rows))
+        sys.stdout.write(formats.to_json(rows))
     elif format == "csv":
         sys.stdout.write(tables.to_csv(rows))
     elif format == "table":

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from suite.base.errors import UserError, did_you_mean
+from suite.define.flags import EXTRA_BUDGET, TEST_PRIOR, TRANSDUCTIVE
 
 Value = bool | int | float | str | None | list[Any]
 
@@ -105,9 +106,9 @@ class Card(_Fields[Param], frozen=True, kw_only=True, forbid_unknown_fields=True
         """Fairness flags that follow from what the method needs."""
         needs = self.needs
         flags = {
-            "transductive": needs.unlabelled,
-            "test-prior": needs.prior,
-            "extra-budget": needs.extra_budget,
+            TRANSDUCTIVE: needs.unlabelled,
+            TEST_PRIOR: needs.prior,
+            EXTRA_BUDGET: needs.extra_budget,
         }
         return [flag for flag, raised in flags.items() if raised]
 

@@ -13,7 +13,8 @@ from suite.base.bounded import MAX_FILE, MAX_JSON, parse_arrays, read_file
 from suite.base.errors import UserError
 from suite.define import variants
 from suite.define.catalog import Catalog
-from suite.exchange.merge import EXTERNAL, bring, inputs_first, renumbered
+from suite.define.flags import EXTERNAL
+from suite.exchange.merge import bring, inputs_first, renumbered
 from suite.exchange.review.findings import ExaminedRun, Review
 from suite.records.attempt import Attempt
 from suite.records.files import Evaluation

@@ -16,6 +16,7 @@ import msgspec
 
 from suite.base.errors import RecordError, UserError
 from suite.base.settings import writable_root
+from suite.define.flags import EXTERNAL
 from suite.define.spec import RunSpec
 from suite.exchange.attempt_files import read_attempt
 from suite.records.attempt import Attempt, attempts
@@ -24,8 +25,6 @@ from suite.records.fingerprint import stored_fingerprint
 from suite.records.lease import is_leased, run_lock
 from suite.records.lookup import all_attempts
 
-EXTERNAL = "external"
-"""Flag of a record that was not made here."""
 _INCOMING = ".incoming-"
 
 

@@ -14,11 +14,11 @@ from suite.base.canonical import canonical
 from suite.base.errors import RecordError, UserError
 from suite.define.catalog import Catalog
 from suite.define.data import find_data
+from suite.define.flags import DATA_VARIANT, EXTERNAL
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.spec import RunSpec
 from suite.define.task import Task
-from suite.exchange.merge import EXTERNAL
 from suite.records.attempt import Attempt, attempts, finished_digest
 from suite.records.files import RUN_ID, Evaluation, Record, decode
 from suite.records.fingerprint import Fingerprint, stored_fingerprint
@@ -87,7 +87,7 @@ class Reference:
         if protocol.hash not in self._data:
             copies: list[DataCopy] = []
             for _, r in self.own(protocol.hash):
-                copy = DataCopy("data-variant" in r.flags, r.data, r.class_counts, r.classes)
+                copy = DataCopy(DATA_VARIANT in r.flags, r.data, r.class_counts, r.classes)
                 if copy not in copies:
                     copies.append(copy)
             self._data[protocol.hash] = copies or self._read_data(protocol)

@@ -130,7 +130,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         inputs: role -> the run that filled it.
         warnings: what the method had to say of its settings.
         dataset: name of the training data set.
-        flags: fairness flags (`data-variant`, `extra-budget`, `transductive`, `test-prior`, ...).
+        flags: fairness flags, see `suite.define.flags`.
         class_counts: training count per class, in the unit the task counts (pixels, images).
         classes: class names, same order.
         curves: name -> [(iteration, value), ...], value null where not finite.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from suite.base.errors import UserError
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from suite.define.card import Card
     from suite.define.catalog import Catalog
     from suite.define.task import Task
-    from suite.render.board import Claims
+    from suite.render.grid import Claims
+    from suite.store.row import Row
 
 FORMATS = ("csv", "markdown", "latex", "parquet", "html")
 LONG_FORMATS = ("csv", "parquet")
@@ -41,7 +42,7 @@ class Export:
 
     root: Path
     task: Task
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Row]
     by: str | None = None
     cards: Mapping[str, Card] = field(default_factory=dict)
     claims: Claims = field(default_factory=dict)
@@ -63,17 +64,19 @@ def format_of(path: Path, given: str | None, long: bool) -> str:
     return format
 
 
-def published(catalog: Catalog, task: Task, rows: Sequence[Mapping[str, Any]]) -> Claims:
+def published(catalog: Catalog, task: Task, rows: Sequence[Row]) -> Claims:
     """The nearest published number for each (method, protocol, metric) of a board.
 
     Raises UserError: there are no claims here, or they are malformed.
     """
-    from suite.claims import read as claims
-    from suite.render.board import Published
+    from suite.claims.compare import columns
+    from suite.claims.read import default_folder, read_claims
+    from suite.render.claims import value_text
+    from suite.render.grid import Published
 
-    keys = {*task.primary, *task.columns}.union(*(row["metrics"] for row in rows))
-    found = claims.columns(
-        claims.read_claims(claims.default_folder(), catalog.methods(), catalog.tasks()),
+    keys = {*task.primary, *task.columns}.union(*(row.metrics for row in rows))
+    found = columns(
+        read_claims(default_folder(), catalog.methods(), catalog.tasks()),
         rows,
         task,
         keys,
@@ -82,7 +85,7 @@ def published(catalog: Catalog, task: Task, rows: Sequence[Mapping[str, Any]]) -
     return {
         place: Published(
             nearest.claim.value,
-            claims.value_text(nearest.claim),
+            value_text(nearest.claim),
             nearest.status,
             f"{nearest.claim.source.title}, {nearest.claim.location}",
         )

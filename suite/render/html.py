@@ -16,60 +16,32 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from suite import __version__
-from suite.base.bounded import read_regular
 from suite.base.canonical import short_hash
 from suite.base.text import clipped, plain
-from suite.records.attempt import Attempt
 from suite.render import board as tables
-from suite.render import files, long_form
+from suite.render import files, formats, long_form
 from suite.render import parquet as wide
-from suite.render import svg as charts
+from suite.render.charts import charts, group_metrics
+from suite.render.grid import blocks, grid, legend, metric_of, protocol_of, state_text
+from suite.render.provenance import Seen, provenance, seen_runs
 from suite.stats.tests import MIN_REPLICATES
-from suite.store.connection import connect, statements
+from suite.store.row import Row
 
 if TYPE_CHECKING:
     import jinja2
 
-    from suite.define.protocol import Protocol
     from suite.render.export import Export
 
 TEMPLATES = Path(__file__).parent / "templates"
 ONE_PAGE = 300
 """Up to so many rows all boards stand on the first page."""
-GROUPS = ("head", "medium", "tail")
-MOST_GROUPS = 4
-RECORDS = 10_000
-"""Records read for the package versions, over all boards; at most `RECORDS_A_BOARD` for each."""
-RECORDS_A_BOARD = 200
-MOST_VALUES = 6
 ARXIV = re.compile(r"[a-z-]+/\d{7}|\d{4}\.\d{4,5}(v\d+)?")
-
-
-class _Facts(msgspec.Struct):
-    """What the provenance needs of a record."""
-
-    digest: str = ""
-    environment: dict[str, Any] = {}
-    data: dict[str, str] = {}
-
-
-_decode_facts = msgspec.json.Decoder(_Facts).decode
-
-
-class _Seen(NamedTuple):
-    """Runs under a protocol: how many there are, and the facts of those that were read."""
-
-    runs: int
-    facts: list[_Facts]
 
 
 def write(content: Export, path: Path) -> None:
@@ -88,12 +60,12 @@ def _fill(content: Export, folder: Path) -> None:
         ("data/runs.parquet", "one line per run and metric"),
     ]
     (data / "board.csv").write_text(tables.to_csv(rows, content.claims), encoding="utf-8")
-    (data / "board.json").write_text(tables.to_json(rows), encoding="utf-8")
+    (data / "board.json").write_text(formats.to_json(rows), encoding="utf-8")
     (data / "board.parquet").write_bytes(wide.parquet(wide.table(rows)))
     (data / "runs.parquet").write_bytes(wide.parquet(long_form.read(content)))
 
-    blocks = list(tables.blocks(rows))
-    seen = _seen(content)
+    boards = list(blocks(rows))
+    seen = seen_runs(content.root, rows)
     single = len(rows) <= ONE_PAGE
     methods = _methods(content)
     linked = {method["name"] for method in methods}
@@ -105,8 +77,8 @@ def _fill(content: Export, folder: Path) -> None:
         (folder / "boards").mkdir()
     page, index = _environment().get_template("board.html"), "index.html"
     sections, overview = [], []
-    for block in blocks:
-        made = _board(block, content, seen.get(block[0]["protocol_hash"]), linked)
+    for block in boards:
+        made = _board(block, content, seen.get(block[0].protocol_hash), linked)
         href = f"#{made['id']}" if single else f"boards/{made['id']}.html"
         overview.append(_line(block, made, content, href))
         if single:
@@ -168,66 +140,66 @@ def _digest(text: str) -> str:
 
 
 def _board(
-    block: Sequence[tables.Row], content: Export, seen: _Seen | None, linked: set[str]
+    block: Sequence[Row], content: Export, seen: Seen | None, linked: set[str]
 ) -> dict[str, Any]:
     """What a template shows of a block."""
     task, key = content.task, content.key
-    groups = _groups(block, content)
+    groups = group_metrics(block, task, content.key)
     more = list(groups.values())
-    made = tables.grid(block, task, content.by, claims=content.claims, more=more)
+    made = grid(block, task, content.by, claims=content.claims, more=more)
     end = len(made.head) - made.trailing
     columns = [_column("rank"), _column("method", numeric=False), _column("n", "down")]
     for title, metric in zip(made.head[3:end], made.keys[3:end], strict=True):
-        higher = metric is None or tables.metric_of(task, metric).higher_is_better
+        higher = metric is None or metric_of(task, metric).higher_is_better
         first = "down" if higher else "up"
         order = ("descending" if higher else "ascending") if metric == key else ""
         columns.append(_column(title, first, order=order))
     costs = _costs(block)
     columns.append(_column("state", numeric=False))
-    flagged = any(row["flags"] for row in block)
+    flagged = any(row.flags for row in block)
     columns += [_column("flags", numeric=False)] if flagged else []
     columns += [_column(title) for title, _, _, _ in costs]
     lines = []
     for row, texts, name in zip(block, made.body, made.names, strict=True):
-        best = row["rank"] == 1
+        best = row.rank == 1
         cells = [
-            _cell(texts[0] or "unranked", row["rank"]),
+            _cell(texts[0] or "unranked", row.rank),
             {
                 "text": name,
                 "value": None,
                 "kind": "name",
-                "link": f"method-{row['method']}" if row["method"] in linked else "",
+                "link": f"method-{row.method}" if row.method in linked else "",
             },
-            _cell(texts[2], row["n"]),
+            _cell(texts[2], row.n),
         ]
         for at in range(3, end):
             metric = made.keys[at]
-            mean = None if metric is None else row["metrics"].get(metric, {}).get("mean")
+            mean = None if metric is None else row.cell(metric).mean
             cell = _cell(texts[at], _number(texts[at]) if metric is None else mean)
             if best and at == made.ranking:
                 cell["kind"] += " best"
             cells.append(cell)
-        state = tables.state(row)
+        state = state_text(row)
         cells.append({"text": state, "value": None, "kind": "state", "link": ""})
         if flagged:
-            flags = clipped(plain(" ".join(row["flags"])))
+            flags = clipped(plain(" ".join(row.flags)))
             cells.append({"text": flags, "value": None, "kind": "flags", "link": ""})
         for _, cost, scale, form in costs:
-            value = row["cost"][cost]
+            value = getattr(row.cost, cost)
             text = "–" if value is None else format(value / scale, form)
             cells.append(_cell(text, value))
-        kind = "failed" if row["failures"] else ""
-        lines.append({"cells": cells, "kind": kind if row["rank"] else f"unranked {kind}".strip()})
-    protocol = tables.protocol_of(task, block[0])
+        kind = "failed" if row.failures else ""
+        lines.append({"cells": cells, "kind": kind if row.rank else f"unranked {kind}".strip()})
+    protocol = protocol_of(task, block[0])
     return {
         "id": _name(block[0]),
         "title": made.caption[0],
-        "caption": (*made.caption[1:], *tables.legend(made)),
+        "caption": (*made.caption[1:], *legend(made)),
         "columns": columns,
         "rows": lines,
-        "notes": made.notes,
-        "charts": list(_charts(block, made, content, groups)),
-        "provenance": list(_provenance(block, protocol, content, seen)),
+        "notes": [str(note) for note in made.notes],
+        "charts": list(charts(block, made, task, content.key, groups)),
+        "provenance": list(provenance(block, protocol, content.task, seen)),
     }
 
 
@@ -250,7 +222,7 @@ def _number(text: str) -> float | None:
     return float(found[0]) if found else None
 
 
-def _costs(block: Sequence[tables.Row]) -> list[tuple[str, str, float, str]]:
+def _costs(block: Sequence[Row]) -> list[tuple[str, str, float, str]]:
     """(title, key, scale, format) of the costs that some row has."""
     costs = [
         ("parameters / M", "parameters", 1e6, ".2f"),
@@ -260,180 +232,44 @@ def _costs(block: Sequence[tables.Row]) -> list[tuple[str, str, float, str]]:
         ("GPU-hours", "gpu_hours", 1, ".2f"),
         ("peak memory / MB", "peak_memory_bytes", 1e6, ".0f"),
     ]
-    return [cost for cost in costs if any(row["cost"][cost[1]] for row in block)]
+    return [cost for cost in costs if any(getattr(row.cost, cost[1]) for row in block)]
 
 
-def _name(row: tables.Row) -> str:
+def _name(row: Row) -> str:
     """A page's name: safe in any file system, and the same at every export."""
-    slug = re.sub(r"[^a-z0-9]+", "-", row["protocol"].lower()).strip("-")[:40]
-    digest = short_hash([row["protocol_hash"], row["evaluation_hash"]], 8)
+    slug = re.sub(r"[^a-z0-9]+", "-", row.protocol.lower()).strip("-")[:40]
+    digest = short_hash([row.protocol_hash, row.evaluation_hash], 8)
     return f"board-{slug}-{digest}" if slug else f"board-{digest}"
 
 
 def _line(
-    block: Sequence[tables.Row], made: Mapping[str, Any], content: Export, href: str
+    block: Sequence[Row], made: Mapping[str, Any], content: Export, href: str
 ) -> dict[str, Any]:
     """A board's line in the overview."""
     first = block[0]
     best = [row["cells"][1]["text"] for row, line in zip(made["rows"], block, strict=True)
-            if line["rank"] == 1]  # fmt: skip
-    protocol = tables.protocol_of(content.task, first)
+            if line.rank == 1]  # fmt: skip
+    protocol = protocol_of(content.task, first)
     note = ""
     if protocol is None:
         note = "not a protocol of this task any more"
-    elif content.task.evaluation_hash(protocol) != first["evaluation_hash"]:
-        note = f"evaluation {plain(first['evaluation_hash'])}, not today's"
+    elif content.task.evaluation_hash(protocol) != first.evaluation_hash:
+        note = f"evaluation {plain(first.evaluation_hash)}, not today's"
     return {
         "href": href,
-        "protocol": clipped(plain(first["protocol"])) or "(no name)",
-        "dataset": clipped(plain(first["dataset"] or "")),
+        "protocol": clipped(plain(first.protocol)) or "(no name)",
+        "dataset": clipped(plain(first.dataset or "")),
         "note": note,
         "rows": len(block),
-        "ranked": sum(row["rank"] is not None for row in block),
-        "failed": sum(bool(row["failures"]) for row in block),
+        "ranked": sum(row.rank is not None for row in block),
+        "failed": sum(bool(row.failures) for row in block),
         "best": ", ".join(best[:3]) + (f", and {len(best) - 3} more" if len(best) > 3 else ""),
     }
 
 
-def _groups(block: Sequence[tables.Row], content: Export) -> dict[str, str]:
-    """Group -> metric key, of the ranking metric or else of the first metric that has groups."""
-    found: dict[str, dict[str, str]] = {}
-    for key in dict.fromkeys(key for row in block for key in row["metrics"]):
-        metric, _, subset = key.partition("[")
-        if subset.startswith("group=") and "," not in subset and subset.endswith("]"):
-            found.setdefault(metric, {})[subset[len("group=") : -1]] = key
-    wanted = [content.key, *content.task.columns]
-    names = dict.fromkeys([key.partition("[")[0] for key in wanted] + sorted(found))
-    groups = next((found[name] for name in names if name in found), {})
-    known = [name for name in GROUPS if name in groups]
-    order = known + sorted(set(groups) - set(known))
-    return {name: groups[name] for name in order[:MOST_GROUPS]}
-
-
-def _charts(
-    block: Sequence[tables.Row], made: tables.Grid, content: Export, groups: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
-    # rows without a value have nothing to draw, and come last
-    plotted = [(row, name) for row, name in zip(block, made.names, strict=True) if row["n"]]
-    ranked = [row["rank"] is not None for row, _ in plotted]
-    labels = [name for _, name in plotted]
-    left_out = max(0, len(labels) - charts.MOST)
-
-    def draw(title: str, keys: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        metric = tables.metric_of(content.task, next(iter(keys.values())))
-        percent = metric.unit == "fraction"
-        series = [
-            charts.Series(plain(name), [row["metrics"].get(key) for row, _ in plotted], ranked)
-            for name, key in keys.items()
-        ]
-        unit = "percent" if percent else metric.unit or metric.name
-        svg = charts.dots(title, labels, series, 100.0 if percent else 1.0, plain(unit))
-        if svg:
-            legend = [line.name for line in series] if len(series) > 1 else []
-            yield {
-                "title": title,
-                "svg": svg,
-                "legend": legend,
-                "shapes": charts.KEYS,
-                "shown": len(labels) - left_out,
-                "left_out": left_out,
-            }
-
-    key = plain(content.key)
-    yield from draw(f"{key}: mean and 95 % interval; hollow: unranked", {key: content.key})
-    if groups:
-        name = next(iter(groups.values())).partition("[")[0]
-        yield from draw(f"{plain(name)} by group", groups)
-
-
-def _provenance(
-    block: Sequence[tables.Row], protocol: Protocol | None, content: Export, seen: _Seen | None
-) -> Iterator[dict[str, Any]]:
-    first = block[0]
-    facts = [("hash", first["protocol_hash"])]
-    note = "All that the protocol's hash covers: what the methods of this board share."
-    if protocol is None:
-        note = "The task does not have this protocol any more: only its hash is known."
-    else:
-        facts += [(name, _text(value)) for name, value in protocol.described.items()]
-    yield _part("Protocol", note, facts)
-    facts = [("hash", first["evaluation_hash"])]
-    note = ""
-    if protocol is not None:
-        evaluation = content.task.evaluation(protocol)
-        if content.task.evaluation_hash(protocol) == first["evaluation_hash"]:
-            facts += [(name, _text(value)) for name, value in evaluation.items()]
-        else:
-            note = "Not today's evaluation of this protocol: only its hash is known."
-    yield _part("Evaluation", note, facts)
-    digests = Counter((row["method"], row["digest"]) for row in block if row["digest"])
-    yield _part("Code digests of the methods", "", list(digests))
-    if seen is None or not seen.facts:
-        return
-    read = "" if len(seen.facts) == seen.runs else f"From {len(seen.facts)} of {seen.runs} runs."
-    values: dict[str, Counter[str]] = {}
-    for run in seen.facts:
-        environment = dict(run.environment)
-        packages = environment.pop("packages", None)
-        git = environment.pop("git", None)
-        known = {name: environment.get(name) for name in ("python", "system", "cpu", "device")}
-        known |= {f"git {name}": value for name, value in _mapping(git)}
-        known |= dict(_mapping(packages))
-        known |= {f"data {name}": value for name, value in run.data.items()}
-        for name, value in known.items():
-            if value is not None:
-                values.setdefault(str(name), Counter())[_text(value)] += 1
-    facts = []
-    for name, found in values.items():
-        shown = [f"{text} ({count} runs)" if len(found) > 1 else text
-                 for text, count in found.most_common(MOST_VALUES)]  # fmt: skip
-        more = len(found) - len(shown)
-        facts.append((name, ", ".join(shown) + (f", and {more} others" if more else "")))
-    yield _part("Packages, machines and data of the runs", read, facts)
-
-
-def _part(title: str, note: str, facts: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    shown = [(clipped(plain(name)), clipped(plain(value), 2000)) for name, value in facts]
-    return {"title": title, "note": note, "facts": shown}
-
-
-def _mapping(value: Any) -> list[tuple[str, Any]]:
-    """Items of what a record says is a mapping, in the order of their names."""
-    return sorted((str(k), v) for k, v in value.items()) if isinstance(value, dict) else []
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return msgspec.json.encode(value, order="sorted").decode()
-
-
-def _seen(content: Export) -> dict[str, _Seen]:
-    """Protocol hash -> facts of its runs, from their records."""
-    shown = sorted({row["protocol_hash"] for row in content.rows})
-    most = max(1, min(RECORDS_A_BOARD, RECORDS // max(1, len(shown))))
-    connection = connect(content.root)
-    try:
-        found = connection.execute(
-            statements("export_counted"), {"shown": shown, "most": most}
-        ).fetchall()
-    finally:
-        connection.close()
-    seen: dict[str, _Seen] = {}
-    for protocol, run_id, number, runs in found:
-        here = seen.setdefault(protocol, _Seen(runs, []))
-        path = Attempt(content.root, run_id, number).path / "record.json"
-        try:
-            here.facts.append(_decode_facts(read_regular(path)))
-        except (OSError, msgspec.DecodeError, RecursionError):
-            # gone or changed since the ingest: one run fewer to read versions from
-            continue
-    return seen
-
-
 def _methods(content: Export) -> list[dict[str, Any]]:
     """The methods shown that have a card: only those are linked to."""
-    shown = sorted({row["method"] for row in content.rows} & set(content.cards))
+    shown = sorted({row.method for row in content.rows} & set(content.cards))
     made = []
     for name in shown:
         card = content.cards[name]

@@ -29,7 +29,7 @@ def read(content: Export) -> pa.Table:
                 "task": task.name,
                 "hashes": [protocol.hash for protocol in task.protocols],
                 "names": [protocol.name for protocol in task.protocols],
-                "shown": sorted({row["protocol_hash"] for row in content.rows}),
+                "shown": sorted({row.protocol_hash for row in content.rows}),
             },
         )
         return made.to_arrow_table()

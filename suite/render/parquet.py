@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from suite.base.canonical import canonical
-from suite.boards.leaderboard import COST
+from suite.store.row import COST, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TEXTS = ("task", "protocol", "protocol_hash", "evaluation_hash", "dataset", "method")
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def table(rows: Sequence[Row]) -> pa.Table:
     """Columns as in the CSV, typed: texts, counts, and float64 with nulls for metrics and costs.
 
     Flags are lists; failures are JSON. Texts are as stored, not escaped.
@@ -24,22 +24,22 @@ def table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
     columns: dict[str, pa.Array] = {}
     for name in TEXTS:
-        columns[name] = pa.array([row[name] for row in rows], pa.string())
-    columns["params"] = pa.array([canonical(row["params"]).decode() for row in rows], pa.string())
-    columns["digest"] = pa.array([row["digest"] for row in rows], pa.string())
+        columns[name] = pa.array([getattr(row, name) for row in rows], pa.string())
+    columns["params"] = pa.array([canonical(row.params).decode() for row in rows], pa.string())
+    columns["digest"] = pa.array([row.digest for row in rows], pa.string())
     for name in ("n", "rank"):
-        columns[name] = pa.array([row[name] for row in rows], pa.int64())
-    columns["state"] = pa.array([row["state"] for row in rows], pa.string())
-    columns["flags"] = pa.array([row["flags"] for row in rows], pa.list_(pa.string()))
-    failures = [msgspec.json.encode(row["failures"]).decode() for row in rows]
+        columns[name] = pa.array([getattr(row, name) for row in rows], pa.int64())
+    columns["state"] = pa.array([row.state for row in rows], pa.string())
+    columns["flags"] = pa.array([row.flags for row in rows], pa.list_(pa.string()))
+    failures = [msgspec.json.encode(row.failures).decode() for row in rows]
     columns["failures"] = pa.array(failures, pa.string())
-    columns["runs"] = pa.array([row["runs"] for row in rows], pa.list_(pa.string()))
+    columns["runs"] = pa.array([row.runs for row in rows], pa.list_(pa.string()))
     for name in COST:
-        columns[name] = pa.array([row["cost"][name] for row in rows], pa.float64())
-    for key in dict.fromkeys(key for row in rows for key in row["metrics"]):
-        cells = [row["metrics"].get(key) or {} for row in rows]
+        columns[name] = pa.array([getattr(row.cost, name) for row in rows], pa.float64())
+    for key in dict.fromkeys(key for row in rows for key in row.metrics):
+        cells = [row.cell(key) for row in rows]
         for bound, end in (("mean", ""), ("low", " low"), ("high", " high")):
-            columns[key + end] = pa.array([cell.get(bound) for cell in cells], pa.float64())
+            columns[key + end] = pa.array([getattr(cell, bound) for cell in cells], pa.float64())
     return pa.table(columns)
 
 

@@ -7,10 +7,12 @@ colours without a script, and 300 boards are drawn in a second. Colours are clas
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
+
+from suite.store.row import Cell
 
 MOST = 60
 """Rows drawn; a board's further rows are in its table alone."""
@@ -22,13 +24,13 @@ LARGEST = 1e100
 
 
 class Series(NamedTuple):
-    """What is drawn in one colour and shape: a cell (mean, low, high) or None per row.
+    """What is drawn in one colour and shape: a cell per row.
 
     `strong` says which rows are drawn filled; the others are hollow.
     """
 
     name: str
-    cells: Sequence[Mapping[str, float | None] | None]
+    cells: Sequence[Cell]
     strong: Sequence[bool]
 
 
@@ -44,7 +46,7 @@ def dots(
         value * scale
         for line in series
         for cell in line.cells[:MOST]
-        for value in (cell or {}).values()
+        for value in (cell.mean, cell.low, cell.high)
         if value is not None and _drawable(value)
     ]
     if not values:
@@ -95,10 +97,10 @@ def _drawable(value: float) -> bool:
 
 def _mark(line: Series, row: int, place: int, y: float, x, scale: float) -> Markup:  # type: ignore[no-untyped-def]
     cell = line.cells[row]
-    mean = None if cell is None else cell["mean"]
-    if cell is None or mean is None or not _drawable(mean):
+    mean = cell.mean
+    if mean is None or not _drawable(mean):
         return Markup()
-    low, high = cell["low"], cell["high"]
+    low, high = cell.low, cell.high
     text = f"{line.name}: {mean * scale:.4g}"
     whisker = Markup()
     if low is not None and high is not None and _drawable(low) and _drawable(high):

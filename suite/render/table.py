@@ -1,17 +1,16 @@
 """A table of values with a kind a column: for the dashboard's tables, and as CSV, Markdown or LaTeX.
 
-Boards have their own layout (`suite.render.board`); this is for all else.
+Boards have their own layout (`suite.render.grid`); this is for all else.
 """
 
-import csv
-import io
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from suite.base.text import clipped, csv_text, latex, markdown, pipes, plain
+from suite.base.text import clipped, plain
+from suite.render import formats
 
 Kind = Literal["text", "number", "integer", "percent", "points", "seconds", "time", "run"]
 """What the values of a column are:
@@ -89,56 +88,33 @@ def moment(seconds: float) -> str:
 
 
 def to_csv(sheet: Sheet) -> str:
-    """Values as they are stored (fractions in [0, 1]); texts are no formula to a spreadsheet."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(csv_text(column.title) for column in sheet.columns)
-    for row in sheet.rows:
-        writer.writerow(csv_text(value) for value in row)
-    return out.getvalue()
+    """See `formats.to_csv`."""
+    return formats.to_csv((column.title for column in sheet.columns), sheet.rows)
 
 
 def to_markdown(sheet: Sheet) -> str:
-    """A pipe table with its title, and the notes as a list."""
-    lines = [f"**{markdown(sheet.title)}**", ""]
-    lines.append(pipes(markdown(_title(column)) for column in sheet.columns))
-    lines.append(pipes("---" if column.kind in TEXT_KINDS else "---:" for column in sheet.columns))
-    lines += [pipes(map(markdown, cells)) for cells in _texts(sheet)]
-    lines += ["", *(f"- {markdown(note)}" for note in sheet.notes)]
-    return "\n".join(lines).rstrip() + "\n"
+    """See `formats.to_markdown`."""
+    return formats.to_markdown(_as_texts(sheet))
 
 
 def to_latex(sheet: Sheet) -> str:
-    r"""A `booktabs` table (`\usepackage{booktabs}`), ASCII."""
-    align = "".join("l" if column.kind in TEXT_KINDS else "r" for column in sheet.columns)
-    return (
-        "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{latex(sheet.title)}}}",
-                rf"\begin{{tabular}}{{{align}}}",
-                r"\toprule",
-                " & ".join(latex(_title(column)) for column in sheet.columns) + r" \\",
-                r"\midrule",
-                *(" & ".join(map(latex, cells)) + r" \\" for cells in _texts(sheet)),
-                r"\bottomrule",
-                r"\end{tabular}",
-                *(rf"\par\footnotesize {latex(note)}" for note in sheet.notes),
-                r"\end{table}",
-            ]
-        )
-        + "\n"
+    """See `formats.to_latex`."""
+    return formats.to_latex(_as_texts(sheet))
+
+
+def _as_texts(sheet: Sheet) -> formats.Table:
+    kinds = [column.kind for column in sheet.columns]
+    return formats.Table(
+        title=sheet.title,
+        head=[_title(column) for column in sheet.columns],
+        rows=[
+            [clipped(shown(value, kind)) for value, kind in zip(row, kinds, strict=True)]
+            for row in sheet.rows
+        ],
+        right=[kind not in TEXT_KINDS for kind in kinds],
+        notes=sheet.notes,
     )
 
 
 def _title(column: Column) -> str:
     return f"{column.title} / %" if column.kind == "percent" else column.title
-
-
-def _texts(sheet: Sheet) -> list[list[str]]:
-    kinds = [column.kind for column in sheet.columns]
-    return [
-        [clipped(shown(value, kind)) for value, kind in zip(row, kinds, strict=True)]
-        for row in sheet.rows
-    ]

@@ -19,6 +19,7 @@ import msgspec
 
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
+from suite.define.flags import DATA_VARIANT
 from suite.define.method import Method
 from suite.define.protocol import Protocol
 from suite.records.attempt import Attempt, finished_digest
@@ -193,7 +194,7 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
     inputs = {role: (one, one.record()) for role, one in job.inputs.items()}
     before = [record.cost for _, record in inputs.values()]
     if facts.variant:
-        flags.add("data-variant")
+        flags.add(DATA_VARIANT)
     job.require_owner()
     attempt.write_record(
         Record(

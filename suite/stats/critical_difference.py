@@ -8,7 +8,7 @@ are one quantile and one formula.
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from suite.stats import tests as stats
+from suite.stats.tests import ALPHA, MIN_REPLICATES, Interval, mean_interval, t_quantiles
 
 MIN_BLOCKS = 2
 """Fewer blocks (protocols) have no average rank."""
@@ -38,7 +38,7 @@ class CriticalDifference:
 
     @property
     def significant(self) -> bool:
-        return self.p is not None and self.p <= stats.ALPHA
+        return self.p is not None and self.p <= ALPHA
 
 
 def critical_difference(
@@ -65,7 +65,7 @@ def critical_difference(
     if methods > 2 and (table != table[:, :1]).any():
         found = friedmanchisquare(*table.T)
         statistic, p = float(found.statistic), float(found.pvalue)
-    q = float(studentized_range.ppf(1 - stats.ALPHA, methods, np.inf)) / 2**0.5
+    q = float(studentized_range.ppf(1 - ALPHA, methods, np.inf)) / 2**0.5
     cd = q * (methods * (methods + 1) / (6 * blocks)) ** 0.5
     averages = tuple(map(float, ranks))
     return CriticalDifference(averages, blocks, statistic, p, cd, cliques(averages, cd))
@@ -157,8 +157,8 @@ class Exchange:
         words: what the numbers allow to say.
     """
 
-    head: stats.Interval
-    tail: stats.Interval
+    head: Interval
+    tail: Interval
     n: int
     rate: float | None
     low: float | None
@@ -178,7 +178,7 @@ def exchange_rate(head_gains: Sequence[float], tail_gains: Sequence[float]) -> E
 
     if not len(head_gains) or len(head_gains) != len(tail_gains):
         raise ValueError("an exchange rate needs gains in pairs")
-    head, tail = stats.mean_interval(head_gains), stats.mean_interval(tail_gains)
+    head, tail = mean_interval(head_gains), mean_interval(tail_gains)
     n = len(head_gains)
 
     def made(
@@ -197,10 +197,10 @@ def exchange_rate(head_gains: Sequence[float], tail_gains: Sequence[float]) -> E
     if gain <= 0:
         return made("no exchange: head and tail both lose")
     rate = gain / loss
-    if n < stats.MIN_REPLICATES:
+    if n < MIN_REPLICATES:
         return made(f"{n} common seed(s): no interval", rate)
     x, y = -np.asarray(head_gains, dtype=float), np.asarray(tail_gains, dtype=float)
-    t = stats.t_quantiles([n])[n]
+    t = t_quantiles([n])[n]
     (sxx, sxy), (_, syy) = np.cov(x, y) * t * t / n
     a, b, c = loss * loss - sxx, loss * gain - sxy, gain * gain - syy
     if a <= 0:

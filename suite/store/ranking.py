@@ -1,11 +1,11 @@
-"""Shared ranks of the store's boards: `stats.shared_ranks` over what the store holds."""
+"""Shared ranks of the store's boards: `suite.stats.tests.shared_ranks` over what the store holds."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from suite.define.metrics import split_key
-from suite.stats import tests as stats
+from suite.stats.tests import shared_ranks
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,7 +47,7 @@ def ranks(connection: "duckdb.DuckDBPyConnection", wanted: Wanted) -> Iterator[R
     for (task, evaluation, _, key), board in groupby(cells, key=lambda cell: cell[:4]):
         rows = list(board)
         samples = [sample(*row[5:]) for row in rows]
-        found = stats.shared_ranks(samples, wanted[task, key])
+        found = shared_ranks(samples, wanted[task, key])
         for row, rank in zip(rows, found, strict=True):
             yield task, evaluation, key, row[4], rank
 

@@ -27,8 +27,6 @@ MOST_DRAWS, LEAST_DRAWS, _DRAWN = 1000, 100, 40_000
 """Draws of a distribution: as many as make `_DRAWN` shares, within these bounds."""
 CENTRAL = 0.9
 """Share of the draws that a band holds."""
-DEPENDENT = ("transductive", "test-prior")
-"""Flags of methods whose scores depend on the test set."""
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ import numpy as np
 from suite.base.errors import UserError
 from suite.base.text import clipped, plain
 from suite.boards.classes import class_counts
+from suite.define.flags import ON_TEST_SET
 from suite.define.protocol import Protocol
 from suite.define.task import Task
-from suite.render import board as tables
+from suite.render.grid import row_names
 from suite.store.connection import no_collection, statements
 from tasks.test_agnostic.axis import class_order
-from tasks.test_agnostic.expected import DEPENDENT, Recalls, Row
+from tasks.test_agnostic.expected import Recalls, Row
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,6 +42,14 @@ class _Line(NamedTuple):
     seed: int
     classes: list[str] | None
     values: list[float | None] | None
+
+
+class _About(NamedTuple):
+    """What names a row."""
+
+    method: str
+    params: dict[str, Any]
+    digest: str
 
 
 def has_recalls(task: Task) -> bool:
@@ -103,7 +112,7 @@ def _lines(
 
 
 def _depends(line: _Line) -> bool:
-    return any(flag in DEPENDENT for flag in line.flags or ())
+    return any(flag in ON_TEST_SET for flag in line.flags or ())
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
@@ -143,23 +152,19 @@ def _rows(lines: Sequence[_Line], stored: Collection[tuple[str, int]]) -> tuple[
         grouped.setdefault(line.row_id, []).append(line)
     parts = list(grouped.values())
     about = [
-        {
-            "method": part[0].method,
-            "params": msgspec.json.decode(part[0].params),
-            "digest": part[0].digest,
-        }
+        _About(part[0].method, msgspec.json.decode(part[0].params), part[0].digest)
         for part in parts
     ]
     # all or none: an evaluation has both kinds of scores
     plain_scores = [all((line.run, line.attempt) in stored for line in part) for part in parts]
     names = [
         clipped(plain(name)) + " (un-adapted)" * unadapted
-        for name, unadapted in zip(tables.row_names(about), plain_scores, strict=True)
+        for name, unadapted in zip(row_names(about), plain_scores, strict=True)
     ]
     return tuple(
         Row(
             name=name,
-            **row,
+            **row._asdict(),
             flags=tuple(sorted({flag for line in part for flag in line.flags or ()})),
             runs=tuple(line.run for line in part),
             seeds=tuple(line.seed for line in part),

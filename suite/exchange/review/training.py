@@ -7,6 +7,7 @@ from typing import Any
 
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
+from suite.define.flags import DATA_VARIANT, EXTRA_BUDGET
 from suite.define.method import Method
 from suite.define.protocol import Protocol
 from suite.define.spec import RunSpec
@@ -119,9 +120,9 @@ def budget_problems(
 ) -> list[str]:
     """Iterations and samples are the protocol's, those of input runs added."""
     budget, cost = protocol.budget, record.cost
-    extra = "extra-budget" in record.flags
-    if method is not None and extra and not (method.extra_budget or "extra-budget" in method.flags):
-        return ["has the flag extra-budget, which its method has not"]
+    extra = EXTRA_BUDGET in record.flags
+    if method is not None and extra and not (method.extra_budget or EXTRA_BUDGET in method.flags):
+        return [f"has the flag {EXTRA_BUDGET}, which its method has not"]
     if budget is None or extra:
         return []
     if cost.iterations != budget.iterations:
@@ -139,13 +140,13 @@ def budget_problems(
 def check_data(run: ExaminedRun, record: Record, protocol: Protocol, reference: Reference) -> None:
     """Checksums and class counts of the training data, against our runs or our copy of the data."""
     known = reference.data(protocol)
-    variant = "data-variant" in record.flags
+    variant = DATA_VARIANT in record.flags
     alike = [copy for copy in known if copy.data == record.data]
     if alike:
         mine = record.class_counts, record.classes
         if all(copy.variant != variant for copy in alike):
-            text = "the same copy of the data here has the flag data-variant: so should it"
-            run.say("data", "problem", "has a false flag data-variant" if variant else text)
+            text = f"the same copy of the data here has the flag {DATA_VARIANT}: so should it"
+            run.say("data", "problem", f"has a false flag {DATA_VARIANT}" if variant else text)
         elif mine not in [(copy.counts, copy.classes) for copy in alike]:
             run.say("data", "problem", "class counts or names are not those of the data here")
         elif not record.data:

@@ -16,9 +16,14 @@ from scipy import stats as reference
 from suite.base.errors import UserError
 from suite.boards.leaderboard import board
 from suite.claims import read as claims
-from suite.claims.read import Ours, columns, compare, read_claims, verdict
+from suite.claims.claim import UNVERIFIED, VERIFIED
+from suite.claims.compare import Ours, columns, compare, verdict
+from suite.claims.read import read_claims
 from suite.define.catalog import Catalog
+from suite.render import claims as tables
+from suite.render.formats import to_markdown
 from suite.stats.tests import mean_interval
+from suite.store.row import Row
 
 TASKS = {TASK.name: TASK}
 METHODS = ("ce", "la", "sade")
@@ -268,7 +273,7 @@ def test_a_mutated_claim_is_read_or_refused(tmp_path, key, value):
         told = "paper.toml"
         assert 0 <= claim.value <= 1 or not claim.is_fraction
         assert claim.method in METHODS
-        assert claim.tag in (*claims.VERIFIED, *claims.UNVERIFIED)
+        assert claim.tag in (*VERIFIED, *UNVERIFIED)
     assert "paper.toml" in told
 
 
@@ -476,8 +481,16 @@ def test_columns_of_a_board(records, tmp_path):
 
 def test_a_planned_row_has_its_claim(tmp_path):
     found = read(write(tmp_path, ENTRY))
-    row = {"method": "ce", "protocol": "toy:quick", "n": 0, "protocol_hash": QUICK.hash}
-    row |= {"state": "planned", "evaluation_hash": TASK.evaluation_hash(QUICK)}
+    row = Row(
+        task=TASK.name,
+        protocol="toy:quick",
+        protocol_hash=QUICK.hash,
+        evaluation_hash=TASK.evaluation_hash(QUICK),
+        dataset=None,
+        method="ce",
+        params={},
+        state="planned",
+    )
     ((_, (made,)),) = columns(found, [row], TASK, ["mIoU"]).items()
     assert (made.status, made.protocol) == ("not run", "toy:quick")
 
@@ -497,20 +510,20 @@ def test_no_text_of_a_file_breaks_out(tmp_path, text):
     source = {"title": text, "where": text}
     found = read(write(tmp_path, hostile, source=source))
     made = compare(found, {}, TASKS)
-    lines, notes = claims.as_table(made)
-    for cell in (*(cell for line in lines for cell in line), *notes):
+    table = tables.as_table(made)
+    for cell in (*(cell for line in table.rows for cell in line), *table.notes):
         assert cell.isprintable()
-    assert claims.to_markdown(made).count("\n| ") == 2  # rule and row: no line was added
-    (record,) = csv.DictReader(io.StringIO(claims.to_csv(made)))
+    assert to_markdown(table).count("\n| ") == 2  # rule and row: no line was added
+    (record,) = csv.DictReader(io.StringIO(tables.to_csv(made)))
     assert record["source"].lstrip()[:1] not in ("=", "+", "-", "@")
     assert record["status"] == "not run"
 
 
 def test_a_fraction_is_shown_in_percent_with_the_printed_digits(tmp_path):
     found = read(write(tmp_path, entry(value=38.1, std=1.03)))
-    assert claims.value_text(found[0]) == "38.10 ±1.03"
+    assert tables.value_text(found[0]) == "38.10 ±1.03"
     found = read(write(tmp_path, entry(value=61.68, unit="percent-error", tag="P", verified=False)))
-    assert claims.value_text(found[0]) == "38.32 ?"
+    assert tables.value_text(found[0]) == "38.32 ?"
 
 
 # -- the command, and our own files

@@ -10,13 +10,17 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from records import HOSTILE, TASK, Records
 
 from suite.base.errors import UserError
+from suite.base.text import csv_text
+from suite.base.text import plain as printable
 from suite.boards.leaderboard import board
 from suite.define.card import Card, Preset
 from suite.define.metrics import MetricRow
@@ -24,7 +28,9 @@ from suite.render import board as tables
 from suite.render import files, long_form
 from suite.render import html as pages
 from suite.render.export import Export, format_of
+from suite.render.grid import Published
 from suite.render.write import check, write
+from suite.store.row import Cell, RowFailure
 
 NAMES = [
     *HOSTILE,
@@ -86,17 +92,15 @@ def content(root):
 
 def hostile(rows, name):
     """Rows as a stranger's records might bring them."""
-    failure = {"run": name, "seed": 0, "kind": name, "message": name, "step": 1}
-    metrics = {**rows[0]["metrics"], f"m[group={name}]": {"mean": 0.5, "low": 0.4, "high": 0.6}}
     texts = ("method", "protocol", "dataset", "digest", "protocol_hash", "evaluation_hash")
-    return {
-        **rows[0],
+    return replace(
+        rows[0],
         **dict.fromkeys(texts, name),
-        "params": {name: name},
-        "flags": [name],
-        "failures": [failure],
-        "metrics": metrics,
-    }
+        params={name: name},
+        flags=[name],
+        failures=[RowFailure(run=name, seed=0, kind=name, message=name, step=1)],
+        metrics={**rows[0].metrics, f"m[group={name}]": Cell(0.5, 0.4, 0.6)},
+    )
 
 
 # -- files
@@ -228,7 +232,7 @@ def test_the_long_form_has_every_value_and_no_silent_gap(content, root, tmp_path
 
 
 def test_the_long_form_keeps_to_the_protocols_shown(content, root):
-    shown = [row for row in content.rows if row["protocol"] == "toy:full"]
+    shown = [row for row in content.rows if row.protocol == "toy:full"]
     table = long_form.read(Export(root=root, task=TASK, rows=shown))
     assert set(table["protocol"].to_pylist()) == {"toy:full"}
     assert table.num_rows == 1
@@ -253,7 +257,7 @@ def test_long_csv_texts_are_no_formulas_and_stay_in_their_cell(tmp_path, name):
     text = long_form.csv(long_form.read(content)).decode()
     assert all(c.isprintable() or c == "\n" for c in text)
     (line,) = csv.DictReader(io.StringIO(text, newline=""))
-    assert line["method"] == line["class"] == tables.csv_text(name)
+    assert line["method"] == line["class"] == csv_text(name)
     assert line["method"][:1] not in tuple("=+-@")
     assert line["value"] == "-0.5"
 
@@ -275,7 +279,7 @@ def test_wide_parquet_is_the_board(content, tmp_path):
 
 # -- claims
 def test_claims_stand_beside_ours_with_their_source(content, tmp_path):
-    claim = tables.Published(0.615, "61.5 ?", "within noise", "A & B, table 2")
+    claim = Published(0.615, "61.5 ?", "within noise", "A & B, table 2")
     claims = {("la", "toy:quick", "mIoU"): claim}
     told = Export(root=content.root, task=TASK, rows=content.rows, claims=claims)
     write(told, "csv", tmp_path / "a.csv")
@@ -352,7 +356,7 @@ def test_latex_says_what_bold_means_and_keeps_options_whole(content):
     assert r"bold: rank 1, the best: no row is significantly better" in text
     assert text.count(r"\textbf") == 1
     assert "-{}-seeds 0,1,2" in text
-    tied = [{**row, "rank": 1} for row in content.rows if row["n"] == 3]
+    tied = [replace(row, rank=1) for row in content.rows if row.n == 3]
     assert "tied with it (2 rows)" in tables.to_latex(tied, TASK)
     for part in check_latex_blocks:
         check_latex(part)
@@ -371,7 +375,7 @@ def test_latex_says_what_bold_means_and_keeps_options_whole(content):
     ],
 )
 def test_latex_letters(content, text, latex):
-    row = {**content.rows[0], "flags": [text]}
+    row = replace(content.rows[0], flags=[text])
     assert f"& {latex} \\\\" in tables.to_latex([row], TASK)
 
 
@@ -456,7 +460,9 @@ def test_the_first_page_tells_all(content, tmp_path):
     assert (folder / "references.bib").read_text() == CARD.bibtex + "\n"
     data = ["board.csv", "board.json", "board.parquet", "runs.parquet"]
     assert sorted(os.listdir(folder / "data")) == data
-    assert json.loads((folder / "data" / "board.json").read_text()) == content.rows
+    assert json.loads((folder / "data" / "board.json").read_text()) == msgspec.to_builtins(
+        content.rows
+    )
 
 
 def test_every_link_leads_to_something(content, tmp_path, monkeypatch):
@@ -502,7 +508,7 @@ def test_hostile_names_are_text_and_nothing_else(content, tmp_path, name):
     assert ("7 * 7" in page.text) == ("7 * 7" in name)
     assert all(c.isprintable() or c in "\n " for c in page.text)
     if name:
-        assert tables.plain(name)[:60].strip() in page.text
+        assert printable(name)[:60].strip() in page.text
     inside = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert all(re.fullmatch(r"(data/)?[\w.-]+", path) for path in inside)
 
@@ -515,8 +521,8 @@ def test_page_names_are_safe(content, name):
 
 def test_values_that_no_run_has_are_drawn_or_left_out(content, tmp_path):
     for number, value in enumerate((1e308, -1e308, 5e-324, float("inf"), float("nan"))):
-        cell = {"mean": value, "low": -1e308, "high": value}
-        rows = [{**content.rows[0], "metrics": {"mIoU": cell}}]
+        cell = Cell(mean=value, low=-1e308, high=value)
+        rows = [replace(content.rows[0], metrics={"mIoU": cell})]
         forged = Export(root=content.root, task=TASK, rows=rows)
         (page,) = made_pages(forged, tmp_path / str(number)).values()
         for tag, attribute, text in page.attributes:

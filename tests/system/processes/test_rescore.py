@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import asdict
 
 from suite.base.errors import UserError
 from suite.boards.leaderboard import board
@@ -205,20 +206,20 @@ def test_rows_are_the_boards_for_the_same_values(root, task, tmp_path):
         evaluate_attempt(one, task, task.protocols[0], catalog)
     update_store(root, catalog)
     shown = board(root, task, protocol=None, by=None, today=catalog.code.alone, planned=[])
-    shown = [row for row in shown if row["state"] != "stale"]
+    shown = [row for row in shown if row.state != "stale"]
     assert len(made.rows) == len(shown) == 12
-    assert {row["rank"] for row in shown} >= {None, 1, 2}
+    assert {row.rank for row in shown} >= {None, 1, 2}
 
     def sort(rows):
-        return sorted(rows, key=lambda row: row["runs"])
+        return sorted(rows, key=lambda row: row.runs)
 
     for mine, theirs in zip(sort(made.rows), sort(shown), strict=True):
-        for key, cell in mine.pop("metrics").items():
-            assert cell == pytest.approx(theirs["metrics"].pop(key)), key
-        assert theirs.pop("metrics") == {}
-        assert mine == theirs
-    means = [row["runs"] for row in made.rows]
-    assert means == [row["runs"] for row in shown]
+        for key, cell in mine.metrics.items():
+            assert asdict(cell) == pytest.approx(asdict(theirs.metrics.pop(key))), key
+        assert theirs.metrics == {}
+        assert msgspec.structs.replace(mine, metrics={}) == theirs
+    means = [row.runs for row in made.rows]
+    assert means == [row.runs for row in shown]
 
 
 def test_rows_of_protocols_stand_apart(call, root, catalog, prior):
@@ -438,7 +439,7 @@ def test_distributions_that_fit_some_protocols(root, catalog, task, prior):
     finished(root, catalog, protocol="other")
     asked = Shift(priors={"mine": prior})
     made = rescore(root, catalog, picky, asked)
-    assert [row["protocol"] for row in made.rows] == ["quick"]
+    assert [row.protocol for row in made.rows] == ["quick"]
     assert made.notes == ["left out: 1 run(s) under other: 2 shares, expected 10"]
     other = next(p for p in task.protocols if p.name == "other")
     with pytest.raises(UserError, match="expected 10"):

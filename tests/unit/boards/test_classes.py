@@ -13,6 +13,7 @@ from strangers import SAMPLES, catalog, finished, protocol, rewrite_arrays
 
 from suite.base.errors import RecordError, UserError
 from suite.boards import classes as by_class
+from suite.boards import confusions
 from suite.define.metrics import MetricRow
 from suite.define.task import Trained
 from suite.runs.evaluate import metric_rows, stored_predictions
@@ -220,7 +221,7 @@ B = np.array([[70, 25, 5], [5, 90, 5], [2, 2, 6]])
 
 
 def test_flows_by_hand():
-    found = by_class.flows(A, B, seeds=2)
+    found = confusions.flows(A, B, seeds=2)
     assert [(f.payer, f.gainer) for f in found] == [(0, 1), (0, 2)]
     one, other = found
     # of 100 of class 0, 15 more are called 1; of 100 of class 1, 25 fewer are called 0
@@ -228,15 +229,15 @@ def test_flows_by_hand():
     assert (one.lost_share, one.won_share) == pytest.approx((0.15, 0.25))
     assert (other.lost, other.won) == (2.5, 3.0)
     assert (other.lost_share, other.won_share) == pytest.approx((0.05, 0.6))
-    assert by_class.flows(A, B, seeds=2, most=1) == [one]
-    assert by_class.flows(A, A, seeds=1) == []
+    assert confusions.flows(A, B, seeds=2, most=1) == [one]
+    assert confusions.flows(A, A, seeds=1) == []
 
 
 def test_other_test_sets_do_not_compare():
     with pytest.raises(UserError, match="other test sets"):
-        by_class.flows(A, B + np.eye(3, dtype=int), 1)
+        confusions.flows(A, B + np.eye(3, dtype=int), 1)
     with pytest.raises(UserError, match="other test sets"):
-        by_class.share_difference(A, 2 * A)
+        confusions.share_difference(A, 2 * A)
 
 
 counted = arrays(np.int64, (5, 5), elements=st.integers(0, 1000))
@@ -246,15 +247,15 @@ counted = arrays(np.int64, (5, 5), elements=st.integers(0, 1000))
 @given(counted, st.permutations(range(5)), st.integers(1, 4))
 def test_rows_of_a_difference_sum_to_zero(a, order, seeds):
     b = a[:, order]  # the same units, called otherwise
-    difference = by_class.share_difference(a, b)
+    difference = confusions.share_difference(a, b)
     there = a.sum(axis=1) > 0
     np.testing.assert_allclose(difference[there].sum(axis=1), 0, atol=1e-12)
     assert np.isnan(difference[~there]).all()
-    found = by_class.flows(a, b, seeds, most=25)
+    found = confusions.flows(a, b, seeds, most=25)
     assert all(f.lost > 0 and 0 < f.lost_share <= 1 for f in found)
     assert [f.lost_share for f in found] == sorted((f.lost_share for f in found), reverse=True)
     # the other way round, what was lost is won
-    back = {(f.payer, f.gainer): f for f in by_class.flows(b, a, seeds, most=25)}
+    back = {(f.payer, f.gainer): f for f in confusions.flows(b, a, seeds, most=25)}
     for f in found:
         assert f.lost * seeds == pytest.approx(b[f.payer, f.gainer] - a[f.payer, f.gainer])
         assert (f.payer, f.gainer) not in back
@@ -264,16 +265,16 @@ def test_rows_of_a_difference_sum_to_zero(a, order, seeds):
 
 
 def test_the_largest_confusions_and_busiest_classes():
-    assert by_class.largest_confusions(A) == [
+    assert confusions.largest_confusions(A) == [
         (2, 0, 8, 0.8),
         (1, 0, 30, 0.3),
         (2, 1, 2, 0.2),
         (0, 1, 10, 0.1),
         (1, 2, 10, 0.1),
     ]
-    assert by_class.largest_confusions(np.zeros((3, 3), int)) == []
-    assert by_class.busiest(by_class.share_difference(A, B), 2) == [0, 2]
-    shares = by_class.row_shares(np.array([[1, 3], [0, 0]]))
+    assert confusions.largest_confusions(np.zeros((3, 3), int)) == []
+    assert confusions.busiest(confusions.share_difference(A, B), 2) == [0, 2]
+    shares = confusions.row_shares(np.array([[1, 3], [0, 0]]))
     assert shares[0].tolist() == [0.25, 0.75]
     assert np.isnan(shares[1]).all()
 
@@ -290,7 +291,7 @@ def test_recall_from_the_confusion_is_the_stored_one(tmp_path, method):
     task = catalog().task("longtail-cls")
     infers = catalog().method(catalog().spec(method, protocol())).infers
     run = finished(tmp_path, 0, method, infers=infers)
-    found = by_class.confusion_of(run, task, catalog())
+    found = confusions.confusion_of(run, task, catalog())
     assert found.dtype == np.int64 and found.sum() == SAMPLES
     assert found.sum(axis=1).tolist() == [4] * 10
     rows = metric_rows(
@@ -298,7 +299,7 @@ def test_recall_from_the_confusion_is_the_stored_one(tmp_path, method):
     )
     stored_rows = [r.value for r in rows if r.metric == "recall" and not r.subset]
     np.testing.assert_array_equal(recall_of(found), stored_rows)
-    plain = by_class.confusion_of(finished(tmp_path / "ce", 0), task, catalog())
+    plain = confusions.confusion_of(finished(tmp_path / "ce", 0), task, catalog())
     # lade is told the label distribution, which is balanced here: nothing to shift
     assert (found != plain).any() == (method == "la-posthoc")
 
@@ -371,26 +372,26 @@ def test_what_is_in_the_way_of_a_confusion(tmp_path, monkeypatch):
     task = catalog().task("longtail-cls")
     run = finished(tmp_path, 0)
     with pytest.raises(UserError, match="no confusion of classes"):
-        by_class.confusion_of(run, catalog().task("test-agnostic"), catalog())
+        confusions.confusion_of(run, catalog().task("test-agnostic"), catalog())
     with pytest.raises(UserError, match="none of longtail-seg today"):
-        by_class.confusion_of(run, SEG, catalog())
-    monkeypatch.setattr(by_class, "MAX_PREDICTIONS", 100)
+        confusions.confusion_of(run, SEG, catalog())
+    monkeypatch.setattr(confusions, "MAX_PREDICTIONS", 100)
     with pytest.raises(RecordError, match="unpacks to"):
-        by_class.confusion_of(run, task, catalog())
-    monkeypatch.setattr(by_class, "MAX_PREDICTIONS", 1 << 30)
-    monkeypatch.setattr(by_class, "MOST_CLASSES", 9)
+        confusions.confusion_of(run, task, catalog())
+    monkeypatch.setattr(confusions, "MAX_PREDICTIONS", 1 << 30)
+    monkeypatch.setattr(confusions, "MOST_CLASSES", 9)
     with pytest.raises(UserError, match="10 classes"):
-        by_class.confusion_of(run, task, catalog())
-    monkeypatch.setattr(by_class, "MOST_CLASSES", 10)
+        confusions.confusion_of(run, task, catalog())
+    monkeypatch.setattr(confusions, "MOST_CLASSES", 10)
     rewrite_arrays(run, lambda held: held.update({"test/label.npy": held["test/label.npy"] + 9}))
     with pytest.raises(RecordError, match="labels lie in"):
-        by_class.confusion_of(run, task, catalog())
+        confusions.confusion_of(run, task, catalog())
     (run.path / "predictions.npz").unlink()
     with pytest.raises(RecordError, match=r"type `python -m suite run .* --fresh`"):
-        by_class.confusion_of(run, task, catalog())
+        confusions.confusion_of(run, task, catalog())
     (run.path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(RecordError, match=r"type `python -m suite predict .* --set test`"):
-        by_class.confusion_of(run, task, catalog())
+        confusions.confusion_of(run, task, catalog())
 
 
 def test_the_hook_is_no_part_of_an_evaluation(tmp_path):

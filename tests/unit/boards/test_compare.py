@@ -16,7 +16,8 @@ from scipy import stats as reference
 
 from suite.base.errors import UserError
 from suite.boards.compare import compare as compare_two
-from suite.boards.compare import welch_interval
+from suite.boards.named_rows import pick_task
+from suite.boards.over_seeds import welch_interval
 from suite.boards.overview import group_keys, overview
 from suite.cli import main
 from suite.define.catalog import Catalog
@@ -28,7 +29,6 @@ from suite.records.inputs import digest_of
 from suite.runs.evaluate import evaluate_attempt
 from suite.stats import critical_difference as posthoc
 from suite.stats import tests as stats
-from suite.store.rows import pick_task
 
 QUICK, FULL = TASK.protocols
 CATALOG = Catalog({TASK.name: TASK}, {})
@@ -277,7 +277,7 @@ def test_strangers_names(records, name):
     assert line.verdict == "undecided"
     assert all(c.isprintable() for c in line.words)
     # a shell reads it back as the very name
-    assert line.next is None or shlex.split(line.next)[4] == name
+    assert line.next is None or shlex.split(str(line.next))[4] == name
     everything = overview(records.root, CATALOG, TASK, reference="ce")
     assert all(c.isprintable() for label in everything.methods for c in label)
     msgspec.json.encode(found), msgspec.json.encode(everything)

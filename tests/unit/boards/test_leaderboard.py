@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import pytest
 from records import EVALUATION, TASK, TODAY, Records
 
@@ -9,6 +10,7 @@ from suite.base.errors import UserError
 from suite.boards.leaderboard import board as make_board
 from suite.define.metrics import MetricRow
 from suite.stats import tests as stats
+from suite.store.row import Cell
 
 QUICK, FULL = TASK.protocols
 
@@ -31,7 +33,7 @@ def plan(method, params=None, protocol=QUICK):
 
 
 def states(rows):
-    return {row["method"]: row["state"] for row in rows}
+    return {row.method: row.state for row in rows}
 
 
 def test_a_row_in_full(records):
@@ -39,9 +41,9 @@ def test_a_row_in_full(records):
     runs = records.seeds("ce", values, flags=("data-variant",), params={"wd": 1e-4})
     (row,) = board(records)
     mean, low, high, _ = stats.mean_interval(values)
-    interval = row["metrics"].pop("mIoU")
+    interval = msgspec.structs.asdict(row.metrics.pop("mIoU"))
     assert interval == pytest.approx({"mean": mean, "low": low, "high": high})
-    assert row == {
+    assert msgspec.to_builtins(row) == {
         "task": "toy-task",
         "protocol": "toy:quick",
         "protocol_hash": QUICK.hash,
@@ -79,7 +81,7 @@ def test_rows_go_by_the_mean_and_rows_without_a_value_last(records):
     records.seeds("best", [0.9])
     records.seeds("worst", [0.1])
     rows = board(records)
-    assert [row["method"] for row in rows] == ["best", "middle", "worst", "failed"]
+    assert [row.method for row in rows] == ["best", "middle", "worst", "failed"]
 
 
 def test_by_a_metric_where_lower_is_better(records):
@@ -87,7 +89,7 @@ def test_by_a_metric_where_lower_is_better(records):
         for seed in range(3):
             records.run(method, seed=seed, mIoU=0.5, loss=loss + seed / 1000)
     rows = board(records, by="loss")
-    assert [(row["method"], row["rank"]) for row in rows] == [("b", 1), ("a", 2)]
+    assert [(row.method, row.rank) for row in rows] == [("b", 1), ("a", 2)]
 
 
 def test_a_metric_that_was_not_ranked_at_ingest_is_ranked_on_demand(records):
@@ -95,18 +97,18 @@ def test_a_metric_that_was_not_ranked_at_ingest_is_ranked_on_demand(records):
         for seed in range(3):
             records.run(method, seed=seed, mIoU=0.5, extra=value + seed / 1000)
     rows = board(records, by="extra")
-    assert [(row["method"], row["rank"]) for row in rows] == [("b", 1), ("a", 2)]
+    assert [(row.method, row.rank) for row in rows] == [("b", 1), ("a", 2)]
 
 
 def test_fewer_than_three_seeds_are_unranked_in_order_of_the_mean(records):
     records.seeds("two", [0.5, 0.6])
     records.seeds("one", [0.9])
     rows = board(records)
-    assert [(row["method"], row["n"], row["rank"]) for row in rows] == [
+    assert [(row.method, row.n, row.rank) for row in rows] == [
         ("one", 1, None),
         ("two", 2, None),
     ]
-    assert rows[0]["metrics"]["mIoU"] == {"mean": 0.9, "low": None, "high": None}
+    assert rows[0].metrics["mIoU"] == Cell(mean=0.9, low=None, high=None)
 
 
 def test_class_and_step_rows_are_not_on_the_board(records):
@@ -118,7 +120,7 @@ def test_class_and_step_rows_are_not_on_the_board(records):
     ]
     records.run(rows=rows)
     (row,) = board(records)
-    assert list(row["metrics"]) == ["mIoU", "mIoU[group=tail]"]
+    assert list(row.metrics) == ["mIoU", "mIoU[group=tail]"]
 
 
 def test_a_mean_over_some_of_the_replicates_is_not_shown(records):
@@ -126,8 +128,8 @@ def test_a_mean_over_some_of_the_replicates_is_not_shown(records):
     records.run(seed=1, mIoU=0.5)
     records.run(seed=2, mIoU=None, tail=0.3)
     (row,) = board(records)
-    assert row["n"] == 3
-    assert {key: cell["mean"] for key, cell in row["metrics"].items()} == {
+    assert row.n == 3
+    assert {key: cell.mean for key, cell in row.metrics.items()} == {
         "mIoU": None,
         "mIoU[group=tail]": None,
     }
@@ -161,9 +163,9 @@ def test_a_failed_run_is_listed_with_its_kind_even_beside_finished_ones(records)
     records.run("ce", seed=0, mIoU=0.5)
     failed = records.unfinished("ce", seed=1, failure="nan", message="loss is nan")
     (row,) = board(records)
-    assert row["state"] == "partial"
-    assert row["n"] == 1
-    assert row["failures"] == [
+    assert row.state == "partial"
+    assert row.n == 1
+    assert msgspec.to_builtins(row.failures) == [
         {"run": failed.run_id, "seed": 1, "kind": "nan", "message": "loss is nan", "step": 7}
     ]
 
@@ -172,21 +174,21 @@ def test_a_failure_that_a_later_attempt_mended_is_history(records):
     records.unfinished("ce", failure="oom")
     records.run("ce", mIoU=0.5, attempt=2)
     (row,) = board(records)
-    assert (row["state"], row["failures"]) == ("done", [])
+    assert (row.state, row.failures) == ("done", [])
 
 
 def test_a_failed_fresh_attempt_does_not_unmake_the_finished_one(records):
     records.run("ce", mIoU=0.5)
     records.unfinished("ce", failure="oom", attempt=2)
     (row,) = board(records)
-    assert (row["state"], row["n"], len(row["failures"])) == ("done", 1, 1)
+    assert (row.state, row.n, len(row.failures)) == ("done", 1, 1)
 
 
 def test_superseded_attempts_are_not_pooled(records):
     records.run("ce", mIoU=0.1)
     records.run("ce", mIoU=0.5, attempt=2)
     (row,) = board(records)
-    assert (row["n"], row["metrics"]["mIoU"]["mean"]) == (1, 0.5)
+    assert (row.n, row.metrics["mIoU"].mean) == (1, 0.5)
 
 
 def test_a_stale_row_is_apart_and_takes_no_part_in_the_ranks(records):
@@ -194,7 +196,7 @@ def test_a_stale_row_is_apart_and_takes_no_part_in_the_ranks(records):
     for seed, value in enumerate([0.50, 0.51, 0.52]):
         records.run("ce", seed=seed, mIoU=value, attempt=2, digest="new")
     rows = board(records, today={"ce": "new"})
-    assert [(row["digest"], row["state"], row["rank"]) for row in rows] == [
+    assert [(row.digest, row.state, row.rank) for row in rows] == [
         ("old", "stale", None),
         ("new", "done", 1),
     ]
@@ -203,7 +205,7 @@ def test_a_stale_row_is_apart_and_takes_no_part_in_the_ranks(records):
 def test_other_parameters_are_another_row(records):
     records.seeds("ce", [0.5], params={"wd": 1})
     records.seeds("ce", [0.4], params={"wd": 2})
-    assert [row["params"] for row in board(records)] == [{"wd": 1}, {"wd": 2}]
+    assert [row.params for row in board(records)] == [{"wd": 1}, {"wd": 2}]
 
 
 def test_protocols_and_evaluations_are_never_in_one_block(records):
@@ -211,7 +213,7 @@ def test_protocols_and_evaluations_are_never_in_one_block(records):
     records.seeds("b", [0.9, 0.91, 0.92], under=FULL, evaluation_hash=TASK.evaluation_hash(FULL))
     records.seeds("c", [0.5, 0.51, 0.52], evaluation_hash="old")
     rows = board(records)
-    blocks = [(row["protocol"], row["evaluation_hash"], row["method"], row["rank"]) for row in rows]
+    blocks = [(row.protocol, row.evaluation_hash, row.method, row.rank) for row in rows]
     assert blocks == [
         ("toy:full", TASK.evaluation_hash(FULL), "b", 1),
         ("toy:quick", EVALUATION, "a", 1),
@@ -224,7 +226,7 @@ def test_a_renamed_protocol_keeps_its_rows(records):
     from records import protocol
 
     records.seeds("ce", [0.5], under=protocol("toy:former-name"))
-    assert [row["protocol"] for row in board(records, protocol="toy:quick")] == ["toy:quick"]
+    assert [row.protocol for row in board(records, protocol="toy:quick")] == ["toy:quick"]
 
 
 def test_a_protocol_filter_leaves_ranks_alone(records):
@@ -232,7 +234,7 @@ def test_a_protocol_filter_leaves_ranks_alone(records):
     records.seeds("b", [0.9, 0.91, 0.92])
     records.seeds("c", [0.5], under=FULL, evaluation_hash=TASK.evaluation_hash(FULL))
     rows = board(records, protocol="toy:quick")
-    assert [(row["method"], row["rank"]) for row in rows] == [("b", 1), ("a", 2)]
+    assert [(row.method, row.rank) for row in rows] == [("b", 1), ("a", 2)]
 
 
 def test_unknown_names_get_the_nearest(records):
@@ -253,4 +255,4 @@ def test_running_is_a_matter_of_the_heartbeat(records):
 def test_a_run_of_another_task_with_the_same_protocol_is_awaiting_evaluation(records):
     records.run("ce", evaluated=False)
     (row,) = board(records)
-    assert (row["n"], row["metrics"], row["cost"]["parameters"]) == (0, {}, 1000)
+    assert (row.n, row.metrics, row.cost.parameters) == (0, {}, 1000)

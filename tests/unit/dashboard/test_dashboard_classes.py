@@ -6,7 +6,7 @@ from records import HOSTILE, TASK, Records, edit
 from strangers import catalog as installed
 from strangers import finished
 
-from suite.boards.classes import confusion_of, flows
+from suite.boards.confusions import confusion_of, flows
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
 from suite.records.lookup import all_attempts

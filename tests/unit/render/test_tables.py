@@ -5,12 +5,18 @@ import io
 import json
 import re
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 from records import EVALUATION, HOSTILE, TASK, Records
 from rich.console import Console
 
+from suite.base.text import plain
 from suite.boards.leaderboard import board
 from suite.render import board as tables
+from suite.render import formats
+from suite.render.grid import grid
+from suite.store.row import Cell, RowFailure
 
 QUICK = TASK.protocols[0]
 
@@ -29,17 +35,15 @@ def rows(tmp_path):
 
 
 def hostile_row(rows, name):
-    failure = {"run": name, "seed": 0, "kind": name, "message": name, "step": 1}
-    metrics = {**rows[0]["metrics"], name: {"mean": 0.5, "low": None, "high": None}}
-    return {
-        **rows[0],
+    return replace(
+        rows[0],
         **dict.fromkeys(("method", "protocol", "dataset", "digest"), name),
-        "params": {name: name},
-        "flags": [name],
-        "state": "failed",
-        "failures": [failure],
-        "metrics": metrics,
-    }
+        params={name: name},
+        flags=[name],
+        state="failed",
+        failures=[RowFailure(run=name, seed=0, kind=name, message=name, step=1)],
+        metrics={**rows[0].metrics, name: Cell(mean=0.5)},
+    )
 
 
 def printed(rows, width=100, by=None):
@@ -88,26 +92,26 @@ def test_terminal_of_nothing_says_what_to_type():
 
 
 def test_blocks_are_apart(rows):
-    other = {**rows[0], "protocol": "toy:other", "protocol_hash": "0" * 12}
+    other = replace(rows[0], protocol="toy:other", protocol_hash="0" * 12)
     text = plainly([*rows, other])
     assert "toy-task under toy:other" in text
     assert "not a protocol of this task any more" in text
-    stale = {**rows[0], "evaluation_hash": "0" * 12}
+    stale = replace(rows[0], evaluation_hash="0" * 12)
     assert "not today's evaluation" in plainly([stale])
 
 
 def test_rows_of_one_method_show_the_parameters_that_differ(rows):
-    a = {**rows[0], "params": {"lr": 0.1, "wd": 1}}
-    b = {**rows[0], "params": {"lr": 0.2, "wd": 1}}
-    names = [line[1] for line in tables.grid([a, b], TASK).body]
+    a = replace(rows[0], params={"lr": 0.1, "wd": 1})
+    b = replace(rows[0], params={"lr": 0.2, "wd": 1})
+    names = [line[1] for line in grid([a, b], TASK).body]
     assert names == ["mine lr=0.1", "mine lr=0.2"]
 
 
 def test_rows_that_differ_in_their_code_alone_show_it(rows):
-    stale = {**rows[0], "state": "stale", "digest": "0123456789"}
-    names = [line[1] for line in tables.grid([rows[0], stale], TASK).body]
+    stale = replace(rows[0], state="stale", digest="0123456789")
+    names = [line[1] for line in grid([rows[0], stale], TASK).body]
     assert names[1] == "mine @0123456 (stale)"
-    assert any("--stale" in note for note in tables.grid([rows[0], stale], TASK).notes)
+    assert any("--stale" in str(note) for note in grid([rows[0], stale], TASK).notes)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -121,7 +125,7 @@ def test_hostile_names_cannot_steer_the_terminal(rows, name):
 
 
 def test_json_is_the_rows_as_they_are(rows):
-    assert json.loads(tables.to_json(rows)) == rows
+    assert json.loads(formats.to_json(rows)) == msgspec.to_builtins(rows)
 
 
 def test_csv_has_fractions_and_a_column_per_bound(rows):
@@ -138,7 +142,7 @@ def test_csv_has_fractions_and_a_column_per_bound(rows):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "\r\n="])
 def test_csv_texts_are_no_formulas_and_numbers_stay_numbers(rows, start):
     row = hostile_row(rows, f"{start}cmd|' /C calc'!A0")
-    row["metrics"]["mIoU"] = {"mean": -0.5, "low": None, "high": None}
+    row.metrics["mIoU"] = Cell(mean=-0.5)
     head, line = csv.reader(io.StringIO(tables.to_csv([row]), newline=""))
     cells = dict(zip(head, line, strict=True))
     assert cells["method"].startswith("'")
@@ -152,12 +156,12 @@ def test_csv_keeps_hostile_names_in_their_cell(rows, name):
     text = tables.to_csv([hostile_row(rows, name)])
     assert all(c.isprintable() or c == "\n" for c in text)
     (line,) = csv.DictReader(io.StringIO(text, newline=""))
-    assert line["method"] == tables.plain(name)
+    assert line["method"] == plain(name)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "\x9b2J"])
 def test_json_gives_hostile_names_back_without_raw_controls(rows, name):
-    text = tables.to_json([hostile_row(rows, name)])
+    text = formats.to_json([hostile_row(rows, name)])
     assert json.loads(text)[0]["method"] == name
     assert all(c.isprintable() or c == "\n" for c in text)
 
@@ -189,7 +193,7 @@ def test_latex_is_a_booktabs_table_with_the_best_in_bold(rows):
 
 
 def test_all_that_tie_for_the_first_rank_are_bold(rows):
-    tied = [{**row, "rank": 1} for row in rows[:3]]
+    tied = [replace(row, rank=1) for row in rows[:3]]
     assert tables.to_latex(tied, TASK).count(r"\textbf") == 3
 
 
@@ -205,7 +209,7 @@ def test_latex_names_are_escaped(rows):
 
 
 def test_ranking_by_another_metric_puts_it_first_and_bold(rows):
-    made = tables.grid(rows, TASK, by="loss")
+    made = grid(rows, TASK, by="loss")
     assert made.head[3] == "loss"
     assert "lower is better" in " ".join(made.caption)
 
@@ -215,14 +219,14 @@ def test_ranking_by_another_metric_puts_it_first_and_bold(rows):
     [(61, 1, "61 s"), (600, 2, "10 min, 2x passes"), (7200, 1, "2 h"), (None, None, "–")],
 )
 def test_cost(rows, seconds, passes, text):
-    cost = {**rows[0]["cost"], "wall_seconds": seconds, "passes_per_step": passes}
-    assert text in tables.grid([{**rows[0], "cost": cost}], TASK).body[0]
+    cost = replace(rows[0].cost, wall_seconds=seconds, passes_per_step=passes)
+    assert text in grid([replace(rows[0], cost=cost)], TASK).body[0]
 
 
 def test_cost_tells_of_larger_networks(rows):
     made = []
     for parameters in (100.0, 105.0, 290.0, None):
-        cost = {**rows[0]["cost"], "wall_seconds": 61, "parameters": parameters}
-        made.append({**rows[0], "cost": {**cost, "passes_per_step": 1}})
-    cells = [texts[-1 - bool(made[0]["flags"])] for texts in tables.grid(made, TASK).body]
+        cost = {"wall_seconds": 61, "parameters": parameters, "passes_per_step": 1}
+        made.append(replace(rows[0], cost=replace(rows[0].cost, **cost)))
+    cells = [texts[-1 - bool(made[0].flags)] for texts in grid(made, TASK).body]
     assert cells == ["61 s", "61 s", "61 s, 2.9x params", "61 s"]

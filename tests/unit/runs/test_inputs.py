@@ -217,7 +217,7 @@ def rows(root, catalog):
         today=catalog.code.alone,
         planned=[],
     )
-    return {row["method"]: row["state"] for row in found}
+    return {row.method: row.state for row in found}
 
 
 def test_a_method_built_on_another_has_its_parameters_and_its_code(catalog, tmp_path):
@@ -378,15 +378,15 @@ def test_rows_of_runs_with_inputs_pool_over_seeds(catalog, tmp_path):
     found = board(
         tmp_path, catalog.task("fake"), protocol=None, by=None, today=catalog.code.alone, planned=[]
     )
-    row = next(row for row in found if row["method"] == "second")
-    assert (row["n"], row["state"], row["flags"]) == (3, "done", ["extra-budget"])
+    row = next(row for row in found if row.method == "second")
+    assert (row.n, row.state, row.flags) == (3, "done", ["extra-budget"])
     with connect(tmp_path) as store:
         wall, total = store.execute(
             "SELECT avg(wall_seconds), avg(wall_seconds + input_seconds) FROM attempts "
             "WHERE method = 'second'"
         ).fetchone()
     assert total > wall
-    assert row["cost"]["wall_seconds"] == pytest.approx(total)
+    assert row.cost.wall_seconds == pytest.approx(total)
 
 
 def test_plans_tell_of_inputs_on_the_terminal(catalog, suite, inside, plugins, tmp_path):

@@ -1,0 +1,179 @@
+"""Two methods, or all of a task, held against each other: as tables for people."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from suite.boards.comparison import Comparison, SideSummary
+from suite.boards.overview import Overview
+from suite.render.formats import Table
+from suite.stats.critical_difference import diagram
+
+
+def tables_of(found: Comparison | Overview) -> Iterator[Table]:
+    """The tables, in the order in which they are shown."""
+    return _pair_parts(found) if isinstance(found, Comparison) else _overview_parts(found)
+
+
+def as_json(found: Comparison | Overview) -> dict[str, Any]:
+    """Everything that is known; commands as text."""
+    made: dict[str, Any] = msgspec.to_builtins(found)
+    if isinstance(found, Comparison):
+        made["lines"] = [
+            {
+                **{
+                    name: value for name, value in fields.items() if name not in ("finding", "next")
+                },
+                "words": line.words,
+                "next": None if line.next is None else str(line.next),
+            }
+            for line, fields in zip(found.lines, made["lines"], strict=True)
+        ]
+    return made
+
+
+def _table(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> Table:
+    """Without rows there are only title and notes."""
+    return Table(title=title, head=head if rows else (), rows=rows, notes=notes)
+
+
+def _pair_parts(found: Comparison) -> Iterator[Table]:
+    better = "higher" if found.higher_is_better else "lower"
+    percent = ", in percent" if found.unit == "fraction" else ""
+    title = f"{found.a} and {found.b}: {found.metric} ({better} is better{percent}), {found.task}"
+    rows = []
+    for line in found.lines:
+        rows.append(
+            (
+                line.protocol,
+                _side(line.a, found.unit),
+                _side(line.b, found.unit),
+                str(len(line.common_seeds)),
+                _number(line.difference, found.unit, signed=True),
+                _limits(line.low, line.high, found.unit),
+                "–" if line.p is None else f"{line.p:.2g}",
+                line.verdict,
+            )
+        )
+    head = ("protocol", "A", "B", "common seeds", "A - B", "95 % interval", "p", "A is")
+    words = [
+        f"{line.protocol}: {line.words}" if len(found.lines) > 1 else line.words
+        for line in found.lines
+    ]
+    if found.overall:
+        words.append(f"over protocols: {found.overall.words}")
+    notes = [*words, *(f"note: {note}" for note in found.notes)]
+    yield _table(title, head, rows, notes)
+    if found.protocols:
+        yield _changes("Protocols differ in", found.protocols)
+    yield _changes("Rows differ in", found.config)
+
+
+def _changes(title: str, changes: Sequence[Any]) -> Table:
+    rows = [
+        (
+            change.key,
+            *(
+                value if isinstance(value, str) else "–" if value is None else json.dumps(value)
+                for value in (change.a, change.b)
+            ),
+        )
+        for change in changes
+    ]
+    return _table(title if rows else f"{title} nothing", ("", "A", "B"), rows)
+
+
+def _side(cell: SideSummary, unit: str) -> str:
+    half = "" if cell.low is None or cell.high is None else _half(cell.high - cell.low, unit)
+    return f"{cell.method} {_number(cell.mean, unit)}{half} (n={len(cell.runs)})"
+
+
+def _half(width: float, unit: str) -> str:
+    return f" ±{50 * width:.2f}" if unit == "fraction" else f" ±{width / 2:.2g}"
+
+
+def _number(value: float | None, unit: str, signed: bool = False) -> str:
+    if value is None:
+        return "–"
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.2f}" if unit == "fraction" else f"{value:{sign}.4g}"
+
+
+def _limits(low: float | None, high: float | None, unit: str) -> str:
+    if low is None or high is None:
+        return "–"
+    return f"{_number(low, unit, True)} to {_number(high, unit, True)}"
+
+
+def _overview_parts(found: Overview) -> Iterator[Table]:
+    notes = [f"note: {note}" for note in found.notes]
+    rows = [
+        (
+            name,
+            *(
+                "" if cell is None else f"{100 * cell.rate:.0f} ({cell.pairs})"
+                for cell in found.wins[i]
+            ),
+        )
+        for i, name in enumerate(found.methods)
+    ]
+    yield _table(
+        f"{found.task}: how often the row beats the column in {found.metric}, % of (protocol, seed) pairs",
+        ("", *found.methods),
+        rows,
+        notes,
+    )
+    fixed = diagram(found.ranks.found, found.ranks.methods) if found.ranks else []
+    yield Table(
+        title="Average ranks, 1 is best, and Nemenyi's critical difference at 5 %",
+        notes=[found.ranks_words],
+        fixed=fixed,
+    )
+    prices = [
+        (
+            price.protocol,
+            price.method,
+            str(price.exchange.n),
+            _gain(price.exchange.head, found.unit),
+            _gain(price.exchange.tail, found.unit),
+            "–" if price.exchange.rate is None else f"{price.exchange.rate:.2f}",
+            "–"
+            if price.exchange.low is None or price.exchange.high is None
+            else f"{price.exchange.low:.2f} to {price.exchange.high:.2f}",
+            price.exchange.words,
+        )
+        for price in found.prices
+    ]
+    yield _table(
+        f"Exchange rate against {found.reference}: tail gain for a point of head loss "
+        "(95 % interval by Fieller)",
+        ("protocol", "method", "seeds", "head", "tail", "rate", "95 % interval", ""),
+        prices,
+        [found.prices_words] if found.prices_words else [],
+    )
+    if found.images:
+        yield _table(
+            f"{found.metric} over test images (expanded percentile bootstrap, models as trained)",
+            ("protocol", "method", "runs", "score", "95 % interval"),
+            [
+                (
+                    one.protocol,
+                    one.method,
+                    str(one.runs),
+                    _number(one.interval.mean if one.interval else None, found.unit),
+                    _limits(one.interval.low, one.interval.high, found.unit).replace("+", "")
+                    if one.interval
+                    else "–",
+                )
+                for one in found.images
+            ],
+        )
+
+
+def _gain(interval: Any, unit: str) -> str:
+    half = "" if interval.low is None else _half(interval.high - interval.low, unit)
+    return _number(interval.mean, unit, signed=True) + half

@@ -1,0 +1,93 @@
+"""A row of a board: runs that are replicates of each other, with their means.
+
+Boards and rescored runs make rows; claims, every format and the dashboard show them. A row's JSON form is
+`msgspec.to_builtins` of it: fields in this order.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+State = Literal["stale", "running", "done", "partial", "failed", "planned"]
+"""- `stale`: made by other code than today's;
+- `running`: a replicate is alive;
+- `done`: every known replicate is finished and evaluated;
+- `partial`: some are, or they were interrupted;
+- `failed`: none is and some failed;
+- `planned`: nothing is there."""
+
+
+class Cell(msgspec.Struct, frozen=True, gc=False):
+    """Mean of a metric over a row's runs and its 95 % interval; all None where a run has no value."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class MeanCost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Means over a row's counted runs; `wall_seconds` with that of input runs. None without any."""
+
+    parameters: float | None = None
+    passes_per_step: float | None = None
+    train_seconds: float | None = None
+    wall_seconds: float | None = None
+    gpu_hours: float | None = None
+    peak_memory_bytes: float | None = None
+
+
+COST = MeanCost.__struct_fields__
+"""Names of the costs."""
+
+
+class RowFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """What ended a replicate whose newest attempt failed."""
+
+    run: str
+    seed: int
+    kind: str | None
+    message: str | None
+    step: int | None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One row.
+
+    Attributes:
+        protocol, dataset: names; the hashes say what was run and how it was scored.
+        digest: of the method's code; None where nothing has run.
+        n: runs with this evaluation.
+        rank: None where unranked.
+        flags: fairness flags of its runs, see `suite.define.flags`.
+        runs: ids of all its runs.
+        metrics: metric key -> cell; final values, not by class.
+    """
+
+    task: str
+    protocol: str
+    protocol_hash: str
+    evaluation_hash: str
+    dataset: str | None
+    method: str
+    params: dict[str, Any]
+    digest: str | None = None
+    n: int = 0
+    state: State
+    rank: int | None = None
+    flags: list[str] = []
+    failures: list[RowFailure] = []
+    cost: MeanCost = MeanCost()
+    runs: list[str] = []
+    metrics: dict[str, Cell] = {}
+
+    @property
+    def block(self) -> tuple[str, str]:
+        """What rows must share to be compared: protocol hash and evaluation hash."""
+        return self.protocol_hash, self.evaluation_hash
+
+    def cell(self, key: str) -> Cell:
+        """The metric's cell, an empty one where the row has none."""
+        return self.metrics.get(key, NO_CELL)
+
+
+NO_CELL = Cell()
