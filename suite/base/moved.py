@@ -1,6 +1,6 @@
 """Where modules that have moved are now: a failed import of an old name is answered with the new one.
 
-Every top-level package may list its own in `moved.toml` (old module = [new modules]). The list is read only
+Every top-level package may list its own in `moved.toml` (old module = [new modules]; none: it is gone). The list is read only
 when an import fails.
 """
 
@@ -53,6 +53,9 @@ def moved(error: ImportError) -> str | None:
         names.setdefault(old, []).append(name)
     for old, wanted in names.items():
         homes = _table(old)[old]
+        if not homes:
+            said.append(f"{old} is gone")
+            continue
         said.append(f"{old} is now {' / '.join(homes)}")
         for home in homes:
             inside = [name for name in wanted if name and name in _defined(home)]

@@ -97,6 +97,7 @@ def plugin(folder: Path, top: str = "", inner: str = "pass") -> Path:
             "suite.errors is now suite.base.errors; nothing is no longer called so: "
             "write from suite.base.errors import UserError",
         ),
+        ("from suite.migrate import migrate", "mine.py: suite.migrate is gone"),
         (
             "import importlib\nimportlib.import_module('suite.errors')",
             "suite.errors is now suite.base.errors: write import suite.base.errors",
