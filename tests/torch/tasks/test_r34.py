@@ -126,8 +126,10 @@ def test_its_variants():
 @pytest.mark.usefixtures("plain_dumps")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_shrunk_copy_trains_at_rates_that_fall_along_a_cosine(precision, tmp_path):
+    # no narrower: with 4 channels, oneDNN's strided 1x1 convolution for AVX2 (torch 2.13) writes past its
+    # memory, and the process aborts
     recipe = protocols.replace(
-        protocols._R34_200, depth=18, width=4, epochs=1, limit=2, precision=precision,
+        protocols._R34_200, depth=18, width=8, epochs=1, limit=2, precision=precision,
         channels_last=precision == "bf16",
     )  # fmt: skip
     smoke = CATALOG.protocol(TASK, "smoke")
