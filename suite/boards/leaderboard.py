@@ -12,9 +12,10 @@ from suite.base.canonical import canonical
 from suite.base.errors import UserError, did_you_mean
 from suite.define.protocol import Protocol
 from suite.define.task import Task, default_keys, direction
+from suite.records.states import RowState
 from suite.store.connection import connect, no_collection, statements
 from suite.store.ranking import ranks
-from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row, RowFailure, State
+from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row, RowFailure
 
 if TYPE_CHECKING:
     from suite.define.catalog import Catalog
@@ -175,7 +176,7 @@ def _row(
     )
 
 
-def _state(found: Mapping[str, Any]) -> State:
+def _state(found: Mapping[str, Any]) -> RowState:
     if found["alive"]:
         return "running"
     if found["n"] == found["replicates"]:

@@ -31,6 +31,8 @@ RunState = Literal[
 ]
 StoredState = Literal["done", "running", "failed", "stopped", "stale"]
 RowState = Literal["stale", "running", "done", "partial", "failed", "planned"]
+"""Of a row's replicates: `running`: one is alive; `done`: every known one is finished and evaluated;
+`partial`: some are, or they were interrupted; `failed`: none is and some failed."""
 
 STATES: Mapping[str, str] = {
     "planned": "wanted; nothing of it is there yet",
@@ -46,8 +48,8 @@ STATES: Mapping[str, str] = {
     "cancelled": "somebody asked to leave it alone",
     "failed": "ended with a failure (`records.files.FailureKind`)",
     "stale": "made by other code than today's",
-    "partial": "some of a row's runs are finished and evaluated, or were interrupted",
-    "done": "finished (in a row: all of its runs, and evaluated)",
+    "partial": "some runs of a row are finished, or were interrupted",
+    "done": "finished",
 }
 """Every word, and what it means for all layers."""
 

@@ -4,17 +4,11 @@ Boards and rescored runs make rows; claims, every format and the dashboard show 
 `msgspec.to_builtins` of it: fields in this order.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-State = Literal["stale", "running", "done", "partial", "failed", "planned"]
-"""- `stale`: made by other code than today's;
-- `running`: a replicate is alive;
-- `done`: every known replicate is finished and evaluated;
-- `partial`: some are, or they were interrupted;
-- `failed`: none is and some failed;
-- `planned`: nothing is there."""
+from suite.records.states import RowState
 
 
 class Cell(msgspec.Struct, frozen=True, gc=False):
@@ -57,6 +51,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         protocol, dataset: names; the hashes say what was run and how it was scored.
         digest: of the method's code; None where nothing has run.
         n: runs with this evaluation.
+        state: see `suite.records.states.RowState`.
         rank: None where unranked.
         flags: fairness flags of its runs, see `suite.define.flags`.
         runs: ids of all its runs.
@@ -72,7 +67,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any]
     digest: str | None = None
     n: int = 0
-    state: State
+    state: RowState
     rank: int | None = None
     flags: list[str] = []
     failures: list[RowFailure] = []
