@@ -7,7 +7,8 @@ import streamlit as st
 
 from dashboard import controls, say, source
 from dashboard.keeper import keeper
-from dashboard.views import common, navigation
+from dashboard.pages import navigation
+from dashboard.views import common
 from suite import __version__
 from suite.base.text import plain
 

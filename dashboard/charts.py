@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from dashboard.serve import PALETTE
+from dashboard.palette import PALETTE
 from suite.base.text import clipped, plain
 
 alt.data_transformers.disable_max_rows()

@@ -70,7 +70,7 @@ def frequency_chart(
 ) -> Any:
     """Scores of `points` against training counts, the groups as grounds where they follow the counts."""
     unit = scale(metric)[1]
-    title = f"training {task.counted} of the class (logarithmic)" if counts else "class"
+    title = f"training {by_class.counted(task)} of the class (logarithmic)" if counts else "class"
     x = alt.X(
         "x:Q",
         scale=alt.Scale(type="log", nice=False, padding=18) if counts else alt.Scale(padding=18),
@@ -82,7 +82,7 @@ def frequency_chart(
     tooltip = [
         alt.Tooltip("class:N"),
         alt.Tooltip("group:N"),
-        alt.Tooltip("count:Q", title=f"training {task.counted}", format=","),
+        alt.Tooltip("count:Q", title=f"training {by_class.counted(task)}", format=","),
         alt.Tooltip("row:N"),
         alt.Tooltip("mean:Q", format=".1f"),
         alt.Tooltip("low:Q", format=".1f"),

@@ -8,28 +8,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dashboard.palette import PALETTE
 from suite.base.errors import UserError
 from suite.base.text import clipped
+from suite.define.catalog import Catalog
 
 APP = Path(__file__).with_name("app.py")
-
-# Okabe and Ito's colours, safe for colour-blind readers; their yellow and light blue are darkened, or too
-# light on white
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#4DA6D9", "#8A6D00", "#7F7F7F")
 
 LAST_PORT = 65535
 USUAL_PORTS = range(8501, 8550)
 
 
-def serve(root: Path, plugins: Sequence[Path], address: str, port: int) -> None:
-    """Serve until Ctrl-C. Raises UserError: the port is taken or the address is not this machine's."""
+def serve(root: Path, plugins: Sequence[Path], address: str, port: int, catalog: Catalog) -> None:
+    """Serve until Ctrl-C; `catalog` has the tasks whose pages are imported. Raises UserError: the port is taken or the address is not this machine's."""
     host = check_free(address, port)
     _own_settings()
     from streamlit.web import cli
 
-    # now, so that the first visitor does not wait for it
-    import dashboard.views  # noqa: F401
+    from dashboard import pages
 
+    # now, so that the first visitor does not wait for it
+    pages.views(catalog)
     colours = json.dumps(PALETTE)
     options = {
         "server.address": host,

@@ -113,7 +113,7 @@ def coverage(name: str) -> list[Coverage]:
 @kept
 def _coverage(stamp: Stamp, name: str) -> list[Coverage]:
     with connection() as store:
-        return read_coverage(store, task(name))
+        return read_coverage(store, task(name), catalog())
 
 
 def failures() -> list[FailedRun]:
@@ -145,12 +145,19 @@ def board(name: str, protocol: str, by: str) -> list[Row]:
 @kept
 def _board(stamp: Stamp, name: str, protocol: str, by: str) -> list[Row]:
     of = task(name)
-    known = next((one for one in of.protocols if one.name == protocol), None)
+    known = of.protocols.get(protocol)
     planned: Sequence[leaderboard.Planned] = ()
     if known is not None:
         planned = leaderboard.rows_to_come(catalog(), of, known)
     # which code is today's, the store says: it is brought up to date by a process that reads it anew
     with connection() as store:
         return leaderboard.board(
-            root(), of, protocol=protocol, by=by, today={}, planned=planned, store=store
+            root(),
+            of,
+            protocol=protocol,
+            by=by,
+            today={},
+            planned=planned,
+            store=store,
+            catalog=catalog(),
         )

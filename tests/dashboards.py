@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ needs_browser = [
 
 SCRIPT = """
 import {view}
-from dashboard import views
-views.navigation()
-views.common.run({view}.page)
+from dashboard import pages
+from dashboard.views import common
+pages.navigation()
+common.run({view}.page)
 """
 
 
@@ -51,20 +53,30 @@ def open_page(
 
     `catalog` stands in for the installed tasks and methods. Fails where the page raises.
     """
-    from dashboard import source, views
+    from dashboard import source
 
     st.cache_resource.clear()
     source._given.cache_clear()
     sys.argv = ["app.py", "--root", str(root), *(f"--plugin={path}" for path in plugins)]
     if catalog is not None:
         source.catalog = lambda: catalog
-    found = next(pages[name] for pages in views.VIEWS.values() if name in pages)
+    found = _pages()[name]
     page = AppTest.from_string(SCRIPT.format(view=found.__name__), default_timeout=timeout)
     for key, value in query.items():
         page.query_params[key] = value
     page.run()
     check(page)
     return page
+
+
+@cache
+def _pages() -> dict[str, Any]:
+    """Name in the URL -> module of every page that is installed."""
+    from dashboard import pages
+    from suite.define.catalog import Catalog
+
+    sections = pages.views(Catalog.load()).values()
+    return {name: page for section in sections for name, page in section.items()}
 
 
 def check(page: AppTest) -> None:

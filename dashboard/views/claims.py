@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, controls, say, source, tables
-from dashboard.serve import PALETTE
+from dashboard.palette import PALETTE
 from suite.base.command import Command
 from suite.boards.leaderboard import board
 from suite.claims import read as files
@@ -86,7 +86,13 @@ def _compared(stamp: source.Stamp) -> list[Comparison]:
             row
             for protocol in near_protocols(name, found)
             for row in board(
-                source.root(), tasks[name], protocol=protocol, by=None, today={}, planned=()
+                source.root(),
+                tasks[name],
+                protocol=protocol,
+                by=None,
+                today={},
+                planned=(),
+                catalog=catalog,
             )
         ]
         for name in {claim.task for claim in found} & tasks.keys()
@@ -287,10 +293,11 @@ def _not_run(name: str, found: Sequence[Comparison]) -> None:
         claim = made.claim
         if made.status != NOT_RUN or made.note or claim.method is None:
             continue
-        protocol = next((p for p in task.protocols if covers(claim.full_protocol, p.name)), None)
+        names = task.protocols.names
+        protocol = next((one for one in names if covers(claim.full_protocol, one)), None)
         if protocol is None:
             continue
-        under = "--task", name, "--protocol", protocol.name, "--method", claim.method
+        under = "--task", name, "--protocol", protocol, "--method", claim.method
         command = Command("run", *under, "--seeds", "0-2")
         say.nothing("Not run yet here; this makes the first of them:", command)
         return

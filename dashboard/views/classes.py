@@ -12,7 +12,7 @@ from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.boards import classes as by_class
 from suite.boards.classes import ClassScores
-from suite.boards.confusions import Flow, busiest, flows, share_difference
+from suite.boards.confusions import CONFUSION, Flow, busiest, flows, share_difference
 from suite.boards.more_seeds import next_seeds, run_command
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
@@ -40,7 +40,7 @@ def page() -> None:
         return
     with second:
         name = common.pick_protocol(task, lines)
-    protocol = next(one for one in task.protocols if one.name == name)
+    protocol = task.protocols[name]
     keys = _keys(source.current(), task.name, name)
     if not keys:
         say.nothing(f"no finished run under {name} has scores by class", _evaluate_command(task))
@@ -76,14 +76,14 @@ def _tasks(stamp: source.Stamp) -> list[str]:
 def _keys(stamp: source.Stamp, task: str, protocol: str) -> list[str]:
     of = source.task(task)
     with source.connection() as store:
-        return by_class.class_keys(store, of, _protocol(of, protocol))
+        return by_class.class_keys(store, of, of.protocols[protocol])
 
 
 @source.kept
 def _scores(stamp: source.Stamp, task: str, protocol: str, key: str) -> list[ClassScores]:
     of = source.task(task)
     with source.connection() as store:
-        return by_class.class_scores(store, of, _protocol(of, protocol), key)
+        return by_class.class_scores(store, of, of.protocols[protocol], key)
 
 
 @source.kept
@@ -94,28 +94,24 @@ def _values(
     found = {one.side.row_id: one.side for one in _scores(stamp, task, protocol, key)}
     with source.connection() as store:
         return by_class.class_values(
-            store, of, _protocol(of, protocol), key, [found[row] for row in rows]
+            store, of, of.protocols[protocol], key, [found[row] for row in rows]
         )
 
 
 @source.kept
 def _counts(stamp: source.Stamp, task: str, protocol: str) -> tuple[int, ...] | None:
     of = source.task(task)
-    under = _protocol(of, protocol)
+    under = of.protocols[protocol]
     keys = _keys(stamp, task, protocol)
     sides = [one.side for one in _scores(stamp, task, protocol, keys[0])] if keys else []
     runs = ((run.run_id, run.attempt) for side in sides for run in side.runs)
     return by_class.class_counts(source.root(), under.dataset, runs)
 
 
-def _protocol(task: Task, name: str) -> Protocol:
-    return next(one for one in task.protocols if one.name == name)
-
-
 def _named(task: Task, protocol: str, found: Sequence[ClassScores]) -> Named:
     """The rows by the names and in the order that the board gives them, the best first."""
     of_run = {run.run_id: one for one in found for run in one.side.runs}
-    evaluation = task.evaluation_hash(_protocol(task, protocol))
+    evaluation = task.evaluation_hash(task.protocols[protocol])
     block = [
         row
         for row in source.board(task.name, protocol, task.primary[0])
@@ -180,7 +176,11 @@ def _against_frequency(
         + "; points of one class lie beside each other."
     )
     kind: Any = "percent" if metric.unit == "fraction" else "number"
-    columns = [Column("class"), Column("group"), Column(f"training {task.counted}", "integer")]
+    columns = [
+        Column("class"),
+        Column("group"),
+        Column(f"training {by_class.counted(task)}", "integer"),
+    ]
     for name in chosen:
         columns += [Column(name, kind), Column("low", kind), Column("high", kind)]
     rows: list[list[Value]] = []
@@ -302,7 +302,7 @@ def _paired(
         (
             Column("class"),
             Column("group"),
-            Column(f"training {task.counted}", "integer"),
+            Column(f"training {by_class.counted(task)}", "integer"),
             Column("difference", kind),
             Column("low", kind),
             Column("high", kind),
@@ -352,7 +352,7 @@ def _who_pays(
     counts: tuple[int, ...] | None,
 ) -> None:
     st.subheader("Which class pays for which")
-    if task.confusion is None:
+    if CONFUSION.of(task) is None:
         say.note(f"{task.name} keeps no predictions from which classes could be confused.")
         return
     runs = [by_class.by_seed(named[name].side) for name in pair]
@@ -389,7 +389,7 @@ def _flow_table(
     if not found:
         say.note("No class loses anything to another.")
         return
-    units = f"test {task.counted}"
+    units = f"test {by_class.counted(task)}"
     sheet = Sheet(
         f"From {pair[0]} to {pair[1]}: the largest flows",
         (

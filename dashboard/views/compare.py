@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, controls, say, source, tables
-from dashboard.serve import PALETTE
+from dashboard.palette import PALETTE
 from dashboard.views import common
 from suite.base.command import Command
 from suite.base.errors import UserError

@@ -41,7 +41,7 @@ def _choice(view: View | None) -> RunFilter:
     with first:
         task = controls.pick("Task", [controls.ALL, *catalog.tasks()], "task")
     tasks = [one for one in catalog.tasks().values() if task in (controls.ALL, one.name)]
-    names = {protocol.name for one in tasks for protocol in one.protocols}
+    names = {name for one in tasks for name in one.protocols.names}
     if view is not None and task == controls.ALL:
         names |= {run.spec.protocol for run in view.runs}
         names |= {protocol for _, protocol, *_ in view.settled.counts}
@@ -73,8 +73,7 @@ def _live(choice: RunFilter) -> None:
         say.warning(f"cluster: {view.problem}")
     if view.store_problem:
         say.warning(f"every run's files are read, which is slow: {view.store_problem}")
-    tasks = jobs.tasks_by_protocol(source.catalog())
-    counts = jobs.tally(view.runs, view.settled, tasks, choice)
+    counts = jobs.tally(view.runs, view.settled, source.catalog(), choice)
     runs = jobs.chosen_runs(view.runs, choice)
     of: dict[RunState, list[TrackedRun]] = {name: [] for name in RUN_STATES}
     for run in runs:

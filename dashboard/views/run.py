@@ -14,9 +14,10 @@ from dashboard.views import common
 from suite.base.errors import RecordError, UserError
 from suite.base.text import clipped, plain
 from suite.boards import classes as by_class
-from suite.boards.confusions import largest_confusions, row_shares
+from suite.boards.confusions import CONFUSION, largest_confusions, row_shares
 from suite.boards.more_seeds import settings_of
 from suite.define.catalog import Catalog
+from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.records.attempt import Attempt
 from suite.records.describe import log_tail, run_facts, sample_image, sample_names, thinned
@@ -114,6 +115,7 @@ def _newest(
             method=method,
             states=states,
             most=MOST_RUNS,
+            catalog=source.catalog(),
         )
 
 
@@ -133,8 +135,9 @@ def _show(facts: Facts) -> None:
     done = [entry for entry in listing if entry["state"] == "done"]
     shown_of = done[-1] if done else listing[-1]
     attempt = Attempt(source.root(), facts["run"], shown_of["attempt"])
-    tasks = _tasks(source.catalog(), spec["protocol_hash"])
-    _header(facts, shown_of, tasks)
+    protocol = _protocol(spec)
+    tasks = source.catalog().accepting(protocol) if protocol is not None else []
+    _header(facts, shown_of, tasks, protocol.name if protocol is not None else "")
     _attempts(listing)
     record = facts["record"]
     if record is not None:
@@ -157,16 +160,13 @@ def _show(facts: Facts) -> None:
     _log(Attempt(source.root(), facts["run"], listing[-1]["attempt"]))
 
 
-def _tasks(catalog: Catalog, protocol_hash: str) -> list[Task]:
-    """The tasks that accept the run's protocol."""
-    return [
-        task
-        for task in catalog.tasks().values()
-        if any(protocol.hash == protocol_hash for protocol in task.protocols)
-    ]
+def _protocol(spec: Mapping[str, Any]) -> Protocol | None:
+    """The run's protocol, where it is known here."""
+    return source.catalog().protocol_with(spec["protocol_hash"], spec["protocol"])
 
 
-def _header(facts: Facts, entry: Mapping[str, Any], tasks: Sequence[Task]) -> None:
+def _header(facts: Facts, entry: Mapping[str, Any], tasks: Sequence[Task], protocol: str) -> None:
+    """`protocol`: its name today, under which the tasks have the run's row."""
     spec = facts["spec"]
     name = f"{clipped(plain(spec['method']))}, seed {_text(spec['seed'])}"
     st.subheader(say.words(name))
@@ -185,12 +185,11 @@ def _header(facts: Facts, entry: Mapping[str, Any], tasks: Sequence[Task]) -> No
         st.progress(share, f"iteration {entry['step']:,} of {entry['total']:,}")
     with st.container(horizontal=True):
         for task in tasks:
-            protocol = next(p for p in task.protocols if p.hash == spec["protocol_hash"])
             common.link(
                 "leaderboard",
-                f"its row in {task.name}, {protocol.name}",
+                f"its row in {task.name}, {protocol}",
                 task=task.name,
-                protocol=protocol.name,
+                protocol=protocol,
                 contains=spec["method"],
             )
     if not tasks:
@@ -330,7 +329,7 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 def _confusion(attempt: Attempt, tasks: Sequence[Task]) -> None:
-    task = next((one for one in tasks if one.confusion is not None), None)
+    task = next((one for one in tasks if CONFUSION.of(one) is not None), None)
     if task is None:
         return
     st.subheader("Confusion")
@@ -343,7 +342,7 @@ def _confusion(attempt: Attempt, tasks: Sequence[Task]) -> None:
     except (OSError, UserError) as error:
         confusions.problem(error if isinstance(error, UserError) else UserError(str(error)))
         return
-    protocol = next(p for p in task.protocols if p.hash == record.spec.protocol_hash)
+    protocol = source.catalog().protocol_of(record.spec)
     names = protocol.dataset.classes
     order = by_class.by_frequency(len(names), by_class.counts_of(record, protocol.dataset))
     if len(names) <= MOST_CELLS:
@@ -353,12 +352,14 @@ def _confusion(attempt: Attempt, tasks: Sequence[Task]) -> None:
             "confusion",
             "share of each true class's test units that is called each class, in percent",
         )
-        say.note(f"Share of each true class's test {task.counted}, in %; the most frequent first.")
+        say.note(
+            f"Share of each true class's test {by_class.counted(task)}, in %; the most frequent first."
+        )
     columns = (
         Column("true class"),
         Column("called"),
-        Column(f"test {task.counted}", "integer"),
-        Column("share", "percent", f"of the true class's test {task.counted}"),
+        Column(f"test {by_class.counted(task)}", "integer"),
+        Column("share", "percent", f"of the true class's test {by_class.counted(task)}"),
     )
     rows = [(names[i], names[j], count, share) for i, j, count, share in largest_confusions(found)]
     sheet = Sheet("The 20 largest confusions", columns, rows)
@@ -391,7 +392,7 @@ def _samples(attempt: Attempt) -> None:
 
 def _config(facts: Facts, tasks: Sequence[Task]) -> None:
     spec = facts["spec"]
-    protocol = source.catalog().protocols.get(spec["protocol_hash"])
+    protocol = _protocol(spec)
     lines: list[tuple[str, Any]] = [("method", spec["method"]), ("seed", spec["seed"])]
     lines += [(f"parameter {key}", value) for key, value in spec["params"].items()]
     lines += [(f"input run {role}", run) for role, run in spec["inputs"].items()]
@@ -400,16 +401,15 @@ def _config(facts: Facts, tasks: Sequence[Task]) -> None:
         lines += [(f"protocol {key}", value) for key, value in protocol.identity.items()]
     with st.expander("Config"):
         _facts_table("Config", lines, "config")
-        command = _config_command(facts, tasks[0]) if protocol is not None and tasks else None
+        command = _config_command(facts, tasks[0], protocol) if protocol and tasks else None
         if command:
             say.note("The whole of it, as a file for mmengine's own tools:")
             st.code(command, language=None, wrap_lines=True)
 
 
-def _config_command(facts: Facts, task: Task) -> str | None:
+def _config_command(facts: Facts, task: Task, protocol: Protocol) -> str | None:
     """None for what cannot be said here: a method that is not known, parameters that are not of today."""
     spec = facts["spec"]
-    protocol = next(p for p in task.protocols if p.hash == spec["protocol_hash"])
     inputs = (facts["record"] or {}).get("inputs", {})
     side = Side(
         row_id=0,

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, controls, say, source, tables
-from dashboard.serve import PALETTE
+from dashboard.palette import PALETTE
 from dashboard.views import common, compare
 from suite.boards.overview import group_keys
 from suite.define.task import Task, direction

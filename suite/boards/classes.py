@@ -6,7 +6,7 @@ protocol's data set, 0..C-1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from suite.base.errors import RecordError
 from suite.define.metrics import split_key
 from suite.define.protocol import DataSet, Protocol
-from suite.define.task import Task
+from suite.define.task import Ability, Task
 from suite.records.attempt import Attempt
 from suite.records.files import Record
 from suite.stats.tests import Interval, mean_interval
@@ -24,6 +24,14 @@ from suite.store.rows import Side, read_rows
 
 if TYPE_CHECKING:
     import duckdb
+
+Groups = Callable[[Mapping[str, Any], Sequence[int]], Mapping[str, Sequence[int]]]
+"""(settings, training counts) -> group name -> class ids, as `Task.evaluate` groups them. Raises RecordError for
+counts of other classes."""
+GROUPS = Ability[Groups]("groups")
+"""Without it the groups are the data set's own."""
+COUNTED = Ability[str]("counted")
+"""What training counts per class and confusions count, such as `pixels`; without it `images`."""
 
 MOST_RECORDS = 20
 """Records that are read for the training counts."""
@@ -186,13 +194,19 @@ def groups_of(task: Task, protocol: Protocol, counts: Sequence[int] | None) -> t
     """The group of each class as the task's scores have it, "" where it is in none or where that hangs on
     unknown counts."""
     members: Mapping[str, Sequence[int]] = protocol.dataset.groups
-    if task.groups is not None and counts is not None:
-        members = task.groups(task.evaluation(protocol), counts)
-    groups = [""] * len(protocol.dataset.classes)
+    groups = GROUPS.of(task)
+    if groups is not None and counts is not None:
+        members = groups(task.evaluation(protocol), counts)
+    of_class = [""] * len(protocol.dataset.classes)
     for name, found in members.items():
         for c in found:
-            groups[c] = name
-    return tuple(groups)
+            of_class[c] = name
+    return tuple(of_class)
+
+
+def counted(task: Task) -> str:
+    """What the task's training counts per class and confusions count: `images` or `pixels`."""
+    return COUNTED.of(task) or "images"
 
 
 def by_frequency(classes: int, counts: Sequence[int] | None) -> list[int]:

@@ -106,7 +106,7 @@ def compare(
 
 def protocol_changes(catalog: Catalog, a: Side, b: Side) -> list[Change]:
     """Keys of the protocols' identities that differ; their hashes where one is not known here."""
-    known = [catalog.protocols.get(side.protocol_hash) for side in (a, b)]
+    known = [catalog.protocol_with(side.protocol_hash, side.protocol) for side in (a, b)]
     if known[0] is None or known[1] is None:
         return [Change("hash", a.protocol_hash, b.protocol_hash)]
     x, y = known[0].identity, known[1].identity

@@ -5,12 +5,13 @@ A confusion (C, C) counts test units (images, pixels) by (true, predicted) class
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import RecordError, UserError
 from suite.define.catalog import Catalog
-from suite.define.task import Task
+from suite.define.task import Ability, Predictions, Task, Trained
 from suite.records.attempt import Attempt
 from suite.records.fingerprint import stored_fingerprint
 from suite.runs.evaluate import stored_predictions, trained
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+Confusion = Callable[[Predictions, Mapping[str, Any], Trained], "Array"]
+"""(predictions, settings, trained) -> (C, C) int64, units of the set `test` by (true, predicted) class, of the
+scores whose rows carry no subset. Pure. Raises RecordError as `Task.evaluate` does."""
+CONFUSION = Ability[Confusion]("confusion")
 
 MOST_CLASSES = 2000
 """Of more classes no confusion is made: a matrix of iNaturalist's 8142 takes half a gigabyte."""
@@ -32,11 +38,12 @@ def confusion_of(attempt: Attempt, task: Task, catalog: Catalog) -> Array:
     Raises UserError: the task has none, or the protocol is none of today's; RecordError, with what to type
     where predictions are missing.
     """
-    if task.confusion is None:
+    confusion = CONFUSION.of(task)
+    if confusion is None:
         raise UserError(f"task {task.name} offers no confusion of classes")
     record = attempt.record()
     spec = record.spec
-    protocol = next((p for p in task.protocols if p.hash == spec.protocol_hash), None)
+    protocol = catalog.accepted(task, spec.protocol_hash, spec.protocol)
     if protocol is None:
         raise UserError(f"run {attempt.run_id}: its protocol is none of {task.name} today")
     classes = len(protocol.dataset.classes)
@@ -48,7 +55,7 @@ def confusion_of(attempt: Attempt, task: Task, catalog: Catalog) -> Array:
         raise RecordError(f"{path}: unpacks to {size:,} bytes, more than {MAX_PREDICTIONS:,}")
     predictions = stored_predictions(attempt, record, protocol, task)
     about = trained(attempt, record, predictions, task, catalog)
-    found = task.confusion(predictions, task.evaluation(protocol), about)
+    found = confusion(predictions, task.evaluation(protocol), about)
     return found
 
 

@@ -14,6 +14,7 @@ from suite.define.protocol import Protocol
 from suite.define.task import Task, default_keys, direction
 from suite.records.states import RowState
 from suite.store.connection import connect, no_collection, statements
+from suite.store.protocols import accepted
 from suite.store.ranking import ranks
 from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row, RowFailure
 
@@ -33,6 +34,7 @@ def board(
     today: Mapping[str, str],
     planned: Sequence[Planned],
     store: duckdb.DuckDBPyConnection | None = None,
+    catalog: "Catalog | None" = None,
 ) -> list[Row]:
     """Rows of the leaderboard, block after block.
 
@@ -46,21 +48,22 @@ def board(
             store says of them may be older.
         planned: rows that are wanted; those of which nothing is there yet are shown as planned.
         store: the root's store, if it is open already; it is left open.
+        catalog: see `suite.store.protocols.accepted`.
 
     Raises UserError: no store, unknown protocol or metric key.
     """
     connection = store or connect(root)
-    named = {one.hash: one for one in task.protocols}
     try:
         only = None if protocol is None else _protocol_rows(connection, task, protocol)
         with no_collection():
             metrics = _metrics(connection, task, only)
+        named = accepted(connection, task, catalog, only)
         key = _ranking_key(task, by, metrics)
         rank_of = _ranks(connection, task, key, only)
         with no_collection():
             rows = [
                 _row(task, named.get(found["protocol_hash"]), found, metrics, rank_of, today)
-                for found in _found_rows(connection, task, only)
+                for found in _found_rows(connection, task, named, only)
             ]
     finally:
         if store is None:
@@ -68,7 +71,8 @@ def board(
     rows += _planned_rows(task, rows, planned)
     if protocol is not None:
         rows = _only(task, rows, protocol)
-    return sorted(rows, key=_order(task, key))
+    named |= _of_planned(task, named, planned)
+    return sorted(rows, key=_order(task, named.values(), key))
 
 
 def rows_to_come(catalog: "Catalog", task: Task, protocol: Protocol) -> list[Planned]:
@@ -82,20 +86,37 @@ def rows_to_come(catalog: "Catalog", task: Task, protocol: Protocol) -> list[Pla
 
 def _protocol_rows(connection: duckdb.DuckDBPyConnection, task: Task, protocol: str) -> list[int]:
     """Ids of the rows that may be shown: a board of one protocol must not read all the others."""
-    current = next((p.hash for p in task.protocols if p.name == protocol), "")
-    result = connection.execute(statements("protocol_rows"), {"name": protocol, "hash": current})
+    current = task.protocols.get(protocol)
+    asked = {"name": protocol, "hash": current.hash if current else ""}
+    result = connection.execute(statements("protocol_rows"), asked)
     return [row_id for (row_id,) in result.fetchall()]
 
 
+def _of_planned(
+    task: Task, known: Mapping[str, Protocol], planned: Sequence[Planned]
+) -> dict[str, Protocol]:
+    """Hash -> protocol, of rows to come under others than the `known` ones."""
+    found = {}
+    for _, _, name, hash_, _, _ in planned:
+        if hash_ not in known and hash_ not in found:
+            protocol = task.protocols.with_hash(hash_, name)
+            if protocol is not None:
+                found[hash_] = protocol
+    return found
+
+
 def _found_rows(
-    connection: duckdb.DuckDBPyConnection, task: Task, only: Sequence[int] | None
+    connection: duckdb.DuckDBPyConnection,
+    task: Task,
+    named: Mapping[str, Protocol],
+    only: Sequence[int] | None,
 ) -> Iterable[dict[str, Any]]:
     result = connection.execute(
         statements("board_rows"),
         {
             "task": task.name,
-            "hashes": [protocol.hash for protocol in task.protocols],
-            "evaluations": [task.evaluation_hash(protocol) for protocol in task.protocols],
+            "hashes": list(named),
+            "evaluations": [task.evaluation_hash(protocol) for protocol in named.values()],
             "rows": only,
         },
     )
@@ -215,20 +236,20 @@ def _planned_rows(task: Task, rows: Iterable[Row], planned: Sequence[Planned]) -
 
 
 def _only(task: Task, rows: list[Row], protocol: str) -> list[Row]:
-    known = {p.name for p in task.protocols} | {row.protocol for row in rows}
+    known = {*task.protocols.names, *(row.protocol for row in rows)}
     if protocol not in known:
         near = did_you_mean(protocol, known)
         raise UserError(f"--protocol {protocol}: task {task.name} has no such protocol{near}")
     return [row for row in rows if row.protocol == protocol]
 
 
-def _order(task: Task, key: str) -> Callable[[Row], tuple[Any, ...]]:
+def _order(task: Task, protocols: Iterable[Protocol], key: str) -> Callable[[Row], tuple[Any, ...]]:
     """Sort key: protocol, block (today's evaluation first), then the mean, best first.
 
     Rows come by method and parameters from the store, and sorting keeps that among equals.
     """
     sign = -1 if direction(task, key) is not False else 1
-    current = {(p.hash, task.evaluation_hash(p)) for p in task.protocols}
+    current = {(p.hash, task.evaluation_hash(p)) for p in protocols}
 
     def order(row: Row) -> tuple[Any, ...]:
         mean = row.cell(key).mean

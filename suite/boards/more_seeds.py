@@ -63,7 +63,7 @@ def run_command(
     catalog: Catalog, task: Task, sides: Sequence[Side], seeds: Sequence[int]
 ) -> Command | None:
     """The command that trains the rows' methods with these seeds; None where nothing here can."""
-    protocol = next((p for p in task.protocols if p.hash == sides[0].protocol_hash), None)
+    protocol = task.protocols.get(sides[0].protocol)
     if protocol is None:
         return None
     settings = [settings_of(catalog, protocol, side) for side in sides]

@@ -105,6 +105,7 @@ def paired_rows(
                 methods=None if one.row_id is not None else [one.method],
                 row_ids=None if one.row_id is None else [one.row_id],
                 only=only,
+                catalog=catalog,
             )
             if not rows:
                 raise UserError(_nothing(task, one, only, catalog))
@@ -168,7 +169,7 @@ def row_of_method(
     """
     if len(rows) == 1:
         return rows[0], []
-    protocol = next(p for p in task.protocols if p.hash == rows[0].protocol_hash)
+    protocol = task.protocols[rows[0].protocol]
     plain_rows = [row for row in rows if settings_of(catalog, protocol, row) == []]
     if len(plain_rows) != 1:
         return None, list(rows)

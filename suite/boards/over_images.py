@@ -33,15 +33,16 @@ def unit_scores_of(
     from suite.runs.evaluate import trained
     from suite.stats import bootstrap
 
-    if task.units is None:
+    units_of = bootstrap.UNITS.of(task)
+    if units_of is None:
         raise UserError(f"task {task.name} offers no bootstrap over test images; use --over seeds")
-    protocol = next(p for p in task.protocols if p.hash == side.protocol_hash)
+    protocol = task.protocols[side.protocol]
     units = []
     for run in side.runs:
         attempt = Attempt(root, run.run_id, run.attempt)
         predictions = attempt.predictions()
         about = trained(attempt, attempt.record(), predictions, task, catalog)
-        units.append(task.units(predictions, task.evaluation(protocol), about))
+        units.append(units_of(predictions, task.evaluation(protocol), about))
     count = units[0].count
     if count not in weights:
         weights[count] = bootstrap.unit_weights(count, resamples)

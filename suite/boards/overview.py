@@ -116,8 +116,9 @@ def overview(
     higher = direction(task, key) is not False
     head, tail = group_keys(task)
     with connect(root) as connection:
-        rows = read_rows(connection, task, key, only=only)
-        ends = [read_rows(connection, task, end, only=only) if end else [] for end in (head, tail)]
+        asked: dict[str, Any] = {"only": only, "catalog": catalog}
+        rows = read_rows(connection, task, key, **asked)
+        ends = [read_rows(connection, task, end, **asked) if end else [] for end in (head, tail)]
     if not rows:
         under = f" under {only.name}" if only else ""
         raise UserError(
@@ -196,17 +197,16 @@ def board_over_images(
 
 def _labels(rows: Sequence[Side], catalog: Catalog, task: Task) -> dict[int, str]:
     """Row id -> name: the method's, with what `run --set` would take where there are several rows."""
-    protocols = {protocol.hash: protocol for protocol in task.protocols}
     groups: dict[tuple[str, str], list[Side]] = {}
     for row in rows:
-        groups.setdefault((row.protocol_hash, row.method), []).append(row)
+        groups.setdefault((row.protocol, row.method), []).append(row)
     labels = {}
-    for (protocol_hash, method), members in groups.items():
+    for (protocol, method), members in groups.items():
         taken: set[str] = set()
         for row in members:
             name = method
             if len(members) > 1:
-                texts = settings_of(catalog, protocols[protocol_hash], row)
+                texts = settings_of(catalog, task.protocols[protocol], row)
                 if texts is None:
                     texts = [f"run={row.runs[0].run_id}"]
                 name = " ".join([method, *(t.removeprefix(f"{method}.") for t in texts)])

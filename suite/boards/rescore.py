@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from suite.define.catalog import Catalog
 from suite.define.flags import OF_THE_RUN
 from suite.define.protocol import Protocol
 from suite.define.spec import RunSpec
-from suite.define.task import Shift, Task, direction
+from suite.define.task import Ability, Task, direction
 from suite.records.files import Record
 from suite.records.lookup import find_run, find_spec, newest_finished
 from suite.runs.evaluate import metric_rows, stored_predictions
@@ -32,6 +32,32 @@ from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row
 
 _MAX_LINEAGE = 64
 """Inputs of inputs are followed this far, as in the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """Test label distributions that a user asks for.
+
+    Attributes:
+        priors: name -> CSV file of class shares.
+        dirichlet: concentration of each class of a symmetric Dirichlet distribution of priors, or None.
+        ratios: imbalance ratios of forward and backward test sets.
+        draws, seed: of drawn test sets.
+        independent: whether scores that adapt to a test set adapt to another draw of it.
+    """
+
+    priors: Mapping[str, Path] = field(default_factory=dict)
+    dirichlet: float | None = None
+    ratios: tuple[float, ...] = ()
+    draws: int = 10
+    seed: int = 0
+    independent: bool = False
+
+
+Shifts = Callable[[Protocol, Shift], tuple[dict[str, Any], tuple[str, ...]]]
+"""(protocol, distributions asked for) -> settings for `Task.evaluate` in place of `Task.settings(protocol)`,
+and the metric keys to show, the ranking one first. Raises UserError for a distribution that cannot be."""
+SHIFTS = Ability[Shifts]("shifts")
 
 
 @dataclass(frozen=True)
@@ -62,10 +88,10 @@ class Rescored:
 
 def shifting_task(catalog: Catalog, name: str | None) -> Task:
     """The task of that name; for None the only one with test distributions. Raises UserError."""
-    shifting = sorted(key for key, task in catalog.tasks().items() if task.shifted is not None)
+    shifting = sorted(key for key, task in catalog.tasks().items() if SHIFTS.of(task) is not None)
     if name is not None:
         task = catalog.task(name)
-        if task.shifted is None:
+        if SHIFTS.of(task) is None:
             others = f"; those that do: {', '.join(shifting)}" if shifting else ""
             raise UserError(f"task {name!r} knows no test distributions{others}")
         return task
@@ -178,15 +204,16 @@ def _asked(
     Of the protocols that have runs, those that the distributions do not fit (other classes) are noted and
     left out, unless `strict` or it is all of them: then UserError.
     """
-    assert task.shifted is not None
-    default = next(p for p in task.protocols if p.name == task.default_protocol)
+    shifted = SHIFTS.of(task)
+    assert shifted is not None
     # where nothing has run yet, a distribution that cannot be is refused all the same
-    protocols = [runs[0].protocol for _, runs in sorted(under.items())] or [only or default]
+    protocols = [runs[0].protocol for _, runs in sorted(under.items())]
+    protocols = protocols or [only or task.protocols[task.default_protocol]]
     tasks: dict[str, Task] = {}
     notes: list[str] = []
     for protocol in protocols:
         try:
-            tasks[protocol.name] = _with(task, *task.shifted(protocol, asked))
+            tasks[protocol.name] = _with(task, *shifted(protocol, asked))
         except UserError as error:
             if strict or (not tasks and protocol is protocols[-1]):
                 raise

@@ -51,7 +51,14 @@ class RunsBelow:
 
 def runs_below(root: Path, catalog: Catalog, task: Task, only: Protocol | None = None) -> RunsBelow:
     """Look through all runs of a root; `only`: of that protocol alone."""
-    accepted = {p.hash: p for p in ([only] if only else task.protocols)}
+    accepted: dict[str, Protocol | None] = {}
+
+    def protocol_of(spec: RunSpec) -> Protocol | None:
+        if spec.protocol_hash not in accepted:
+            known = catalog.accepted(task, spec.protocol_hash, spec.protocol)
+            accepted[spec.protocol_hash] = known if only is None or only == known else None
+        return accepted[spec.protocol_hash]
+
     found = RunsBelow()
     recorded: dict[str, list[tuple[Attempt, Record]]] = {}
     for run_id, group in groupby(all_attempts(root), key=lambda attempt: attempt.run_id):
@@ -64,8 +71,8 @@ def runs_below(root: Path, catalog: Catalog, task: Task, only: Protocol | None =
             except RecordError as error:
                 problems.append(str(error))
         spec = records[0][1].spec if records else find_spec(root, run_id)
-        if spec is not None and spec.protocol_hash not in accepted:
-            unknown = spec.protocol_hash not in catalog.protocols
+        if spec is not None and protocol_of(spec) is None:
+            unknown = catalog.protocol_with(spec.protocol_hash, spec.protocol) is None
             found.left_out[run_id] = UNKNOWN if unknown else OTHER
             continue
         if problems:
@@ -83,10 +90,11 @@ def runs_below(root: Path, catalog: Catalog, task: Task, only: Protocol | None =
             else newest[spec.method]
         )
         of_today = next(((a, r) for a, r in records if catalog.code.same(r.digest, digest)), None)
-        if of_today is None:
+        protocol = protocol_of(spec)
+        if of_today is None or protocol is None:
             found.left_out[run_id] = STALE
         else:
-            found.counted[run_id] = Run(*of_today, accepted[spec.protocol_hash], digest)
+            found.counted[run_id] = Run(*of_today, protocol, digest)
     return found
 
 

@@ -229,10 +229,11 @@ def _why_not(claim: Claim, task: Task | None) -> str:
 
 def _current(task: Task, rows: Iterable[Row]) -> Iterator[_Placed]:
     """Those made by today's code and scored by today's evaluation, with their protocol of today."""
-    today = {(p.hash, task.evaluation_hash(p)): p for p in task.protocols}
     for row in rows:
-        protocol = today.get(row.block)
-        if protocol is not None and row.state != "stale":
+        if row.state == "stale":
+            continue
+        protocol = task.protocols.with_hash(row.protocol_hash, row.protocol)
+        if protocol is not None and task.evaluation_hash(protocol) == row.evaluation_hash:
             yield row, protocol
 
 

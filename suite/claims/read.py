@@ -290,7 +290,7 @@ def _check_metric(claim: Claim, task: Task) -> None:
 
 
 def _check_protocol(claim: Claim, task: Task) -> None:
-    names = [protocol.name for protocol in task.protocols]
+    names = task.protocols.names
     if claim.protocol.startswith("*"):
         raise _Bad(f"protocol {claim.protocol!r}: name one")
     if not claim.protocol:

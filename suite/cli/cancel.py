@@ -39,7 +39,8 @@ def cancel(
         raise UserError("cancel what? Name runs, or say --task TASK or --all (one of the three)")
     results = settings.results_root(root)
     catalog = catalog_at(plugin, results)
-    protocols = [p.hash for p in catalog.task(task).protocols] if task is not None else None
+    if task is not None:
+        catalog.task(task)
     known, before = survey(results, catalog, settle=False)
     chosen = (
         select_runs(known, runs) if runs else [r for r in known if task is None or task in r.tasks]
@@ -51,7 +52,9 @@ def cancel(
         for run in open_runs:
             lease.cancel(results, run.spec.run_id)
     elif known:
-        lease.cancel_all(results, protocols)
+        # requests are for runs that only another machine knows of too: under any protocol of the task
+        of_task = None if task is None else [p.hash for p in catalog.task(task).protocols]
+        lease.cancel_all(results, of_task)
     ended = cancel_jobs(results) if before.submitted else []
     here = any(run.state == "running" and run.job is None for run in active)
     print(

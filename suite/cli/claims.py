@@ -129,7 +129,13 @@ def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row
         print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
     return {
         name: board(
-            root, catalog.task(name), protocol=None, by=None, today=catalog.code.alone, planned=[]
+            root,
+            catalog.task(name),
+            protocol=None,
+            by=None,
+            today=catalog.code.alone,
+            planned=[],
+            catalog=catalog,
         )
         for name in there
     }

@@ -50,4 +50,4 @@ def dashboard(
             if not store_path(results).exists():
                 raise
             print(f"not brought up to date: {error}", file=sys.stderr)
-    serve.serve(results, plugin, address, port)
+    serve.serve(results, plugin, address, port, catalog)

@@ -50,7 +50,8 @@ def evaluate(
     made = refused = other = 0
     for attempt in chosen:
         try:
-            protocol = catalog.protocols.get(attempt.record().spec.protocol_hash)
+            spec = attempt.record().spec
+            protocol = catalog.protocol_with(spec.protocol_hash, spec.protocol)
             if protocol is None:
                 other += 1
                 continue

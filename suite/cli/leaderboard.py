@@ -130,6 +130,12 @@ def read_board(
         print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
     planned = [] if to_come is None else rows_to_come(catalog, task, to_come)
     rows = board(
-        root, task, protocol=protocol_name, by=by, today=catalog.code.alone, planned=planned
+        root,
+        task,
+        protocol=protocol_name,
+        by=by,
+        today=catalog.code.alone,
+        planned=planned,
+        catalog=catalog,
     )
     return task, by, rows, report.refused

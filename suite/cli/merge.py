@@ -35,7 +35,7 @@ def merge(
     from suite.base import settings
     from suite.base.text import clipped, plain
     from suite.cli.output import console, print_json, table
-    from suite.define.variants import adopt
+    from suite.define.bring import adopt
     from suite.exchange.merge import merge as bring_all
     from suite.store.ingest import update_store
 

@@ -12,10 +12,10 @@ import typer
 from suite.base.errors import UserError
 
 if TYPE_CHECKING:
+    from suite.define.bring import Brought
     from suite.define.catalog import Catalog
     from suite.define.protocol import Protocol
     from suite.define.task import Task
-    from suite.define.variants import Brought
     from suite.dispatch.request import Site
 
 Root = Annotated[
@@ -182,13 +182,13 @@ def under(
     pretrained: Path | None,
 ) -> tuple[Catalog, Task, Protocol, Brought | None]:
     """The protocol that a command names, and the catalog and task that know it; where it was brought by
-    `--base-config` or `--pretrained`, with what `suite.define.variants.keep` writes."""
+    `--base-config` or `--pretrained`, with what `suite.define.bring.keep` writes."""
     from suite.base import settings
 
     chosen = catalog.protocol(task, protocol or settings.default_protocol(task.name))
     if base_config is None and pretrained is None:
         return catalog, task, chosen, None
-    from suite.define.variants import bring
+    from suite.define.bring import bring
 
     brought = bring(catalog, task, chosen, results, base_config, pretrained)
     for note in (*brought.notes, f"protocol {brought.protocol.name} ({brought.protocol.hash})"):

@@ -15,8 +15,8 @@ from suite.cli.leaderboard import FORMATS
 from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, each, parse_format
 
 if TYPE_CHECKING:
-    from suite.boards.rescore import Block
-    from suite.define.task import Shift, Task
+    from suite.boards.rescore import Block, Shift
+    from suite.define.task import Task
 
 _MOST_DRAWS = 100_000
 
@@ -152,7 +152,7 @@ def _asked(
 ) -> Shift:
     """What the options ask for. Raises UserError: nothing, a missing file, a number out of range."""
     from suite.base.errors import UserError
-    from suite.define.task import Shift
+    from suite.boards.rescore import Shift
 
     chosen = prior or ratios or independent
     if not chosen and dirichlet is None and draws is None and seed is None:

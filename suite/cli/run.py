@@ -130,7 +130,7 @@ def run(
     from suite.base import settings
     from suite.base.errors import UserError
     from suite.cli import training
-    from suite.define import variants
+    from suite.define.bring import keep
     from suite.dispatch.carry_out import Launcher
     from suite.dispatch.submission import Request
     from suite.runs.plan import make_plan
@@ -210,7 +210,7 @@ def run(
             plan_table(describe_plan(planned, results, len(slots), launcher.data_root, number))
             return
         if brought is not None:
-            variants.keep(brought, results)
+            keep(brought, results)
         result = training.run_here(launcher, make, slots)
     else:
         request = Request(site, site_name, workers, plugins)
@@ -218,7 +218,7 @@ def run(
             training.dry_run(launcher, make, request)
             return
         if brought is not None:
-            variants.keep(brought, results)
+            keep(brought, results)
         submitted = training.submit(launcher, make, request)
         if wait:
             result = training.follow(launcher, submitted, site.backoff_seconds)

@@ -30,6 +30,7 @@ from suite.define.digest import Code, first_digest, method_digest
 from suite.define.history import History
 from suite.define.method import Method, Part, Source
 from suite.define.protocol import DataSet, Protocol
+from suite.define.protocols import with_hash
 from suite.define.spec import RunSpec
 from suite.define.task import Task
 
@@ -70,7 +71,7 @@ class Catalog:
         self.distributions = frozenset(filter(None, distributions))
         """Names of the installed distributions that declare them."""
         self.variants: Mapping[str, variants.Variant] = {}
-        """Protocols that users brought, by hash; they are among `protocols` too."""
+        """Protocols that users brought, by hash; their tasks accept them."""
         self.problems: tuple[str, ...] = ()
         """A line on each file below `<root>/protocols` that was left out."""
         self._seen: tuple[Path, tuple[str, ...], Catalog] | None = None
@@ -148,7 +149,7 @@ class Catalog:
         if not names:
             return self
         if self._seen is None or self._seen[:2] != (root, names):
-            made, problems = variants.found(root, names, self)
+            made, problems = variants.found(root, names, self._tasks, self.variants)
             self._seen = root, names, self.having(made, problems)
         return self._seen[2]
 
@@ -159,15 +160,14 @@ class Catalog:
     ) -> Catalog:
         """This catalog and some variants. Each is accepted by all tasks that accept its base."""
         other = copy.copy(self)
-        other.__dict__.pop("protocols", None)
         other._seen = None
         other.problems = tuple(problems)
         other.variants = {**self.variants, **{hash_: one for hash_, (one, _) in made.items()}}
         for variant, protocol in made.values():
-            base = next(p for p in self.task(variant.task).protocols if p.name == variant.base)
+            base = self.task(variant.task).protocols[variant.base]
             for name, task in other.tasks().items():
-                if any(p.hash == base.hash for p in task.protocols):
-                    more = replace(task, protocols=(*task.protocols, protocol))
+                if base in task.protocols:
+                    more = replace(task, protocols=task.protocols.plus(protocol))
                     other._tasks = {**other._tasks, name: more}
         return other
 
@@ -180,10 +180,24 @@ class Catalog:
             raise UserError(f"unknown task {name!r}{did_you_mean(name, self._tasks)}")
         return self._tasks[name]
 
-    @cached_property
-    def protocols(self) -> dict[str, Protocol]:
-        """Every protocol accepted by some task, by hash (names are unique only within a task)."""
-        return {p.hash: p for task in self._tasks.values() for p in task.protocols}
+    def protocol_with(self, hash_: str, *names: str) -> Protocol | None:
+        """The protocol of that hash, accepted by some task (names are unique only within a task).
+
+        `names`: those that it had, as specs, records and the store carry them beside the hash; see
+        `Protocols.with_hash`.
+        """
+        return with_hash((task.protocols for task in self._tasks.values()), hash_, *names)
+
+    def accepted(self, task: Task, hash_: str, *names: str) -> Protocol | None:
+        """The protocol of that hash, where the task accepts it. A protocol has one name in all tasks: to know
+        that it is another task's, none but those of its name are built."""
+        others = (other.protocols for other in self._tasks.values())
+        known = with_hash((task.protocols, *others), hash_, *names)
+        return known if known is not None and known in task.protocols else None
+
+    def accepting(self, protocol: Protocol) -> list[Task]:
+        """The tasks that accept a protocol."""
+        return [task for task in self._tasks.values() if protocol in task.protocols]
 
     def protocol(self, task: Task, name: str | None) -> Protocol:
         """The task's protocol of that name; its default one for None.
@@ -191,44 +205,44 @@ class Catalog:
         `camvid` or `camvid:half` stands for the first variant declared that has all of it.
         """
         name = name or task.default_protocol
-        accepted = {protocol.name: protocol for protocol in task.protocols}
-        if name in accepted:
-            return accepted[name]
-        for full, protocol in accepted.items():
-            if covers(name, full):
-                return protocol
+        names = task.protocols.names
+        for full in (name, *(full for full in names if covers(name, full))):
+            if full in names:
+                return task.protocols[full]
         base, _, words = name.partition(":")
         brought = [
             protocol
-            for full, protocol in accepted.items()
-            if protocol.hash in self.variants
-            and full.partition(":")[0] == base
-            and set(words.split(",")) <= variants.short_names(full)
+            for hash_, variant in self.variants.items()
+            if variant.name.partition(":")[0] == base
+            and set(words.split(",")) <= variants.short_names(variant.name)
+            and (protocol := task.protocols.get(variant.name)) is not None
+            and protocol.hash == hash_
         ]
         if len(brought) == 1:
             return brought[0]
         if brought:
-            names = ", ".join(protocol.name for protocol in brought)
-            raise UserError(f"--protocol {name}: which of {names}?")
-        raise UserError(
-            f"task {task.name!r} has no protocol {name!r}{did_you_mean(name, accepted)}"
-        )
+            which = ", ".join(protocol.name for protocol in brought)
+            raise UserError(f"--protocol {name}: which of {which}?")
+        raise UserError(f"task {task.name!r} has no protocol {name!r}{did_you_mean(name, names)}")
 
     def protocol_of(self, spec: RunSpec) -> Protocol:
         """The protocol of a run. Raises UserError: not known here."""
-        if spec.protocol_hash not in self.protocols:
+        found = self.protocol_with(spec.protocol_hash, spec.protocol)
+        if found is None:
             why = f" ({self.problems[0]})" if self.problems else ""
             raise UserError(
                 f"run {spec.run_id}: protocol {spec.protocol!r} ({spec.protocol_hash}) is not known "
                 f"here{why}"
             )
-        return self.protocols[spec.protocol_hash]
+        return found
 
     def datasets(self) -> dict[str, DataSet]:
         """Data set name -> data set, as the first protocol on it declares it."""
         found: dict[str, DataSet] = {}
-        for protocol in self.protocols.values():
-            found.setdefault(protocol.dataset.name, protocol.dataset)
+        for task in self._tasks.values():
+            for name, first in task.protocols.datasets.items():
+                if name not in found:
+                    found[name] = task.protocols[first].dataset
         return found
 
     # -- methods

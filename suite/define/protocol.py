@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from suite.base.canonical import short_hash
 from suite.base.errors import UserError
-
-if TYPE_CHECKING:
-    from suite.runs.job import Job, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +102,9 @@ class Protocol:
         texts: what a token of the identity means, in words for people: `test`, `augmentation`. Tokens stay
             as they are when the words are mended; a token without words speaks for itself.
         build: data folder -> (base config, facts); the method is not yet applied.
-        train: job -> Outcome; the engine that runs it (mmengine's Runner, or a test's fake).
+        fixed: keys of the base config, such as `model.backbone`, that a method may not change.
+        train: job -> outcome (`Job` and `Outcome` of `suite.runs.job`); the engine that runs it (mmengine's
+            Runner, or a test's fake).
         predict: (job, set) -> arrays, for prediction sets added later from the kept weights.
         prediction_sets: the sets a run stores, name -> one line on inputs and storage form.
         extra_sets: sets `predict` can add.
@@ -136,8 +135,9 @@ class Protocol:
 
     summary: str
     build: Callable[[Path], tuple[dict[str, Any], Facts]]
-    train: Callable[[Job], Outcome]
-    predict: Callable[[Job, str], Mapping[str, Any]] | None = None
+    fixed: tuple[str, ...] = ()
+    train: Callable[[Any], Any]
+    predict: Callable[[Any, str], Mapping[str, Any]] | None = None
     prediction_sets: Mapping[str, str] = field(default_factory=dict)
     extra_sets: Mapping[str, str] = field(default_factory=dict)
     views: tuple[str, ...] = ()

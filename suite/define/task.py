@@ -1,20 +1,35 @@
-"""Tasks: a question asked of stored predictions."""
+"""Tasks: a question asked of stored predictions.
+
+What only some tasks can do is an ability: an entry of `Task.offers` under a name, with a signature that
+those who ask declare (`Ability`), so that abilities of further tasks change nothing here. Known names:
+
+    units       test units for a bootstrap over them                     suite.stats.bootstrap.UNITS
+    confusion   confusion of classes                                     suite.boards.confusions.CONFUSION
+    groups      groups of classes that hang on the training counts       suite.boards.classes.GROUPS
+    counted     what class counts and confusions count, "images"         suite.boards.classes.COUNTED
+    shifts      test label distributions that a user asks for            suite.boards.rescore.SHIFTS
+    variants    protocols made of users' configs and weights             suite.define.variants.BRING
+    pages       pages of the dashboard                                   dashboard.pages.PAGES
+
+Another name is a task's own business: its page may ask for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from suite.base.canonical import short_hash
 from suite.define.metrics import MetricRow, split_key
 from suite.define.protocol import Protocol
+from suite.define.protocols import Protocols
 
 if TYPE_CHECKING:
     import numpy as np
 
 Predictions = Mapping[str, Mapping[str, "np.ndarray"]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,26 +51,6 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift:
-    """Test label distributions that a user asks for.
-
-    Attributes:
-        priors: name -> CSV file of class shares.
-        dirichlet: concentration of each class of a symmetric Dirichlet distribution of priors, or None.
-        ratios: imbalance ratios of forward and backward test sets.
-        draws, seed: of drawn test sets.
-        independent: whether scores that adapt to a test set adapt to another draw of it.
-    """
-
-    priors: Mapping[str, Path] = field(default_factory=dict)
-    dirichlet: float | None = None
-    ratios: tuple[float, ...] = ()
-    draws: int = 10
-    seed: int = 0
-    independent: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Metric:
     """A metric's name, whether higher is better, its unit and one line on what it is."""
 
@@ -66,59 +61,13 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Units:
-    """The test units (images) of one run, for a bootstrap over them.
-
-    Attributes:
-        count: number of units N.
-        score: weights (R, N), how often each of R resamples holds each unit, >= 0 -> metric key -> (R,)
-            float64, NaN where a resample does not define it. Ones give the rows of `evaluate` exactly.
-        digest: what the units are (their labels, in order): resamples of two runs are paired only if equal.
-    """
-
-    count: int
-    score: Callable[[np.ndarray], dict[str, np.ndarray]]
-    digest: str
-
-
-@dataclass(frozen=True)
-class Initial:
-    """Initial weights: a `.safetensors` or torch file, and the SHA-256 it must have."""
-
-    path: Path
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bring:
-    """How a task makes protocols of what users bring (`suite.define.variants`).
-
-    Attributes:
-        read: (config file, base protocol, whether initial weights are given) -> settings as JSON data, and
-            lines on what was left out. Executes the file. Raises UserError.
-        check: (base, settings or None, initial weights or None) -> lines for the user. Tries out what is
-            about to be trained: builds the network, reads the weights. Raises UserError.
-        make: (base, settings or None, initial weights or None) -> protocol. Nothing heavy: neither data nor
-            weights are read. Its `recipe` is a digest of the settings alone; name, `init` and the digest
-            with the base's are put in by the caller. The settings may be a stranger's: raises UserError
-            for whatever `read` does not give.
-        taken: settings -> what they replace, in words (`network, schedule`).
-    """
-
-    read: Callable[[Path, Protocol, bool], tuple[dict[str, Any], tuple[str, ...]]]
-    check: Callable[[Protocol, Mapping[str, Any] | None, Initial | None], list[str]]
-    make: Callable[[Protocol, Mapping[str, Any] | None, Initial | None], Protocol]
-    taken: Callable[[Mapping[str, Any]], str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Task:
     """A question: accepted protocols, metrics, and how stored predictions are scored.
 
     Attributes:
         name: such as `longtail-seg`.
         question: one line.
-        protocols: accepted protocols; one object may be shared by several tasks.
+        protocols: accepted protocols, which several tasks may share. A plain tuple will do.
         default_protocol: used when the command names none.
         metrics: every metric `evaluate` may emit.
         primary: metric keys (`mIoU[group=tail]`) in order; the first one ranks.
@@ -128,24 +77,13 @@ class Task:
         settings: protocol -> what the evaluation depends on besides the predictions (groups, test
             distributions, draws and their seed), JSON-able.
         evaluate: (predictions, settings, trained) -> metric rows. Pure.
-        shifted: (protocol, distributions asked for) -> settings for `evaluate` in place of
-            `settings(protocol)`, and the metric keys to show, the ranking one first. Raises UserError for
-            a distribution that cannot be. None: the task knows no test distributions.
         infers: whether `evaluate` calls `trained.infer`; methods that bring one are refused elsewhere.
-        units: (predictions, settings, trained) -> test units, for the metrics that can be weighted by unit.
-            Pure. None: the task offers no bootstrap over test units.
-        confusion: (predictions, settings, trained) -> (C, C) int64, units of the set `test` by (true,
-            predicted) class, of the scores whose rows carry no subset. Pure. Raises RecordError as
-            `evaluate` does. None: the task has no classes to confuse.
-        groups: (settings, training counts) -> group name -> class ids, as `evaluate` groups them. Raises
-            RecordError for counts of other classes. None: the data set's own.
-        counted: what training counts per class and confusions count: `images` or `pixels`.
-        bring: makes variants of its protocols from users' config files and initial weights. None: takes none.
+        offers: what else the task can do, by name; see above.
     """
 
     name: str
     question: str
-    protocols: tuple[Protocol, ...]
+    protocols: Protocols
     default_protocol: str
     metrics: tuple[Metric, ...]
     primary: tuple[str, ...]
@@ -153,14 +91,13 @@ class Task:
     version: int
     settings: Callable[[Protocol], dict[str, Any]]
     evaluate: Callable[[Predictions, Mapping[str, Any], Trained], list[MetricRow]]
-    shifted: Callable[[Protocol, Shift], tuple[dict[str, Any], tuple[str, ...]]] | None = None
     reference: str = ""
     infers: bool = False
-    units: Callable[[Predictions, Mapping[str, Any], Trained], Units] | None = None
-    confusion: Callable[[Predictions, Mapping[str, Any], Trained], np.ndarray] | None = None
-    groups: Callable[[Mapping[str, Any], Sequence[int]], Mapping[str, Sequence[int]]] | None = None
-    counted: str = "images"
-    bring: Bring | None = None
+    offers: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.protocols, Protocols):
+            object.__setattr__(self, "protocols", Protocols(*self.protocols))
 
     def evaluation(self, protocol: Protocol) -> dict[str, Any]:
         """What the evaluation hash covers."""
@@ -168,6 +105,22 @@ class Task:
 
     def evaluation_hash(self, protocol: Protocol) -> str:
         return short_hash(self.evaluation(protocol))
+
+
+@dataclass(frozen=True)
+class Ability(Generic[T]):
+    """An entry of `Task.offers` as those know it who ask for it.
+
+    Attributes:
+        name: its key there.
+    """
+
+    name: str
+
+    def of(self, task: Task) -> T | None:
+        """What the task offers; None where it does not."""
+        found: T | None = task.offers.get(self.name)
+        return found
 
 
 def direction(task: Task, key: str) -> bool | None:

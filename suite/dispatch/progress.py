@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from suite.define.catalog import Catalog
 from suite.define.spec import RunSpec, spelled
@@ -51,30 +52,24 @@ def chosen_runs(runs: Iterable[TrackedRun], choice: RunFilter) -> list[TrackedRu
     ]
 
 
-def tasks_by_protocol(catalog: Catalog) -> dict[str, tuple[str, ...]]:
-    """Protocol hash -> names of the tasks that accept it."""
-    found: dict[str, tuple[str, ...]] = {}
-    for task in catalog.tasks().values():
-        for protocol in task.protocols:
-            found[protocol.hash] = (*found.get(protocol.hash, ()), task.name)
-    return found
-
-
 def tally(
     runs: Iterable[TrackedRun],
     settled: Settled,
-    tasks: Mapping[str, tuple[str, ...]],
+    catalog: Catalog,
     choice: RunFilter,
 ) -> dict[Board, Counter[RunState]]:
-    """Runs by protocol and state: those that were looked at, and those that the store knows as settled.
+    """Runs by protocol and state: those that were looked at, and those that the store knows as settled."""
 
-    `tasks`: see `tasks_by_protocol`.
-    """
+    @cache
+    def accepting(protocol_hash: str, protocol: str) -> tuple[str, ...]:
+        known = catalog.protocol_with(protocol_hash, protocol)
+        return tuple(task.name for task in catalog.accepting(known)) if known else ()
+
     found: dict[Board, Counter[RunState]] = {}
     for run in chosen_runs(runs, choice):
         found.setdefault((run.tasks, run.spec.protocol), Counter())[run.state] += 1
     for (protocol_hash, protocol, method, state), count in settled.counts.items():
-        names = tasks.get(protocol_hash, ())
+        names = accepting(protocol_hash, protocol)
         if choice.takes(names, protocol, method, state):
             found.setdefault((names, protocol), Counter())[state] += count
     return dict(sorted(found.items(), key=lambda one: (not one[0][0], one[0])))
@@ -115,7 +110,7 @@ def _run_lines(runs: Iterable[TrackedRun], catalog: Catalog) -> list[str]:
     groups: dict[tuple[str, str], list[RunSpec]] = {}
     known = set(catalog.methods())
     for run in runs:
-        protocol = catalog.protocols.get(run.spec.protocol_hash)
+        protocol = catalog.protocol_with(run.spec.protocol_hash, run.spec.protocol)
         if protocol is not None and run.tasks and run.spec.method in known:
             groups.setdefault((run.tasks[0], protocol.name), []).append(run.spec)
     found = []

@@ -38,7 +38,7 @@ class RetryGroup:
     def plan(self, catalog: Catalog, task: str) -> Plan:
         """Each run in its attempt where that can go on, else in a new one."""
         items = [_again(catalog, run) for run in self.runs]
-        return Plan(catalog.task(task), catalog.protocols[self.protocol_hash], items)
+        return Plan(catalog.task(task), catalog.protocol_of(self.runs[0].spec), items)
 
 
 def is_wanted(run: TrackedRun, kinds: Container[str], named: bool) -> bool:
@@ -62,7 +62,7 @@ def obstacle(
     if spec.method not in catalog.methods():
         files = " ".join(submitted.batch.plugin_files) if submitted else "FILE"
         return f"run {spec.run_id}: method {spec.method!r} is not known here; --plugin {files}"
-    if spec.protocol_hash not in catalog.protocols:
+    if catalog.protocol_with(spec.protocol_hash, spec.protocol) is None:
         return f"run {spec.run_id}: protocol {spec.protocol!r} is not known here any more"
     try:
         digest_of(run.item.attempt.root, catalog, spec)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,17 +200,21 @@ def find_log(root: Path, prefix: str, of_job: bool) -> Path:
 _NONE = "here; see `python -m suite status`"
 
 
-Accepting = Mapping[str, tuple[tuple[str, str], ...]]
+Accepting = Callable[[str, str], tuple[tuple[str, str], ...]]
 
 
 def _accepting(catalog: Catalog) -> Accepting:
-    """Protocol hash -> (task, evaluation hash) of the tasks that accept it."""
-    found: dict[str, tuple[tuple[str, str], ...]] = {}
-    for task in catalog.tasks().values():
-        for protocol in task.protocols:
-            pair = (task.name, task.evaluation_hash(protocol))
-            found[protocol.hash] = (*found.get(protocol.hash, ()), pair)
-    return found
+    """(protocol hash, protocol) -> (task, evaluation hash) of the tasks that accept it."""
+
+    @cache
+    def pairs(protocol_hash: str, name: str) -> tuple[tuple[str, str], ...]:
+        protocol = catalog.protocol_with(protocol_hash, name)
+        if protocol is None:
+            return ()
+        tasks = catalog.accepting(protocol)
+        return tuple((task.name, task.evaluation_hash(protocol)) for task in tasks)
+
+    return pairs
 
 
 def _state(
@@ -221,7 +226,7 @@ def _state(
     now: ClusterState,
 ) -> TrackedRun:
     run_id = spec.run_id
-    pairs = accepting.get(spec.protocol_hash, ())
+    pairs = accepting(spec.protocol_hash, spec.protocol)
     task, evaluation = pairs[0] if pairs else ("", "")
     item = plan_run(root, spec, digest, code, task, evaluation)
     names = tuple(name for name, _ in pairs)

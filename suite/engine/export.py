@@ -15,7 +15,8 @@ def config_text(method: Method, protocol: Protocol, seed: int, data: Path) -> st
     It trains and tests what the suite's run does. What the suite adds for itself is not in it:
     heartbeat, exact resume, records. Raises UserError for a method that starts from another run.
     """
-    from suite.engine.run import PREDICTION_KEYS, resolve_config
+    from suite.engine.keys import PREDICTION_KEYS
+    from suite.engine.run import resolve_config
 
     if roles := method.source.card.needs.inputs:
         raise UserError(
@@ -25,7 +26,15 @@ def config_text(method: Method, protocol: Protocol, seed: int, data: Path) -> st
     source = method.source
     # a plug-in file is importable by its own name where its folder is on PYTHONPATH
     name = source.module or source.path.stem
-    cfg, _ = resolve_config(protocol.build, data, method.configure, {}, seed, method.modules)
+    cfg, _ = resolve_config(
+        protocol.build,
+        data,
+        method.configure,
+        {},
+        seed,
+        method.modules,
+        fixed=protocol.fixed,
+    )
     files = [part.source.path for part in method.parts if not part.source.module]
     cfg.custom_imports.imports += [path.stem for path in files]
     for key in PREDICTION_KEYS:

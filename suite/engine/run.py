@@ -21,14 +21,12 @@ from suite.define.metrics import MetricRow
 from suite.define.protocol import Facts
 from suite.engine import ranks, test_loop, weights
 from suite.engine.hooks import JobHook, MonitorHook
+from suite.engine.keys import BUDGET_KEYS, FIXED
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, bare_model
 from suite.engine.runner import SuiteRunner, quiet_runner
 from suite.records.files import Cost
 from suite.runs.job import Job, NonFiniteLoss, Outcome
 
-PREDICTION_KEYS = ("prediction_dataloaders", "prediction_hooks")
-"""Keys of a config that say how prediction sets other than the test set are made: from a data loader, or
-by a hook with `after_train(runner)` and `arrays()`."""
 ENGINE_IMPORTS = ("suite.engine.data", "suite.engine.stages", "suite.engine.selection")
 """Modules whose components a resolved config names."""
 
@@ -44,13 +42,15 @@ def resolve_config(
     seed: int,
     imports: Sequence[str] = (),
     extra_budget: bool = False,
+    fixed: Sequence[str] = FIXED,
 ) -> tuple[Config, Facts]:
     """The config of a run: the protocol's, changed by the method, with the suite's data seeding.
 
     mmengine's own tools accept it. `imports` are modules to be imported before it is built, besides
     the base config's own. `cfg.start_from`, which a method with input runs may set (weights, a path, and
-    skip, beginnings of the names that keep their fresh values), is for `SuiteRunner`. Raises UserError if the method changes what the protocol fixes: data, test,
-    backbone and, without `extra_budget` on its card, the budget.
+    skip, beginnings of the names that keep their fresh values), is for `SuiteRunner`. Raises UserError if
+    the method changes what the protocol fixes, the keys `fixed`; with `extra_budget` on its card, the
+    budget is its own.
     """
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     base, facts = build(data)
@@ -61,12 +61,12 @@ def resolve_config(
     cfg = Config(base)
     cfg.custom_imports = dict(imports=modules, allow_failed_imports=False)
     cfg.randomness = dict(seed=seed)
-    fixed = _fixed(cfg)
+    before = _at(cfg, fixed)
     cfg = configure(cfg, facts, **params)
     if not isinstance(cfg, Config):
         raise UserError(f"configure() returned a {type(cfg).__name__}; return the cfg it was given")
-    for name, value in _fixed(cfg).items():
-        if value != fixed[name] and not (extra_budget and name in _BUDGET):
+    for name, value in _at(cfg, fixed).items():
+        if value != before[name] and not (extra_budget and name in BUDGET_KEYS):
             raise UserError(f"configure() changed {name}, which the protocol fixes for all methods")
     cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="ProgressHook")]
     loader = cfg.train_dataloader
@@ -75,21 +75,8 @@ def resolve_config(
     return cfg, facts
 
 
-_BUDGET = ("train_cfg.max_iters", "train_dataloader.batch_size")
-
-
-def _fixed(cfg: Config) -> dict[str, Any]:
-    """What a method must leave alone, as plain data."""
-    names = (
-        *_BUDGET,
-        "train_dataloader.dataset",
-        "test_dataloader",
-        "test_evaluator",
-        "val_dataloader",
-        "val_evaluator",
-        *PREDICTION_KEYS,
-        "model.backbone",
-    )
+def _at(cfg: Config, names: Sequence[str]) -> dict[str, Any]:
+    """What the config holds at these keys, as plain data."""
     found = {}
     for name in names:
         value = cfg
@@ -251,6 +238,7 @@ def _config(job: Job) -> tuple[Config, Facts]:
             job.spec.seed,
             job.method.modules,
             extra_budget=job.method.extra_budget,
+            fixed=job.protocol.fixed,
         )
     for warning in caught:
         if issubclass(warning.category, MethodWarning):

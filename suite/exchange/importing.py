@@ -56,7 +56,7 @@ def _import(
             raise UserError(f"{run.folder / name}: changed since it was examined; review it again")
     record = run.record
     assert record is not None
-    protocol = catalog.protocols[record.spec.protocol_hash]
+    protocol = catalog.protocol_of(record.spec)
     held = parse_arrays(content, Path("predictions.npz"))
     predictions = {
         name: {key: array for key, array in arrays.items() if f"{name}/{key}" not in run.unread}

@@ -24,6 +24,7 @@ from suite.records.files import RUN_ID, Evaluation, Record, decode
 from suite.records.fingerprint import Fingerprint, stored_fingerprint
 from suite.records.inputs import digest_of
 from suite.records.lookup import all_attempts
+from suite.stats.bootstrap import UNITS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,7 +135,7 @@ class Reference:
         if key not in self._units:
             self._units[key] = digests = {}
             for task in self.catalog.tasks().values():
-                if protocol not in task.protocols or task.units is None:
+                if protocol not in task.protocols or UNITS.of(task) is None:
                     continue
                 for attempt, record in self.witnesses(protocol, data)[:5]:
                     try:
@@ -157,8 +158,11 @@ class Reference:
     def scores(self, task: Task, hash_: str, method: str, params: bytes) -> list[float]:
         """Our values of the task's first metric, one a seed: of the newest attempt of today's code."""
         newest: dict[int, float] = {}
-        protocol = self.catalog.protocols[hash_]
-        for attempt, record in self.own(hash_):
+        own = self.own(hash_)
+        protocol = self.catalog.protocol_with(hash_, *(record.spec.protocol for _, record in own))
+        if protocol is None:
+            return []
+        for attempt, record in own:
             spec = record.spec
             if (spec.method, canonical(spec.params)) != (method, params):
                 continue
@@ -186,11 +190,12 @@ class Reference:
 def units_of(task: Task, protocol: Protocol, predictions: Arrays, record: Record) -> str | None:
     from suite.define.task import Trained
 
-    if task.units is None:
+    units = UNITS.of(task)
+    if units is None:
         return None
     try:
         trained = Trained(class_counts=tuple(record.class_counts))
-        return task.units(predictions, task.evaluation(protocol), trained).digest
+        return units(predictions, task.evaluation(protocol), trained).digest
     except Exception:
         return None  # whatever it stumbles over, it is not what our runs store
 

@@ -151,7 +151,7 @@ def verify(attempt: Attempt, catalog: Catalog) -> Verdict:
         return Verdict(attempt.run_id, attempt.number, "", "", None, (str(error),))
     record = files.record
     spec = record.spec
-    protocol = catalog.protocols.get(spec.protocol_hash)
+    protocol = catalog.protocol_with(spec.protocol_hash, spec.protocol)
     problems = [*files.problems, *record_problems(record, protocol, catalog)]
     if (record.run_id, record.attempt) != (attempt.run_id, attempt.number):
         problems.append(

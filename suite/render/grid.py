@@ -217,7 +217,7 @@ def state_text(row: Row) -> str:
 
 
 def protocol_of(task: Task, row: Row) -> Protocol | None:
-    return next((p for p in task.protocols if p.hash == row.protocol_hash), None)
+    return task.protocols.with_hash(row.protocol_hash, row.protocol)
 
 
 def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:

@@ -21,15 +21,18 @@ def read(content: Export) -> pa.Table:
     Texts are as stored. Raises UserError: no store.
     """
     task = content.task
+    shown = {row.protocol_hash: row.protocol for row in content.rows}
+    accepted = [task.protocols.with_hash(*one) for one in shown.items()]
+    names = {protocol.hash: protocol.name for protocol in accepted if protocol is not None}
     connection = connect(content.root)
     try:
         made = connection.sql(
             statements("export_long"),
             params={
                 "task": task.name,
-                "hashes": [protocol.hash for protocol in task.protocols],
-                "names": [protocol.name for protocol in task.protocols],
-                "shown": sorted({row.protocol_hash for row in content.rows}),
+                "hashes": list(names),
+                "names": list(names.values()),
+                "shown": sorted(shown),
             },
         )
         return made.to_arrow_table()

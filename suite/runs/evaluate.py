@@ -128,7 +128,7 @@ def trained(
         )
     if not method.infers:
         raise RecordError(f"{attempt.path}: says that {name!r} has an infer(), which it has not")
-    protocol = catalog.protocols.get(record.spec.protocol_hash)
+    protocol = catalog.protocol_with(record.spec.protocol_hash, record.spec.protocol)
     for view in protocol.views if protocol and method.adapts else ():
         if view not in predictions:
             raise RecordError(

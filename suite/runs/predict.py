@@ -44,7 +44,7 @@ def predict_sets(
     weights.
     """
     record = attempt.record()
-    protocol = catalog.protocols.get(record.spec.protocol_hash)
+    protocol = catalog.protocol_with(record.spec.protocol_hash, record.spec.protocol)
     if protocol is None:
         raise UserError(
             f"run {attempt.run_id}: its protocol {record.spec.protocol!r} is not known here"
@@ -79,9 +79,8 @@ def predict_sets(
         for path in (attempt.path / "evaluations").glob("*.json"):
             path.unlink()
         attempt.write_predictions({**before, **made})
-        for task in catalog.tasks().values():
-            if protocol in task.protocols:
-                evaluate_attempt(attempt, task, protocol, catalog, again=True)
+        for task in catalog.accepting(protocol):
+            evaluate_attempt(attempt, task, protocol, catalog, again=True)
     return list(wanted)
 
 
@@ -101,7 +100,7 @@ def prediction_job(
     return Job(
         spec=record.spec,
         method=catalog.method(record.spec),
-        protocol=catalog.protocols[record.spec.protocol_hash],
+        protocol=catalog.protocol_of(record.spec),
         attempt=attempt,
         device=device,
         data_root=data_root,

@@ -170,8 +170,8 @@ def _execute(
 
 def _require_inferring(method: Method, catalog: Catalog, protocol: Protocol) -> None:
     # before the training, not after it
-    for task in catalog.tasks().values():
-        if protocol in task.protocols and not task.infers and method.infers:
+    for task in catalog.accepting(protocol) if method.infers else ():
+        if not task.infers:
             raise UserError(
                 f"{method.name} brings an infer(), but task {task.name!r} keeps no scores to adapt"
             )
@@ -239,9 +239,8 @@ def _store(job: Job, outcome: Outcome, digest: str) -> None:
 
 def evaluate_all(attempt: Attempt, catalog: Catalog, protocol: Protocol) -> None:
     """Evaluate a finished attempt under every task that accepts its protocol, where still due."""
-    for task in catalog.tasks().values():
-        if protocol in task.protocols:
-            evaluate_attempt(attempt, task, protocol, catalog)
+    for task in catalog.accepting(protocol):
+        evaluate_attempt(attempt, task, protocol, catalog)
 
 
 def _tidy(attempt: Attempt) -> None:

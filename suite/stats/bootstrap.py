@@ -9,11 +9,11 @@ seeds (coverage: benchmarks/intervals.py). Whatever its levels, an interval of r
 within the values' own range: at n = 3 it cannot cover more than three times in four.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from suite.define.task import Units
+from suite.define.task import Ability, Predictions, Trained
 from suite.stats.tests import LEVEL, Interval
 
 if TYPE_CHECKING:
@@ -26,6 +26,27 @@ SEED_RESAMPLES = 10_000
 """Of seeds: their levels lie further out, and a resample costs nothing."""
 SEED = 0
 """Of the generator: the same command prints the same interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """The test units (images) of one run, for a bootstrap over them.
+
+    Attributes:
+        count: number of units N.
+        score: weights (R, N), how often each of R resamples holds each unit, >= 0 -> metric key -> (R,)
+            float64, NaN where a resample does not define it. Ones give the rows of `evaluate` exactly.
+        digest: what the units are (their labels, in order): resamples of two runs are paired only if equal.
+    """
+
+    count: int
+    score: Callable[["np.ndarray"], dict[str, "np.ndarray"]]
+    digest: str
+
+
+UnitsOf = Callable[[Predictions, Mapping[str, Any], Trained], Units]
+"""(predictions, settings, trained) -> test units, for the metrics that can be weighted by unit. Pure."""
+UNITS = Ability[UnitsOf]("units")
 
 
 @dataclass(frozen=True)

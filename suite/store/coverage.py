@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from suite.define.task import Task
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.connection import statements
+from suite.store.protocols import accepted
 
 if TYPE_CHECKING:
     import duckdb
+
+    from suite.define.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,20 @@ class FailedRun:
     host: str | None
 
 
-def coverage(connection: "duckdb.DuckDBPyConnection", task: Task) -> list[Coverage]:
-    """The task's protocols with runs, by name."""
+def coverage(
+    connection: "duckdb.DuckDBPyConnection", task: Task, catalog: "Catalog | None" = None
+) -> list[Coverage]:
+    """The task's protocols with runs, by name. `catalog`: see `suite.store.protocols.accepted`."""
+    named = accepted(connection, task, catalog)
     result = connection.execute(
         statements("coverage"),
         {
             "task": task.name,
-            "hashes": [protocol.hash for protocol in task.protocols],
-            "evaluations": [task.evaluation_hash(protocol) for protocol in task.protocols],
+            "hashes": list(named),
+            "evaluations": [task.evaluation_hash(protocol) for protocol in named.values()],
             "replicates": MIN_REPLICATES,
         },
     )
-    named = {protocol.hash: protocol for protocol in task.protocols}
     found = []
     for row in _rows(result):
         today = named.get(row["protocol_hash"])

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from suite.define.task import Task
 from suite.records.states import StoredState
 from suite.store.connection import statements
+from suite.store.protocols import accepted
 
 if TYPE_CHECKING:
     import duckdb
+
+    from suite.define.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ def newest_runs(
     method: str = "",
     states: Sequence[str] = (),
     most: int = 200,
+    catalog: Catalog | None = None,
 ) -> tuple[list[ListedRun], int]:
     """The newest `most` runs under the task's protocols, and how many there are.
 
@@ -43,8 +47,13 @@ def newest_runs(
         protocol: the name of the only one.
         method: a part of the method's name, in any case.
         states: of `records.states.STORED_STATES`; none for all.
+        catalog: see `suite.store.protocols.accepted`.
     """
-    named = {one.hash: one.name for one in task.protocols if protocol in (None, one.name)}
+    if protocol is None:
+        named = {hash_: one.name for hash_, one in accepted(connection, task, catalog).items()}
+    else:
+        only = task.protocols.get(protocol)
+        named = {only.hash: only.name} if only is not None else {}
     result = connection.execute(
         statements("newest_runs"),
         {

@@ -15,9 +15,12 @@ from suite.define.metrics import split_key
 from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.store.connection import statements
+from suite.store.protocols import accepted
 
 if TYPE_CHECKING:
     import duckdb
+
+    from suite.define.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,16 @@ def read_rows(
     methods: Sequence[str] | None = None,
     row_ids: Sequence[int] | None = None,
     only: Protocol | None = None,
+    catalog: Catalog | None = None,
 ) -> list[Side]:
     """Rows under today's evaluation of the task's protocols, with their values of a metric key.
 
     Args:
         methods, row_ids: the only ones; default all.
         only: the only protocol.
+        catalog: see `suite.store.protocols.accepted`.
     """
     metric, subset = split_key(key)
-    current = {protocol.hash: task.evaluation_hash(protocol) for protocol in task.protocols}
     result = connection.execute(
         statements("compare_rows"),
         {
@@ -83,20 +87,24 @@ def read_rows(
             "subset": subset,
             "methods": methods,
             "rows": row_ids,
-            "hashes": [only.hash] if only else list(current),
+            "hashes": [only.hash] if only else None,
         },
     )
-    names = {protocol.hash: protocol.name for protocol in task.protocols}
+    rows = result.fetchall()
+    known = (
+        {only.hash: only} if only else accepted(connection, task, catalog, [row[0] for row in rows])
+    )
+    current = {hash_: task.evaluation_hash(one) for hash_, one in known.items()}
     sides = []
-    for row in result.fetchall():
+    for row in rows:
         row_id, evaluation, protocol_hash, _, dataset, method, params, digest, inputs = row[:9]
-        if current[protocol_hash] != evaluation:
+        if current.get(protocol_hash) != evaluation:
             continue
         seeds, runs, attempts, values = row[9:]
         sides.append(
             Side(
                 row_id=row_id,
-                protocol=names[protocol_hash],
+                protocol=known[protocol_hash].name,
                 protocol_hash=protocol_hash,
                 evaluation_hash=evaluation,
                 dataset=dataset,

@@ -139,7 +139,7 @@ class Attester:
         for task in self.catalog.tasks().values():
             if self._protocol(task, name) is not None:
                 return f"--protocol {name}: is of task {task.name!r}; {method!r} is for {named}"
-        known = (protocol.name for task in tasks for protocol in task.protocols)
+        known = [name for task in tasks for name in task.protocols.names]
         return f"--protocol {name}: task {named} has no such protocol{did_you_mean(name, known)}"
 
     def _at(self, commit: str, package: str, method: str) -> str:

@@ -61,7 +61,5 @@ TASK = Task(
     settings=settings,
     evaluate=evaluate,
     infers=True,
-    units=units,
-    confusion=confusion,
-    groups=resolve_groups,
+    offers={"units": units, "confusion": confusion, "groups": resolve_groups},
 )

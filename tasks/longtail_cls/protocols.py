@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from suite.define.protocol import Protocol
+from suite.define.protocols import Declared, Protocols
 from tasks.longtail_cls.further_sets import (
     LIST_VIEWS,
     SMALL_VIEWS,
@@ -16,7 +19,7 @@ from tasks.longtail_cls.further_sets import (
 )
 from tasks.vision.data import lists
 from tasks.vision.data.sources import Source
-from tasks.vision.image_sets import image_set
+from tasks.vision.image_sets import DATASETS, image_set
 from tasks.vision.protocols import image_protocol, list_protocol
 from tasks.vision.recipes.base import Config
 from tasks.vision.recipes.image_files import ListRecipe
@@ -49,7 +52,13 @@ def _extra(views: int) -> dict[str, str]:
     return {**_EXTRA, **dict.fromkeys(view_names(views), seen)}
 
 
-def _small(
+def _small(name: str, recipe: SmallRecipe, source: Source, *about: Any) -> Declared:
+    """`_build_small` with these arguments, when it is asked for."""
+    make = partial(_build_small, name, recipe, source, *about)
+    return Declared(name, DATASETS[source.name].name, make)
+
+
+def _build_small(
     name: str, recipe: SmallRecipe, source: Source, summary: str, seconds: float
 ) -> Protocol:
     views = small_views(recipe, source.edge // recipe.pool)
@@ -75,7 +84,7 @@ def _family(
     text: str,
     profiles: tuple[str, ...] = ("exp", "step"),
     conventions: tuple[str, ...] = ("first", "shuffled"),
-) -> list[Protocol]:
+) -> list[Declared]:
     """`base:DATA,PROFILE,irRATIO,CONVENTION` for every combination, the usual one first."""
     made = []
     for name in names:
@@ -95,7 +104,12 @@ def _family(
     return made
 
 
-def _lists(
+def _lists(name: str, recipe: ListRecipe, *about: Any) -> Declared:
+    """`_build_lists` with these arguments, when it is asked for."""
+    return Declared(name, recipe.spec, partial(_build_lists, name, recipe, *about))
+
+
+def _build_lists(
     name: str, recipe: ListRecipe, summary: str, seconds: float, spec: lists.ListSpec
 ) -> Protocol:
     def further(config: Config, groups: Mapping[str, tuple[int, ...]]) -> Config:
@@ -138,7 +152,7 @@ _R32_200_ROT = SmallRecipe(
 )
 _HOUR = 3600.0
 
-PROTOCOLS: tuple[Protocol, ...] = (
+PROTOCOLS = Protocols(
     _small("quick", _QUICK, _DIGITS, "embedded digits, a small network, seconds a run", 8.0),
     _small(
         "smoke",

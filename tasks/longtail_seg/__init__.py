@@ -47,9 +47,11 @@ TASK = Task(
     reference="ce",
     settings=settings,
     evaluate=evaluate,
-    units=units,
-    confusion=confusion,
-    groups=resolve_groups,
-    counted="pixels",
-    bring=BRING,
+    offers={
+        "units": units,
+        "confusion": confusion,
+        "groups": resolve_groups,
+        "counted": "pixels",
+        "variants": BRING,
+    },
 )

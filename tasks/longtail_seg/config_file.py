@@ -16,7 +16,7 @@ from typing import Any
 
 from suite.base.errors import UserError
 from suite.define.protocol import Protocol
-from suite.define.task import Bring
+from suite.define.variants import Bring
 from tasks.longtail_seg.settings import Config, as_json, last, taken
 from tasks.longtail_seg.variants import check, components, make
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from suite.base import settings
 from suite.base.canonical import short_hash
 from suite.define.protocol import DataSet, Facts, Protocol
+from suite.define.protocols import Declared, Protocols
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.recipes import HASHED_IMPORTS, base_config
 from tasks.longtail_seg.schedules import SCHEDULES
@@ -91,7 +93,12 @@ COCO_STUFF = _official_dataset(
 )
 
 
-def _protocol(
+def _protocol(name: str, dataset: DataSet, **about: Any) -> Declared:
+    """`_build_protocol` with these arguments, when it is asked for."""
+    return Declared(name, dataset.name, partial(_build_protocol, name, dataset, **about))
+
+
+def _build_protocol(
     name: str,
     dataset: DataSet,
     *,
@@ -169,7 +176,13 @@ def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], F
     )
 
 
-def _official(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
+def _official(spec: official.Spec, dataset: DataSet, network: str) -> Declared:
+    """`_at_scale` with these arguments, when it is asked for."""
+    name = f"{spec.name}:{network}"
+    return Declared(name, dataset.name, partial(_at_scale, spec, dataset, network))
+
+
+def _at_scale(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
     """A protocol at the scale of AUCSeg's tables: its crop, schedule, optimiser and test mode."""
     recipe = f"{spec.name}:{network}"
     schedule = SCHEDULES[spec.name]
@@ -259,7 +272,7 @@ _CAMVID_SPLIT = "camvid-carved@" + short_hash(
 )
 
 
-def _camvid(resolution: str, network: str, seconds: float) -> Protocol:
+def _camvid(resolution: str, network: str, seconds: float) -> Declared:
     size = {"full": "480x360", "half": "240x180"}[resolution]
     crop = {"full": "scale 0.5-2, crop 352", "half": "scale 0.75-1.5, crop 128"}[resolution]
     return _protocol(
@@ -276,14 +289,14 @@ def _camvid(resolution: str, network: str, seconds: float) -> Protocol:
     )
 
 
-PROTOCOLS = (
+PROTOCOLS = Protocols(
     _protocol(
         "quick",
         DIGITS,
         backbone="resnet18-3stage-w24",
         summary="embedded digit scenes, a small network, well under a minute a run",
         seconds=35.0,
-        **_DIGITS,  # type: ignore[arg-type]
+        **_DIGITS,
     ),
     _protocol(
         "smoke",
@@ -291,7 +304,7 @@ PROTOCOLS = (
         backbone="resnet18-3stage-w8",
         summary="quick in seconds, for tests: its numbers mean nothing",
         seconds=2.0,
-        **_DIGITS,  # type: ignore[arg-type]
+        **_DIGITS,
     ),
     _camvid("full", "segformer-b0", seconds=20 * 3600.0),
     _camvid("full", "fcn-r18", seconds=40 * 3600.0),

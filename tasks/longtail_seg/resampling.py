@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from suite.define.task import Predictions, Trained, Units
+from suite.define.task import Predictions, Trained
 from tasks.longtail_seg.evaluation import margins
 from tasks.vision.groups import resolve_groups
 from tasks.vision.per_class import label_digest, row_means
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from suite.stats.bootstrap import Units
 
 
 def units(predictions: Predictions, settings: Mapping[str, Any], trained: Trained) -> Units:
@@ -21,6 +23,8 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     a pixel in a resample is left out of its means. Raises RecordError for arrays of another form.
     """
     import numpy as np
+
+    from suite.stats.bootstrap import Units
 
     true, predicted, right = margins(predictions.get("test", {}), len(settings["classes"]))
     # (N, 3 C): a resample's sums are one product, in float64 exact below 2^53 pixels

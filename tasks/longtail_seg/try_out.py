@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from suite.base.errors import UserError, did_you_mean
 from suite.define.protocol import Protocol
-from suite.define.task import Initial
+from suite.define.variants import Initial
 from tasks.longtail_seg import heads  # noqa: F401 - registers
 from tasks.longtail_seg import initial as weights_of
 from tasks.longtail_seg.recipes import base_config

@@ -10,7 +10,7 @@ from typing import Any
 from suite.base.canonical import short_hash
 from suite.base.errors import UserError
 from suite.define.protocol import Budget, Facts, Protocol
-from suite.define.task import Initial
+from suite.define.variants import Initial
 from tasks.longtail_seg.settings import Config, Settings, apply, require_settings
 
 _VERSION = 1

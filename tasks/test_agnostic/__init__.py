@@ -6,12 +6,12 @@ proportions (`evaluation`).
 
 from suite.define.task import Metric, Task
 from tasks.longtail_cls.protocols import PROTOCOLS
-from tasks.test_agnostic.evaluation import VERSION, evaluate, settings, shifted
+from tasks.test_agnostic.evaluation import DATASETS, VERSION, evaluate, settings, shifted
 
 TASK = Task(
     name="test-agnostic",
     question="Which method holds up when the classes' frequencies at test time are unknown?",
-    protocols=PROTOCOLS,
+    protocols=PROTOCOLS.on(DATASETS),
     default_protocol="quick",
     metrics=(
         Metric(name="top1", summary="share of a test set's images that are right"),
@@ -38,6 +38,6 @@ TASK = Task(
     reference="ce",
     settings=settings,
     evaluate=evaluate,
-    shifted=shifted,
     infers=True,
+    offers={"shifts": shifted, "pages": {"test-agnostic": "tasks.test_agnostic.page"}},
 )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from suite.base.errors import RecordError, UserError
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
-from suite.define.task import Predictions, Shift, Trained
+from suite.define.task import Predictions, Trained
 from tasks.test_agnostic.distributions import read_prior
 from tasks.test_agnostic.test_sets import COMPONENTS, TestSet, made_once
 from tasks.vision.per_class import recalls, row
@@ -29,6 +29,8 @@ from tasks.vision.stored import checked, plain, restore
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from suite.boards.rescore import Shift
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -48,6 +50,8 @@ _MASS = {
     "fashion-mnist": 1000.0,
     "digits-lt": 100.0,
 }
+DATASETS = frozenset(_MASS)
+"""Names of the data sets that have test distributions; protocols on others are not accepted."""
 
 
 def settings(protocol: Protocol) -> dict[str, Any]:

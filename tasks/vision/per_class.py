@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from suite.define.metrics import MetricRow, subset
-from suite.define.task import Predictions, Trained, Units
+from suite.define.task import Predictions, Trained
 from tasks.vision.groups import resolve_groups
 from tasks.vision.predicted import predict
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from suite.stats.bootstrap import Units
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -102,6 +104,8 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     no set `test` is stored.
     """
     import numpy as np
+
+    from suite.stats.bootstrap import Units
 
     classes = len(settings["classes"])
     label, predicted = predict(predictions, classes, trained)

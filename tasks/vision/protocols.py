@@ -8,6 +8,7 @@ from typing import Any
 
 from suite import engine
 from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
+from suite.engine import keys
 from tasks.vision import groups
 from tasks.vision.data import list_images, lists
 from tasks.vision.data.sources import Source, load
@@ -16,6 +17,9 @@ from tasks.vision.recipes.base import Config
 from tasks.vision.recipes.image_files import ListRecipe, image_lists
 from tasks.vision.recipes.small_images import SmallRecipe, small_images
 from tasks.vision.stored import STORED
+
+FIXED = (*keys.FIXED, "model.backbone")
+"""Keys of a base config that methods leave as they are."""
 
 Build = Callable[[Path], tuple[Config, Facts]]
 Further = Callable[[Config, Mapping[str, tuple[int, ...]]], Config]
@@ -47,6 +51,7 @@ def trained(
         ),
         recipe=recipe_digest(blank, hashed_imports),
         build=build,
+        fixed=FIXED,
         train=engine.train,
         predict=engine.predict,
         **fields,

@@ -189,5 +189,5 @@ TASK = Task(
     version=1,
     settings=lambda protocol: SETTINGS,
     evaluate=evaluate,
-    shifted=shifted,
+    offers={"shifts": shifted},
 )

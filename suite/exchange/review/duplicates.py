@@ -28,7 +28,7 @@ def check_duplicates(runs: Sequence[ExaminedRun], reference: Reference) -> None:
         if run.record is None or not run.prints:
             continue
         spec = run.record.spec
-        protocol = reference.catalog.protocols[spec.protocol_hash]
+        protocol = reference.catalog.protocol_of(spec)
         for key, other, infers in seen[spec.protocol_hash]:
             if key != key_of(run.prints) or other.run_id == spec.run_id:
                 continue

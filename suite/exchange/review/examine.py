@@ -80,7 +80,7 @@ def _protocols(
     named = {f"{spec.protocol_hash}.json" for spec in specs}
     names = () if place.is_symlink() else variants.listing(folder)
     kept = tuple(n for n in names if n in named and not (place / n).is_symlink())
-    return variants.found(folder, kept, catalog)
+    return variants.found(folder, kept, catalog.tasks(), catalog.variants)
 
 
 def _examine(
@@ -92,10 +92,10 @@ def _examine(
 ) -> None:
     catalog, runs = reference.catalog, result.runs
     spec = record.spec
-    protocol = catalog.protocols.get(spec.protocol_hash)
+    protocol = catalog.protocol_with(spec.protocol_hash, spec.protocol)
     if protocol is None:
-        names = {p.name for p in catalog.protocols.values()}
-        why = "here it is another one of that name" if spec.protocol in names else "not known here"
+        named = any(spec.protocol in t.protocols.names for t in catalog.tasks().values())
+        why = "here it is another one of that name" if named else "not known here"
         file = f"{spec.protocol_hash}.json"
         why = "; ".join([why, *(line for line in catalog.problems if file in line)])
         run.say("protocol", "problem", f"{spec.protocol!r} ({spec.protocol_hash}): {why}")

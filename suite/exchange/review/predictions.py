@@ -136,8 +136,8 @@ def check_metrics(
             "no evaluation of today's version to hold the predictions against: have them evaluated with "
             "this version of the suite"
         )
-    for task in reference.catalog.tasks().values():
-        if protocol in task.protocols and task.name not in run.rows and not problems:
+    for task in reference.catalog.accepting(protocol):
+        if task.name not in run.rows and not problems:
             problems.append(f"{task.name}: cannot be recomputed")
     problems += _masquerading(files.record.rows, run.rows)
     run.judge("metrics", problems)

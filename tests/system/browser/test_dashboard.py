@@ -15,7 +15,7 @@ from dashboards import (
 )
 from records import HOSTILE
 
-from dashboard.views import VIEWS
+from dashboard import pages
 from suite.define.metrics import MetricRow
 from suite.define.spec import RunSpec
 from suite.records.attempt import Attempt
@@ -31,7 +31,11 @@ NASTY = [
     "[link](javascript:alert(1)) :material/home: **bold** $x$",
     "€" * 10_000,
 ]
-PAGES = {url: view.TITLE for views in VIEWS.values() for url, view in views.items()}
+PAGES = {
+    url: view.TITLE
+    for section in pages.views(strangers.catalog()).values()
+    for url, view in section.items()
+}
 
 
 def hostile(root, number, name):

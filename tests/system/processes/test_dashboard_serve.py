@@ -265,6 +265,7 @@ from pathlib import Path
 from streamlit import config
 from streamlit.web import bootstrap
 from dashboard import serve
+from suite.define.catalog import Catalog
 
 
 def shown(*_, **__):
@@ -274,7 +275,7 @@ def shown(*_, **__):
 
 
 bootstrap.run = shown
-serve.serve(Path("here"), [], "localhost", int(sys.argv[1]))
+serve.serve(Path("here"), [], "localhost", int(sys.argv[1]), Catalog({}, {}))
 """
 
 USERS = """

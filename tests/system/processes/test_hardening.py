@@ -312,9 +312,10 @@ def test_a_method_cannot_change_what_the_protocol_fixes(tmp_path):
         "backbone": "model.backbone",
     }.items():
         with pytest.raises(UserError, match=f"changed {name}"):
-            resolve_config(smoke.build, data, configure, {"what": what}, 0)
+            resolve_config(smoke.build, data, configure, {"what": what}, 0, fixed=smoke.fixed)
     assert Path(data).exists()
-    resolve_config(smoke.build, data, configure, {"what": "budget"}, 0, extra_budget=True)
+    free = {"extra_budget": True, "fixed": smoke.fixed}
+    resolve_config(smoke.build, data, configure, {"what": "budget"}, 0, **free)
 
 
 def test_a_hook_row_of_a_tasks_own_name_is_refused_when_it_is_made(tmp_path):

@@ -14,11 +14,10 @@ from msgspec.structs import asdict
 
 from suite.base.errors import UserError
 from suite.boards.leaderboard import board
-from suite.boards.rescore import rescore, shifting_task
+from suite.boards.rescore import SHIFTS, Shift, rescore, shifting_task
 from suite.cli import main
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
-from suite.define.task import Shift
 from suite.records.attempt import Attempt
 from suite.records.files import Cost, Record
 from suite.records.inputs import digest_of
@@ -334,7 +333,7 @@ def test_wrong_input_is_one_line(call, tmp_path, prior, arguments, part):
 
 def test_the_default_task_is_the_only_one_with_distributions(call, catalog, task):
     refused(call("--dirichlet", "1", task=None), "--task", "there are 2: fake, test-agnostic")
-    without = replace(task, name="plain", shifted=None)
+    without = replace(task, name="plain", offers={})
     assert shifting_task(Catalog({"fake": task, "plain": without}, {}), None) is task
     with pytest.raises(UserError, match="there is none"):
         shifting_task(Catalog({"plain": without}, {}), None)
@@ -432,9 +431,9 @@ def test_distributions_that_fit_some_protocols(root, catalog, task, prior):
     def shifted(protocol, asked):
         if protocol.name == "other":
             raise UserError("2 shares, expected 10")
-        return task.shifted(protocol, asked)
+        return SHIFTS.of(task)(protocol, asked)
 
-    picky = replace(task, shifted=shifted)
+    picky = replace(task, offers={"shifts": shifted})
     finished(root, catalog)
     finished(root, catalog, protocol="other")
     asked = Shift(priors={"mine": prior})
@@ -444,7 +443,7 @@ def test_distributions_that_fit_some_protocols(root, catalog, task, prior):
     other = next(p for p in task.protocols if p.name == "other")
     with pytest.raises(UserError, match="expected 10"):
         rescore(root, catalog, picky, asked, protocol=other)
-    nowhere = replace(task, shifted=lambda *_: shifted(other, asked))
+    nowhere = replace(task, offers={"shifts": lambda *_: shifted(other, asked)})
     with pytest.raises(UserError, match="expected 10"):
         rescore(root, catalog, nowhere, asked)
 

@@ -66,7 +66,7 @@ def refused(one: Stranger) -> set[str]:
 def again(run: Attempt) -> None:
     """Make the evaluations of a run anew, so that its scores are those of its predictions."""
     shutil.rmtree(run.path / "evaluations")
-    protocol = catalog().protocols[run.record().spec.protocol_hash]
+    protocol = catalog().protocol_of(run.record().spec)
     for task in catalog().tasks().values():
         if protocol in task.protocols:
             evaluate_attempt(run, task, protocol, catalog())

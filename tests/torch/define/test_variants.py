@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from suite.base.errors import DataError, UserError
 from suite.define import variants
+from suite.define.bring import adopt, bring, keep
 from suite.define.catalog import Catalog
-from suite.define.task import Initial
-from suite.define.variants import Variant, Weights, adopt, bring, keep
+from suite.define.variants import Initial, Variant, Weights
 from suite.records.lookup import all_attempts
 from tasks.longtail_seg.initial import InitialWeightsHook, fit
 from tasks.longtail_seg.settings import taken
@@ -647,7 +647,9 @@ def test_an_untouched_file_is_known(installed, root):
     assert len(names) == 1 and problems == []
     # nothing new: the same objects, so that protocols stay comparable
     assert installed.at(root) is installed.at(root)
-    assert installed.at(root).at(root).protocols == installed.at(root).protocols
+    catalog = installed.at(root)
+    for name, task in catalog.at(root).tasks().items():
+        assert list(task.protocols) == list(catalog.task(name).protocols)
 
 
 def changed(root: Path, change) -> None:
@@ -743,7 +745,7 @@ def test_a_file_cannot_stand_for_a_protocol_of_the_suite(installed, root):
     path.rename(root / "protocols" / f"{quick.hash}.json")
     names, problems = known(installed, root)
     assert names == [] and "stands in for a protocol of the suite" in problems[0]
-    assert installed.at(root).protocols[quick.hash] is quick
+    assert installed.at(root).protocol_with(quick.hash) is quick
 
 
 def test_files_that_are_none(installed, root):
@@ -774,7 +776,7 @@ def test_a_damaged_file_is_named_by_verbs_and_harms_no_other(root, inside):
 def test_a_run_of_an_unknown_protocol_says_so(installed, root):
     catalog = installed.at(root)
     made = next(iter(catalog.variants))
-    spec = catalog.spec("ce", catalog.protocols[made])
+    spec = catalog.spec("ce", catalog.protocol_with(made))
     assert catalog.protocol_of(spec).hash == made
     with pytest.raises(
         UserError, match=f"protocol 'smoke:my_cfg-.*' \\({made}\\) is not known here"
@@ -849,7 +851,7 @@ def test_a_variant_joins_every_task_that_accepts_its_base(installed, root):
     (hash_,) = catalog.variants
     holding = [n for n, t in catalog.tasks().items() if any(p.hash == hash_ for p in t.protocols)]
     assert holding == ["longtail-seg"]
-    assert hash_ not in installed.protocols
+    assert installed.protocol_with(hash_) is None
 
 
 def test_words_for_what_is_taken():

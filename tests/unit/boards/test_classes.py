@@ -349,7 +349,9 @@ def test_pixels_are_summed_over_images():
     confusion = generator.integers(0, 2**32 - 1, size=(5, 3, 3), dtype=np.uint32)
     confusion[:, 1] = 0  # no pixel of this class
     given_settings = {"classes": ["a", "b", "c"], "groups": {}}
-    found = SEG.confusion({"test": {"confusion": confusion}}, given_settings, Trained())
+    found = confusions.CONFUSION.of(SEG)(
+        {"test": {"confusion": confusion}}, given_settings, Trained()
+    )
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, confusion.astype(object).sum(axis=0))
     rows = _confusion_rows(found, given_settings, {})
@@ -360,12 +362,12 @@ def test_pixels_are_summed_over_images():
 
 @pytest.mark.parametrize("task", ["longtail-cls", "longtail-seg"])
 def test_no_test_set_no_confusion(task):
-    of = catalog().task(task)
+    confusion = confusions.CONFUSION.of(catalog().task(task))
     about = {"classes": ["a", "b"], "groups": {}}
     with pytest.raises(RecordError):
-        of.confusion({}, about, Trained())
+        confusion({}, about, Trained())
     with pytest.raises(RecordError):
-        of.confusion({"test": {"label": np.zeros(3, int)}}, about, Trained())
+        confusion({"test": {"label": np.zeros(3, int)}}, about, Trained())
 
 
 def test_what_is_in_the_way_of_a_confusion(tmp_path, monkeypatch):
@@ -397,12 +399,12 @@ def test_what_is_in_the_way_of_a_confusion(tmp_path, monkeypatch):
 def test_the_hook_is_no_part_of_an_evaluation(tmp_path):
     """Predictions are read as `evaluate` reads them, and hashes do not know of it."""
     task = catalog().task("longtail-cls")
-    without = replace(task, confusion=None, counted="things")
+    without = replace(task, offers={"counted": "things"})
     assert without.evaluation_hash(protocol()) == task.evaluation_hash(protocol())
     run = finished(tmp_path, 0)
     predictions = stored_predictions(run, run.record(), protocol(), task)
     before = {k: {n: a.copy() for n, a in s.items()} for k, s in predictions.items()}
-    task.confusion(predictions, task.evaluation(protocol()), Trained())
+    confusions.CONFUSION.of(task)(predictions, task.evaluation(protocol()), Trained())
     for name, held in before.items():
         for key, array in held.items():
             np.testing.assert_array_equal(predictions[name][key], array)

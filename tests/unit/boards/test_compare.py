@@ -22,13 +22,14 @@ from suite.boards.overview import group_keys, overview
 from suite.cli import main
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
-from suite.define.task import Task, Units
+from suite.define.task import Task
 from suite.records.attempt import Attempt
 from suite.records.files import Cost, Record
 from suite.records.inputs import digest_of
 from suite.runs.evaluate import evaluate_attempt
 from suite.stats import critical_difference as posthoc
 from suite.stats import tests as stats
+from suite.stats.bootstrap import Units
 
 QUICK, FULL = TASK.protocols
 CATALOG = Catalog({TASK.name: TASK}, {})
@@ -308,7 +309,9 @@ def test_over_images_of_stored_predictions(tmp_path):
             digest=str(int(predictions["test"]["images"][0])),
         )
 
-    task = Task(**{**{f: getattr(TASK, f) for f in TASK.__dataclass_fields__}, "units": units})
+    task = Task(
+        **{**{f: getattr(TASK, f) for f in TASK.__dataclass_fields__}, "offers": {"units": units}}
+    )
     records = Records(tmp_path)
     for method, share in (("ce", 0.70), ("la", 0.73)):
         for seed in range(2):

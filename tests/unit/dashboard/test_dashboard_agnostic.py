@@ -8,11 +8,12 @@ from dashboards import _restored, check, open_page, texts  # noqa: F401
 from records import HOSTILE, SCORED, TASK, Records, edit, scored
 
 from dashboard import controls
-from dashboard.views import agnostic
+from suite.boards.rescore import Shift
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
-from suite.define.task import Shift, Task
+from suite.define.task import Task
 from tasks.test_agnostic import axis
+from tasks.test_agnostic import page as agnostic
 
 LEVELS = {"head": (0.1, 0.9, 0.5), "flat": (0.6, 0.6, 0.6), "tail": (0.9, 0.1, 0.5)}
 """Recalls of road (rarest), sky (most frequent) and sign."""
@@ -119,7 +120,7 @@ def test_a_link_opens_the_view(root):
 
 
 def test_exact_numbers_of_methods_that_adapt(root):
-    other = replace(SCORED, name="others", metrics=TASK.metrics, shifted=shifted)
+    other = replace(SCORED, name="others", metrics=TASK.metrics, offers={"shifts": shifted})
     found = catalog(SCORED, other, methods=("sade",))
     told = texts(opened(root, found, shift="forward-25"))
     command = "python -m suite rescore --task others --protocol toy:quick"

@@ -161,10 +161,9 @@ def test_tally_adds_what_the_store_knows(tmp_path):
     with connect(tmp_path) as store:
         known = read_settled(store, TOY.methods())
     runs, _ = survey(tmp_path, TOY, settle=False, leave_out=known.state.keys())
-    tasks = jobs.tasks_by_protocol(TOY)
-    whole = jobs.tally(runs, known, tasks, RunFilter())
+    whole = jobs.tally(runs, known, TOY, RunFilter())
     everything, _ = survey(tmp_path, TOY, settle=False)
-    assert whole == jobs.tally(everything, Settled(), tasks, RunFilter())
+    assert whole == jobs.tally(everything, Settled(), TOY, RunFilter())
     assert whole[(TASK.name,), "toy:quick"].total() == len(everything)
     for choice in (
         RunFilter(method="LA"),
@@ -173,10 +172,10 @@ def test_tally_adds_what_the_store_knows(tmp_path):
         RunFilter(task="another"),
         RunFilter(protocol="toy:full"),
     ):
-        assert jobs.tally(runs, known, tasks, choice) == jobs.tally(
-            everything, Settled(), tasks, choice
+        assert jobs.tally(runs, known, TOY, choice) == jobs.tally(
+            everything, Settled(), TOY, choice
         )
-    assert jobs.tally(runs, known, tasks, RunFilter(protocol="toy:full")) == {}
+    assert jobs.tally(runs, known, TOY, RunFilter(protocol="toy:full")) == {}
 
 
 @pytest.mark.parametrize(

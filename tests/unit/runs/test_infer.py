@@ -112,7 +112,7 @@ def test_lost_predictions_are_told_with_the_command_that_makes_them(tmp_path, ke
     if not kept:
         run.weights.unlink()
     catalog = Catalog.load()
-    protocol = catalog.protocols[run.record().spec.protocol_hash]
+    protocol = catalog.protocol_of(run.record().spec)
     way = f"suite predict {run.run_id} --set test" if kept else "--method ce --seeds . --fresh"
     with pytest.raises(RecordError, match=way):
         evaluate_attempt(run, catalog.task("longtail-cls"), protocol, catalog, again=True)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from suite.base.errors import RecordError
-from suite.define.task import Trained, Units
+from suite.define.task import Trained
 from suite.stats import bootstrap
 from suite.stats import tests as stats
+from suite.stats.bootstrap import Units
 from tasks.longtail_cls.evaluation import evaluate as evaluate_cls
 from tasks.longtail_seg import resampling as seg
 from tasks.longtail_seg.evaluation import _confusion, _confusion_rows

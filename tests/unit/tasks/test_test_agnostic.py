@@ -1,11 +1,16 @@
 """`test-agnostic`: which test sets there are, and the scores on them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from records import Records
 
 from suite.base.errors import RecordError, UserError
+from suite.boards.rescore import Shift
 from suite.define.catalog import Catalog
-from suite.define.task import Shift, Trained
+from suite.define.task import Trained
+from suite.dispatch.states import survey
 from tasks.test_agnostic import evaluation
 from tasks.test_agnostic.evaluation import evaluate, settings, shifted
 from tasks.test_agnostic.test_sets import make_sets
@@ -287,3 +292,28 @@ def test_every_protocol_has_its_settings_and_columns():
     assert task.version == evaluation.VERSION
     own = {p.name for p in task.protocols}
     assert {"smoke", "quick", "cpu-cifar", "r32-200-rot:cifar100,exp,ir100,shuffled"} <= own
+
+
+def test_a_protocol_on_a_data_set_without_test_distributions_is_not_accepted(tmp_path):
+    """Its runs are those of the other task; to look at them breaks nothing."""
+    catalog = Catalog.load()
+    cls, agnostic = (catalog.task(name) for name in ("longtail-cls", "test-agnostic"))
+    assert {p.dataset.name for p in agnostic.protocols} <= evaluation.DATASETS
+    smoke = cls.protocols["smoke"]
+    new = replace(smoke, name="new", recipe="new", dataset=replace(smoke.dataset, name="new-data"))
+    more = cls.protocols.plus(new)
+    tasks = {
+        cls.name: replace(cls, protocols=more),
+        agnostic.name: replace(agnostic, protocols=more.on(evaluation.DATASETS)),
+    }
+    assert tasks[agnostic.name].protocols.names == agnostic.protocols.names
+    known = Catalog(tasks, {})
+    records = Records(tmp_path)
+    for under in (smoke, new):
+        records.run("ce", under=under)
+    found, _ = survey(tmp_path, known)
+    assert {run.spec.protocol: (run.tasks, run.state) for run in found} == {
+        "smoke": (("longtail-cls", "test-agnostic"), "done"),
+        "new": (("longtail-cls",), "done"),
+    }
+    assert known.accepting(new) == [tasks[cls.name]]

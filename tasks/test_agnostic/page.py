@@ -10,8 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, controls, say, source, tables
-from dashboard.serve import PALETTE
+from dashboard.palette import PALETTE
 from dashboard.views import common
+from suite.boards.rescore import SHIFTS
 from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.render.table import Column, Sheet, Value
@@ -118,7 +119,7 @@ def page() -> None:
 @source.kept
 def _recalls(stamp: source.Stamp, task: str, protocol: str, adapted: bool) -> Recalls | None:
     of = source.task(task)
-    under = next(one for one in of.protocols if one.name == protocol)
+    under = of.protocols[protocol]
     with source.connection() as connection:
         return stored.read(connection, source.root(), of, under, adapted=adapted)
 
@@ -142,12 +143,11 @@ def _choices() -> dict[str, Choice]:
     """Name -> what is meant by it; names are unique within a task only."""
     found: dict[str, Choice] = {}
     for task in _scoring():
-        known = {protocol.hash: protocol for protocol in task.protocols}
         for line in source.coverage(task.name):
             if not (line.current and line.done):
                 continue
             name = line.protocol if line.protocol not in found else f"{task.name}, {line.protocol}"
-            found[name] = Choice(task, known[line.protocol_hash], line)
+            found[name] = Choice(task, task.protocols[line.protocol], line)
     return found
 
 
@@ -447,7 +447,7 @@ def _rescore(
         (
             one
             for one in catalog.tasks().values()
-            if one.shifted is not None and any(p.hash == protocol.hash for p in one.protocols)
+            if SHIFTS.of(one) is not None and protocol in one.protocols
         ),
         None,
     )

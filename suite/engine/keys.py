@@ -1,0 +1,17 @@
+"""Keys of a base config with a meaning to the engine."""
+
+PREDICTION_KEYS = ("prediction_dataloaders", "prediction_hooks")
+"""Say how prediction sets other than the test set are made: from a data loader, or by a hook with
+`after_train(runner)` and `arrays()`."""
+BUDGET_KEYS = ("train_cfg.max_iters", "train_dataloader.batch_size")
+"""Left to a method whose card says `extra_budget`."""
+FIXED = (
+    *BUDGET_KEYS,
+    "train_dataloader.dataset",
+    "test_dataloader",
+    "test_evaluator",
+    "val_dataloader",
+    "val_evaluator",
+    *PREDICTION_KEYS,
+)
+"""Budget, data and test: `Protocol.fixed` of every protocol that trains with mmengine, but for its network."""
