@@ -3,8 +3,7 @@
 from suite.define.task import Metric, Task
 from tasks.longtail_cls.evaluation import VERSION, evaluate, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
-from tasks.vision.groups import resolve_groups
-from tasks.vision.per_class import confusion, units
+from tasks.vision.per_class import OFFERS
 
 TASK = Task(
     name="longtail-cls",
@@ -61,5 +60,5 @@ TASK = Task(
     settings=settings,
     evaluate=evaluate,
     infers=True,
-    offers={"units": units, "confusion": confusion, "groups": resolve_groups},
+    offers=OFFERS,
 )

@@ -135,6 +135,10 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     return Units(count=len(label), score=score, digest=label_digest(label))
 
 
+OFFERS: Mapping[str, Any] = {"units": units, "confusion": confusion, "groups": resolve_groups}
+"""`Task.offers` of a classification task on stored logits."""
+
+
 def label_digest(label: Array) -> str:
     """SHA-256 (hex) of integer labels, in their order: what test units are."""
     return hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()

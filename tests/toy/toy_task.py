@@ -5,7 +5,7 @@ from suite.define.task import Metric, Task
 from tasks.vision import groups
 from tasks.vision.data.sources import IMAGES, Images, Source
 from tasks.vision.image_sets import embedded
-from tasks.vision.per_class import class_rows, confusion, group_rows, recalls, row, units
+from tasks.vision.per_class import OFFERS, class_rows, group_rows, recalls, row
 from tasks.vision.predicted import predict
 from tasks.vision.protocols import image_protocol
 from tasks.vision.recipes.small_images import SmallRecipe
@@ -73,7 +73,5 @@ TASK = Task(
     reference="plain",
     settings=lambda protocol: groups.settings(protocol.dataset),
     evaluate=evaluate,
-    units=units,
-    confusion=confusion,
-    groups=groups.resolve_groups,
+    offers={**OFFERS, "pages": {"toy": "toy_page"}},
 )

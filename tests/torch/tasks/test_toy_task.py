@@ -4,9 +4,12 @@ import importlib
 import json
 import os
 
+import dashboards
 import pytest
 from conftest import ROOT
+from dashboards import _restored  # noqa: F401
 
+from dashboard import pages
 from suite.define.catalog import Catalog
 from suite.define.protocol import recipe_digest
 from tasks.vision.recipes.small_images import small_images
@@ -43,7 +46,7 @@ def test_its_protocol_is_whole_without_import_paths(toy):
     assert protocol.recipe == recipe_digest(blank)
 
 
-def test_both_methods_are_trained_and_ranked_by_its_metric(toy, suite, inside):
+def test_both_methods_are_trained_and_ranked_by_its_metric(toy, suite, inside, tmp_path):
     both = ("--task", "toy", "--method", "plain", "--method", "weighted")
     done = suite("run", *both, "--seeds", "0")
     assert done.returncode == 0, done.stderr
@@ -51,3 +54,11 @@ def test_both_methods_are_trained_and_ranked_by_its_metric(toy, suite, inside):
     assert {row["method"] for row in rows} == {"plain", "weighted"}
     board = inside("leaderboard", "--task", "toy").stdout
     assert "ranked by gap (lower is better)" in board and "recall" in board
+    # its page, which is its own, too
+    dashboards._pages.cache_clear()
+    page = dashboards.open_page(tmp_path / "results", "toy")
+    assert "How far apart are the best and the worst class?" in dashboards.texts(page)
+
+
+def test_its_page_is_found(toy):
+    assert pages.views(Catalog.load())["Boards"]["toy"].TITLE == "Toy"
