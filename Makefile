@@ -1,13 +1,15 @@
 # make run    environment on first use, then the main job on embedded data, then the leaderboard
 # make test   environment on first use, then all tests
+# make test-unit   those that take seconds: no torch, no processes, for the work in between
 VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.longtail-suite
-# two more than two cores: both files of tests on SLURM wait most of the time
-JOBS ?= 4
+# test processes of each of two groups that run beside each other; those on SLURM and in a browser wait
+# most of the time
+JOBS ?= 2
 
-.PHONY: env run test lint clean
+.PHONY: env run test test-unit lint clean
 
 env: $(STAMP)
 
@@ -20,10 +22,13 @@ $(STAMP): pyproject.toml
 run: env
 	$(BIN)/python -m suite run --task longtail-seg
 
-# each test process and what it starts uses one thread: more threads than cores slow each other; files
-# stay whole, since their tests share a cluster, or a suite that takes half a minute
+# one line at the end says what came of all: see tests/together.py
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
+	$(BIN)/python tests/together.py -n $(JOBS)
+
+# files stay whole, since their tests share what takes long to make
+test-unit: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: env
 	$(BIN)/python -m ruff check .

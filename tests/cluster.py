@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -84,6 +85,20 @@ class Cluster:
 
     def pid(self, daemon: str) -> int:
         return int((self.folder / "run" / f"{daemon}.pid").read_text())
+
+    def end(self, daemon: str) -> None:
+        """End a daemon, and wait until it has gone."""
+        pid = self.pid(daemon)
+        os.kill(pid, signal.SIGTERM)
+
+        def gone() -> bool:
+            try:
+                # whoever takes in orphans may not have heard of its end yet
+                return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except OSError:
+                return True
+
+        until(gone, 30, f"{daemon} does not end")
 
     def resume(self) -> None:
         """What an administrator does: put nodes that SLURM has drained to work again."""

@@ -3,7 +3,9 @@
 import compileall
 import contextlib
 import gc
+import importlib.abc
 import io
+import multiprocessing.process
 import os
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from suite.dispatch import slurm
 
 FAKE = Path(__file__).parent / "fake"
 ROOT = Path(__file__).parent.parent
+UNIT = ROOT / "tests" / "unit"
 
 # two tests at a time on two cores: more threads than cores slow each other twentyfold
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -80,6 +83,47 @@ def _own_scope() -> Iterator[None]:
     yield
     if registry := sys.modules.get("mmengine.registry"):
         registry.DefaultScope._instance_dict.clear()
+
+
+HEAVY = ("torch", "mmengine", "mmcv", "mmseg")
+
+
+class _NoHeavyImports(importlib.abc.MetaPathFinder):
+    """Stands before all finders, and fails the test whose code looks for one of `HEAVY`."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name in HEAVY:
+            pytest.fail(
+                f"a test in tests/unit imports {name}: it belongs in tests/torch", pytrace=True
+            )
+
+
+def _no_process(*_: Any, **__: Any) -> None:
+    pytest.fail("a test in tests/unit starts a process: it belongs in tests/system/processes")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _light(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is in tests/unit takes seconds: no torch, no processes, neither in tests nor in fixtures of
+    their files."""
+    with pytest.MonkeyPatch.context() as patch:
+        if UNIT in request.path.parents:
+            patch.setattr(sys, "meta_path", [_NoHeavyImports(), *sys.meta_path])
+            start = subprocess.Popen.__init__
+
+            def only_git(self: Any, command: Any, *others: Any, **options: Any) -> None:
+                # a record names the commit of its code, asked once for each process of tests
+                if command[0] != "git":
+                    _no_process()
+                start(self, command, *others, **options)
+
+            patch.setattr(subprocess.Popen, "__init__", only_git)
+            patch.setattr(multiprocessing.process.BaseProcess, "start", _no_process)
+            for name in ("fork", "posix_spawn", "system"):
+                patch.setattr(os, name, _no_process)
+            # no power fails here: nobody waits until the disk has it
+            patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
@@ -185,7 +229,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     through: those that wait for SLURM, then the main jobs and the browser's."""
     long = (
         "test_slurm_faults", "test_slurm", "test_longtail_seg", "test_longtail_cls", "test_cli",
-        "test_dispatch", "test_dashboard", "test_ddp", "test_large_seg", "test_variants", "test_store",
+        "test_dispatch", "test_dashboard", "test_ddp", "test_large_seg_training", "test_variants",
+        "test_store", "test_compare", "test_tables", "test_export", "test_claims",
     )  # fmt: skip
 
     def place(item: pytest.Item) -> int:

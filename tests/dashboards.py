@@ -22,7 +22,12 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
+
+# of all installed packages Streamlit asks whether they bring components: two thirds of what a page takes
+# here, if done for each; what is installed does not change meanwhile
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -135,6 +140,8 @@ def served(root: Path, *arguments: str, log: Path | None = None) -> Iterator[str
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
                 break
             time.sleep(0.25)
+        else:
+            raise AssertionError(f"no answer from {url}: {told.read_text()}")
         yield url
     finally:
         server.terminate()
@@ -153,6 +160,10 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+BOARD = r"""() => [...document.querySelectorAll("table.board tbody tr")].map(
+    row => [...row.querySelectorAll("th, td")].map(cell => cell.innerText.split("\n")[0]))"""
 
 
 class Visit:
@@ -189,12 +200,39 @@ class Visit:
     def settled(self) -> None:
         """Wait until the page is run and drawn; fail on an exception."""
         self.page.wait_for_selector('[data-testid="stMain"] h1', timeout=60_000)
-        self.page.wait_for_function(
-            "!document.querySelector('[data-testid=\"stApp\"]').matches('[data-test-script-state=running]')"
-            " && !document.querySelector('[data-testid=\"stSkeleton\"]')",
-            timeout=60_000,
+        self.eventually(
+            "() => !document.querySelector('[data-testid=\"stApp\"]').matches('[data-test-script-state=running]')"
+            " && !document.querySelector('[data-testid=\"stSkeleton\"]')"
         )
         assert self.page.locator('[data-testid="stException"]').count() == 0
+
+    def eventually(self, holds: str, given: Any = None) -> None:
+        """Wait until a function of JavaScript returns something true.
+
+        Whoever looks while a page is drawn anew finds elements gone: what the function raises then
+        counts as "not yet".
+        """
+        self.page.wait_for_function(
+            f"given => {{ try {{ return ({holds})(given); }} catch {{ return false; }} }}",
+            arg=given,
+            timeout=60_000,
+        )
+
+    def drawn(self) -> None:
+        """Wait until the browser has drawn what it has got, and so has asked for all it needs."""
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def shown(self) -> list[list[str]]:
+        """The first line of each cell of the board, read at one instant; [] where there is none."""
+        found: list[list[str]] = self.page.evaluate(BOARD)
+        return found
+
+    def rows(self) -> list[list[str]]:
+        """As `shown`, when there is a board."""
+        self.eventually(f"() => ({BOARD})().length")
+        return self.shown()
 
     def download(self, label: str, nth: int = 0) -> str:
         """What the button of that name saves."""

@@ -2,17 +2,20 @@
 
 import csv
 import io
+import re
 import threading
 import time
 
 import pytest
 import strangers
 from dashboards import (
+    BOARD,
     Visit,
     browser,  # noqa: F401
     needs_browser,
     served,
 )
+from playwright.sync_api import expect
 from records import HOSTILE
 
 from dashboard import pages
@@ -133,7 +136,7 @@ def url(results):
 
 
 @pytest.fixture
-def visit(browser, url):  # noqa: F811
+def visit(browser, url):
     """A visitor who must meet no error and cause no request to anywhere else."""
     made = Visit(browser, url)
     yield made
@@ -142,20 +145,12 @@ def visit(browser, url):  # noqa: F811
     assert made.outside == []
 
 
-def board(visit):
-    """Texts of the board's rows."""
-    lines = visit.page.locator("table.board tbody tr").all()
-    return [
-        [cell.split("\n")[0] for cell in line.locator("th, td").all_inner_texts()] for line in lines
-    ]
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_loads_with_hostile_names_and_asks_nobody_else(visit, name):
     visit.open(f"{name}?task=longtail-cls")
-    assert visit.page.locator("h1").inner_text() == PAGES[name]
+    expect(visit.page.locator("h1")).to_have_text(PAGES[name], use_inner_text=True)
     assert visit.page.title()
-    visit.page.wait_for_timeout(300)
+    visit.drawn()
     assert (
         visit.page.locator(
             '[data-testid="stMain"] script, [data-testid="stMain"] img[src*="192.0.2"]'
@@ -164,24 +159,22 @@ def test_every_page_loads_with_hostile_names_and_asks_nobody_else(visit, name):
     )
 
 
-def test_filters_a_link_and_downloads(visit, browser, url):  # noqa: F811
+def test_filters_a_link_and_downloads(visit, browser, url):
     visit.open("leaderboard?task=longtail-cls&protocol=quick")
-    before = board(visit)
+    before = visit.rows()
     assert {"ce", "la", "focal"} < {line[1] for line in before}
     visit.page.get_by_text("Filters and order").click()
     field = visit.page.get_by_label("Method contains")
     field.fill("a")
     field.press("Enter")
-    visit.page.wait_for_function(
-        "![...document.querySelectorAll('table.board tbody th')].some(t => t.innerText === 'ce')"
-    )
+    visit.eventually(f"() => !({BOARD})().some(line => line.includes('ce'))")
     visit.page.get_by_role("combobox", name="Rank by").fill("top1[group=tail]")
     visit.page.get_by_role("option", name="top1[group=tail]", exact=True).click()
-    visit.page.wait_for_function(
-        "document.querySelector('table.board th[aria-sort]').innerText.includes('tail')"
+    visit.eventually(
+        "() => document.querySelector('table.board th[aria-sort]').innerText.includes('tail')"
     )
     visit.settled()
-    shown = board(visit)
+    shown = visit.rows()
     assert 0 < len(shown) < len(before)
     # the page's address, and the link that it gives, open the same view
     link = visit.page.get_by_role("link", name="Link to this view").get_attribute("href")
@@ -189,7 +182,7 @@ def test_filters_a_link_and_downloads(visit, browser, url):  # noqa: F811
     for address in (visit.page.url, link):
         other = Visit(browser, url)
         other.open(address.removeprefix(url).lstrip("/"))
-        assert board(other) == shown
+        assert other.rows() == shown
         other.close()
     lines = list(csv.DictReader(io.StringIO(visit.download("CSV"))))
     ours = {line[1]: line for line in shown}
@@ -204,12 +197,12 @@ def test_filters_a_link_and_downloads(visit, browser, url):  # noqa: F811
 
 def test_nonsense_in_a_url_is_named_and_the_page_is_shown(visit):
     visit.open("leaderboard?task=longtail-cls&protocol=quikc&state=%F0%9F%9C%81&by=%3Cscript%3E")
-    told = visit.page.get_by_role("alert").all_inner_texts()
-    assert any(
-        "protocol=quikc in the URL: no such protocol; did you mean quick?" in t for t in told
-    )
-    assert any("by=<script> in the URL" in text for text in told)
-    assert board(visit)
+    for told in (
+        "protocol=quikc in the URL: no such protocol; did you mean quick?",
+        "by=<script> in the URL",
+    ):
+        expect(visit.page.get_by_role("alert").filter(has_text=told).first).to_be_visible()
+    assert visit.rows()
 
 
 def test_the_slider_changes_the_ranking(visit):
@@ -220,27 +213,27 @@ def test_the_slider_changes_the_ranking(visit):
         return {line["method"]: line for line in lines}
 
     before = shown()
-    assert visit.page.get_by_text("Expected top-1 at uniform").count()
+    expect(visit.page.get_by_text("Expected top-1 at uniform").first).to_be_visible()
     thumb = visit.page.get_by_role("slider").first
     thumb.focus()
     for _ in range(3):
         thumb.press("ArrowLeft")
     visit.page.get_by_text("Expected top-1 at forward-2", exact=True).wait_for()
     visit.settled()
-    assert "shift=forward-2" in visit.page.url
+    expect(visit.page).to_have_url(re.compile("shift=forward-2"))
     after = shown()
     assert after.keys() == before.keys()
     assert any(after[name]["expected top-1"] != before[name]["expected top-1"] for name in before)
 
 
-def test_light_and_dark(browser, url):  # noqa: F811
+def test_light_and_dark(browser, url):
     grounds = {}
     for scheme in ("light", "dark"):
         visit = Visit(browser, url, color_scheme=scheme)
         visit.open("leaderboard?task=longtail-cls&protocol=quick")
         ground, text = (
-            visit.page.evaluate(
-                "([what, of]) => getComputedStyle(document.querySelector(of))[what]", [what, of]
+            visit.page.locator(of).first.evaluate(
+                "(element, what) => getComputedStyle(element)[what]", what
             )
             for what, of in (("backgroundColor", ".stApp"), ("color", "table.board td"))
         )
@@ -268,19 +261,15 @@ def test_a_writer_at_work_breaks_no_page_and_new_runs_appear(visit, results):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        seen, until = set(), time.time() + 60
+        seen, until = set(), time.time() + 120
         while time.time() < until and len(seen) < 2:
             for name in ("leaderboard?task=longtail-cls&protocol=quick&contains=vs", "overview"):
                 visit.open(name)
-                seen |= {line[2] for line in board(visit) if line[1].startswith("vs")}
+                seen |= {line[2] for line in visit.shown() if line[1].startswith("vs")}
         # and without being asked
         visit.open("leaderboard?task=longtail-cls&protocol=quick&contains=vs")
-        before = board(visit)
-        visit.page.wait_for_function(
-            "text => document.querySelector('table.board tbody td:nth-child(3)').innerText !== text",
-            arg=before[0][2],
-            timeout=60_000,
-        )
+        before = visit.rows()
+        visit.eventually(f"text => ({BOARD})()[0][2] !== text", before[0][2])
         visit.settled()
     finally:
         stop.set()

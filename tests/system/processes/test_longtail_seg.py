@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from camvid_files import DATA, real
 from conftest import ROOT
-from test_camvid import DATA, real
 
 from suite.define.catalog import Catalog
 from suite.engine.run import predict

@@ -3,9 +3,7 @@ equals the one made here."""
 
 import itertools
 import json
-import os
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -298,8 +296,7 @@ def test_a_python_that_lacks_the_package(lab, tmp_path):
 
 
 def test_a_results_root_that_the_node_does_not_see(lab, tmp_path):
-    os.kill(lab.cluster.pid("slurmd-node4"), signal.SIGTERM)
-    time.sleep(1)
+    lab.cluster.end("slurmd-node4")
     hidden = f"mount -t tmpfs none {lab.folder} && exec slurmd -N node4"
     blind = subprocess.run(
         ["unshare", "--mount", "sh", "-c", hidden],
@@ -314,8 +311,7 @@ def test_a_results_root_that_the_node_does_not_see(lab, tmp_path):
         assert "file system that the nodes share" in done.stderr
     finally:
         if not blind.returncode:
-            os.kill(lab.cluster.pid("slurmd-node4"), signal.SIGTERM)
-            time.sleep(1)
+            lab.cluster.end("slurmd-node4")
         lab.cluster.script("slurmd", "node4")
         lab.cluster.call("scontrol", "update", "nodename=node4", "state=resume", check=False)
     assert lab.suite("retry", "--sbatch", "nodelist=node3", "--wait").returncode == 0

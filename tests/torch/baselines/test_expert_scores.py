@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.registry import DATASETS, HOOKS
-from test_cls_training import train
-from test_longtail_cls_evaluation import (
+from cls_scores import (
     LABEL,
     THREE,
     naive_auc,
@@ -16,6 +14,8 @@ from test_longtail_cls_evaluation import (
     softmax,
     values,
 )
+from cls_training import train
+from mmengine.registry import DATASETS, HOOKS
 
 from baselines.test_agnostic import sade
 from suite.base.errors import RecordError
@@ -62,7 +62,7 @@ def test_plain_scores_are_the_mean_over_experts():
     np.testing.assert_array_equal(plain(logits[:, 0]), logits[:, 0])
 
 
-def test_the_size_that_counts_is_that_of_all_experts(small_caps):  # noqa: F811
+def test_the_size_that_counts_is_that_of_all_experts(small_caps):
     logits, label = sample(10, 4)  # 120 values
     small_caps(119, 10_000, 256)
     assert store(logits, label)["logits"].dtype == np.float16
@@ -74,7 +74,7 @@ def test_the_size_that_counts_is_that_of_all_experts(small_caps):  # noqa: F811
     assert "logits" in store(logits, label)
 
 
-def test_float16_keeps_predictions_and_probabilities(small_caps):  # noqa: F811
+def test_float16_keeps_predictions_and_probabilities(small_caps):
     logits, label = sample(200, 5)
     # one number in float16, were not each expert's own largest taken off
     logits[0, 0] = [1000, 1000.1, 0, 0, 0]
@@ -99,7 +99,7 @@ def test_float16_keeps_predictions_and_probabilities(small_caps):  # noqa: F811
         assert half[key] == full[key]
 
 
-def test_the_cap_keeps_the_classes_with_the_largest_mean(small_caps):  # noqa: F811
+def test_the_cap_keeps_the_classes_with_the_largest_mean(small_caps):
     logits, label = sample(90, 8)
     logits = np.round(logits * 2) / 2  # exact in float16, and with many ties
     small_caps(10, 700, 3)
@@ -127,7 +127,7 @@ def test_the_cap_keeps_the_classes_with_the_largest_mean(small_caps):  # noqa: F
 
 @pytest.mark.parametrize("sharp", [1.0, 1e-4, 1e4])
 @pytest.mark.parametrize("experts", [2, 3, 9])
-def test_what_is_stored_capped_can_be_read(small_caps, experts, sharp):  # noqa: F811
+def test_what_is_stored_capped_can_be_read(small_caps, experts, sharp):
     logits, label = sample(100, 40, experts=experts, sharp=sharp)
     logits[:, 0] -= logits[:, 1]  # experts that cancel out leave little of the mean
     small_caps(10, 700, 25)
@@ -135,14 +135,14 @@ def test_what_is_stored_capped_can_be_read(small_caps, experts, sharp):  # noqa:
     assert (np.isfinite(restored).sum(-1) == 25).all()
 
 
-def test_half_precision_of_experts_can_be_read(small_caps):  # noqa: F811
+def test_half_precision_of_experts_can_be_read(small_caps):
     logits, label = sample(200, 60, sharp=10.0)
     small_caps(10, 700, 50)
     assert restore(store(logits.astype(np.float16), label), 60).shape == (200, 3, 60)
 
 
 @pytest.mark.filterwarnings("error")
-def test_few_classes_with_finite_logits(small_caps):  # noqa: F811
+def test_few_classes_with_finite_logits(small_caps):
     logits, label = sample(100, 8)
     label %= 2
     logits[:, :, 2:] = -np.inf
@@ -151,7 +151,7 @@ def test_few_classes_with_finite_logits(small_caps):  # noqa: F811
     np.testing.assert_array_equal(restored, logits)
 
 
-def test_the_cap_changes_no_score_that_it_allows(small_caps):  # noqa: F811
+def test_the_cap_changes_no_score_that_it_allows(small_caps):
     logits, label = sample(300, 8)
     logits[0] = 0  # every class ties
     about = plain_settings(8, tail=[6, 7])
@@ -425,7 +425,7 @@ def sade_infer(arrays, prior, unlabelled):
     return sade.infer(arrays, [1] * 5, unlabelled=unlabelled, **settings)
 
 
-def test_adapting_capped_scores_sees_the_kept_classes(small_caps):  # noqa: F811
+def test_adapting_capped_scores_sees_the_kept_classes(small_caps):
     logits, label = sample(300, 8)
     small_caps(10, 1000, 5)
     infer = Asked()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cls_training import CATALOG, ITERATIONS, SMOKE, config, state, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from methods import baseline
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.utils import import_modules_from_strings
-from test_cls_training import CATALOG, ITERATIONS, SMOKE, config, state, train
 from torch import nn
 
 from baselines.classification.ldam import LDAMLoss

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cls_scores import LABEL, LOGITS, THREE
+from cls_training import CATALOG, SMOKE, TASK, config, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.hooks import Hook
@@ -16,8 +18,6 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from PIL import Image
 from scipy.sparse.linalg import LinearOperator, eigsh
-from test_cls_training import CATALOG, SMOKE, TASK, config, train
-from test_longtail_cls_evaluation import LABEL, LOGITS, THREE
 from torch import nn
 
 from suite.base.errors import RecordError

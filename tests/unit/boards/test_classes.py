@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from records import TASK, Records, edit
-from strangers import SAMPLES, catalog, finished, protocol, rewrite_arrays
+from strangers import catalog, finished, protocol, rewrite_arrays
 
 from suite.base.errors import RecordError, UserError
 from suite.boards import classes as by_class
 from suite.boards import confusions
 from suite.define.metrics import MetricRow
 from suite.define.task import Trained
-from suite.runs.evaluate import metric_rows, stored_predictions
+from suite.runs.evaluate import stored_predictions
 from suite.stats.tests import Interval, mean_interval
 from suite.store.connection import connect
 from suite.store.listing import newest_runs
@@ -284,24 +284,6 @@ def test_the_largest_confusions_and_busiest_classes():
 
 def recall_of(confusion):
     return np.diag(confusion) / confusion.sum(axis=1)
-
-
-@pytest.mark.parametrize("method", ["ce", "la-posthoc", "lade"])
-def test_recall_from_the_confusion_is_the_stored_one(tmp_path, method):
-    task = catalog().task("longtail-cls")
-    infers = catalog().method(catalog().spec(method, protocol())).infers
-    run = finished(tmp_path, 0, method, infers=infers)
-    found = confusions.confusion_of(run, task, catalog())
-    assert found.dtype == np.int64 and found.sum() == SAMPLES
-    assert found.sum(axis=1).tolist() == [4] * 10
-    rows = metric_rows(
-        run, run.record(), run.predictions(), task, task.evaluation(protocol()), catalog()
-    )
-    stored_rows = [r.value for r in rows if r.metric == "recall" and not r.subset]
-    np.testing.assert_array_equal(recall_of(found), stored_rows)
-    plain = confusions.confusion_of(finished(tmp_path / "ce", 0), task, catalog())
-    # lade is told the label distribution, which is balanced here: nothing to shift
-    assert (found != plain).any() == (method == "la-posthoc")
 
 
 def test_adapting_methods_and_experts_are_asked_with_their_views():

@@ -28,7 +28,6 @@ from suite.records.files import Cost, Record
 from suite.records.inputs import digest_of
 from suite.runs.evaluate import evaluate_attempt
 from suite.stats import critical_difference as posthoc
-from suite.stats import tests as stats
 from suite.stats.bootstrap import Units
 
 QUICK, FULL = TASK.protocols
@@ -394,19 +393,6 @@ def test_demsars_table_of_critical_values(methods, q):
     scores = np.random.default_rng(0).random((6, methods))
     found = posthoc.critical_difference(scores)
     assert found.cd == pytest.approx(q * (methods * (methods + 1) / 36) ** 0.5, rel=4e-4)
-
-
-def test_pairs_told_apart_are_scikit_posthocs():
-    package = pytest.importorskip("scikit_posthocs")
-    rng = np.random.default_rng(1)
-    scores = rng.random((12, 5)) + np.array([0, 0.1, 0.3, 0.6, 0.9])
-    found = posthoc.critical_difference(scores)
-    p = package.posthoc_nemenyi_friedman(scores).to_numpy()
-    together = {(i, j) for clique in found.cliques for i in clique for j in clique}
-    for i in range(5):
-        for j in range(5):
-            if i != j:
-                assert ((i, j) in together) == (p[i, j] > stats.ALPHA)
 
 
 tables = st.integers(2, 6).flatmap(

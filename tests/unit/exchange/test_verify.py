@@ -1,7 +1,6 @@
 """`verify`: stored metrics against predictions, and the bounded readers."""
 
 import io
-import json
 import os
 import struct
 import zipfile
@@ -109,35 +108,6 @@ def test_an_evaluation_of_another_version_is_said_to_be_one(run):
     assert {(e.state, "version 0" in e.why) for e in verdict.evaluations} == {("version", True)}
 
 
-def fields(**changes):
-    return lambda content: content.update(changes)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda c: c["spec"].update(seed=4), "its spec is that of run"),
-        (lambda c: c["spec"].update(protocol_hash="f" * 12), "not known here"),
-        (fields(dataset="other"), "data set 'other'"),
-        (fields(class_counts=[1, 2]), "class counts"),
-        (fields(class_counts=[-1] * 10), "out of range"),
-        (fields(classes=["x"] * 10), "classes are not those"),
-        (fields(attempt=2), "attempt 2"),
-        (fields(infers=True), "which is not so"),
-        (fields(rows=[{"metric": "mIoU", "value": 1.0, "source": "arrays"}]), "made from arrays"),
-        (lambda c: c["cost"].update(wall_seconds=-1.0), "wall_seconds is -1.0"),
-        (lambda c: c["cost"].update(parameters=2**70), "parameters is"),
-        (fields(inputs={"stage1": {"run_id": "a", "attempt": 1, "method": "ce", "digest": ""}}),
-         "input runs"),
-    ],
-)  # fmt: skip
-def test_a_record_that_contradicts_itself(run, change, says):
-    edit(run.path / "record.json", change)
-    verdict = verify(run, catalog())
-    assert not verdict.holds
-    assert any(says in problem for problem in verdict.problems), verdict.problems
-
-
 @pytest.mark.parametrize("value", [1.5, -0.1])
 def test_a_fraction_outside_of_its_range(run, value):
     edit(evaluations(run)[0], lambda c: c["metrics"][0].update(value=value))
@@ -150,37 +120,6 @@ def test_missing_predictions_and_an_unreadable_record(run):
     assert "no stored predictions" in verify(run, catalog()).problems[0]
     (run.path / "record.json").write_bytes(b"{")
     assert not verify(run, catalog()).holds
-
-
-def test_command_line(suite, inside, tmp_path):
-    root = tmp_path / "results"
-    run, other = finished(root, 3), finished(root, 4)
-    done = suite("verify")
-    assert done.returncode == 0 and "2 of 2 finished run(s)" in done.stdout, done.stderr
-    edit(evaluations(other)[0], lambda c: c["metrics"][0].update(value=0.123))
-    done = suite("verify")
-    assert done.returncode == 1 and "stored 0.123, recomputed" in done.stdout
-    assert inside("verify", run.run_id[:6]).returncode == 0
-    done = inside("verify", str(other.path), "--format", "json")
-    (found,) = json.loads(done.stdout)
-    assert (done.returncode, found["holds"], found["run"]) == (1, False, other.run_id)
-    done = inside("verify", str(root / "runs" / run.run_id), "--root", "elsewhere")
-    assert done.returncode == 0
-    for wrong in (["nothing"], ["--root", "elsewhere"], [str(tmp_path)]):
-        done = inside("verify", *wrong)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1
-
-
-def test_names_from_records_do_not_reach_the_terminal(suite, tmp_path):
-    run = finished(tmp_path / "results", 3)
-
-    def hostile(content):
-        content["metrics"][0]["metric"] = "\x1b[2J[bold]x"
-
-    edit(evaluations(run)[0], hostile)
-    edit(run.path / "record.json", lambda c: c.update(dataset="\x1b]0;owned\x07"))
-    done = suite("verify")
-    assert done.returncode == 1 and "\x1b" not in done.stdout + done.stderr
 
 
 # -- readers

@@ -1,7 +1,5 @@
 """A method's `infer`: what it takes agrees with its card, and who may call it."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -55,33 +53,6 @@ def test_it_is_bound_to_the_run_and_told_what_it_takes(tmp_path):
 def test_card_and_signature_must_agree(tmp_path, needs, signature, message):
     with pytest.raises(UserError, match=message):
         Catalog.load([plugin(tmp_path, needs=needs, signature=signature)])
-
-
-def test_a_task_that_keeps_no_scores_refuses_before_training(fake, suite, tmp_path):
-    plugin(tmp_path, task="fake")
-    run = ("run", "--task", "fake", "--plugin", "adapting.py", "--method", "adapting")
-    done = suite(*run)
-    assert done.returncode == 1
-    assert "task 'fake' keeps no scores to adapt" in done.stderr
-    shown = suite("leaderboard", "--task", "fake", "--plugin", "adapting.py", "--format", "json")
-    (row,) = [row for row in json.loads(shown.stdout) if row["method"] == "adapting"]
-    assert row["state"] == "failed"
-
-
-def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
-    from types import SimpleNamespace
-
-    from suite.base.errors import RecordError
-    from suite.runs.evaluate import trained
-
-    catalog = Catalog.load()
-    task = catalog.task("longtail-cls")
-    spec = catalog.spec("ce", catalog.protocol(task, "smoke"))
-    record = SimpleNamespace(
-        infers=True, spec=spec, digest=catalog.code.digests["ce"], class_counts=[1]
-    )
-    with pytest.raises(RecordError, match=r"'ce' has an infer\(\), which it has not"):
-        trained(SimpleNamespace(path=tmp_path, root=tmp_path), record, {}, task, catalog)
 
 
 def test_a_protocol_without_views_refuses_methods_that_adapt_to_them(tmp_path):

@@ -1,9 +1,6 @@
 """The store: what is ingested, what is refused, what counts; and what survives."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +19,6 @@ from suite.define.metrics import MetricRow
 from suite.records.attempt import Attempt
 from suite.stats import tests as stats
 from suite.store.connection import connect, cost_by_method, store_path
-
-HERE = str(Path(__file__).parents[2])
 
 
 @pytest.fixture
@@ -122,18 +117,6 @@ def test_a_second_ingest_reads_nothing_and_leaves_the_file_alone(board):
     report = board.ingest()
     assert (report.changed, report.read, report.attempts) == (False, 0, 3)
     assert os.stat(store_path(board.root)).st_ino == before.st_ino
-
-
-def test_an_ingest_with_nothing_to_do_imports_neither_scipy_nor_pyarrow(board):
-    board.seeds("ce", [0.30, 0.31, 0.32])
-    board.ingest()
-    code = (
-        f"import sys; sys.path.insert(0, {HERE!r}); from pathlib import Path; from records import Records;"
-        f"assert not Records(Path({str(board.root)!r})).ingest().changed;"
-        "print([m for m in ('scipy', 'pyarrow', 'numpy') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_increments_end_where_a_rebuild_does(board):
@@ -431,72 +414,6 @@ def test_a_reader_keeps_its_snapshot_while_the_next_is_swapped_in(board):
         with connect(board.root) as new:
             assert new.execute(count).fetchall() == [(2,)]
         assert old.execute(count).fetchall() == [(1,)]
-
-
-INGEST = f"""
-import sys
-from pathlib import Path
-sys.path.insert(0, {HERE!r})
-from records import Records
-board = Records(Path(sys.argv[1]))
-for _ in range(int(sys.argv[2])):
-    report = board.ingest(rebuild=sys.argv[3] == "rebuild")
-print(report.attempts, len(report.refused))
-"""
-
-
-def start(board, times=1, how="update"):
-    return subprocess.Popen(
-        [sys.executable, "-c", INGEST, str(board.root), str(times), how],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def test_two_ingesters_at_once_take_turns_and_readers_see_whole_states(board):
-    for method in ("a", "b", "c"):
-        board.seeds(method, [0.30, 0.31, 0.32])
-    board.ingest()
-    processes = [start(board, 4, "rebuild") for _ in range(2)]
-    reads = 0
-    while any(process.poll() is None for process in processes):
-        rows = query(
-            board, "SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM summary)"
-        )
-        assert rows == [(9, 3)]
-        reads += 1
-    assert reads > 3
-    for process in processes:
-        out, error = process.communicate()
-        assert out.split() == ["9", "0"], error
-    assert not list(board.root.glob("store.duckdb.*"))
-
-
-@pytest.mark.fault
-def test_an_ingester_killed_at_any_instant_leaves_a_readable_store(board):
-    for method in range(20):
-        board.seeds(f"m{method}", [0.30, 0.31, 0.32])
-    board.ingest()
-    whole = everything(board)
-    begun = time.perf_counter()
-    start(board, 1, "rebuild").wait()
-    duration = time.perf_counter() - begun
-    killed = 0
-    for k in range(8):
-        process = start(board, 1, "rebuild")
-        time.sleep(duration * (0.3 + 0.7 * k / 7))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        process.communicate()
-        assert query(board, "SELECT count(*) FROM attempts") == [(60,)]
-    assert killed >= 4
-    board.run("after", mIoU=0.9)
-    report = board.ingest()
-    assert (report.attempts, report.rebuilt) == (61, False)
-    kept = everything(board)
-    assert [row for row in kept["summary"] if "0.9" not in row] == whole["summary"]
-    assert not list(board.root.glob("store.duckdb.*"))
 
 
 @pytest.mark.fault

@@ -1,50 +1,19 @@
 """Finding, checking and reading CamVid: bad copies on synthetic folders, the rest on real data."""
 
-import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from camvid_files import (
+    DATA,
+    real,
+    save,
+    tiny,  # noqa: F401
+)
 from PIL import Image
 
 from suite.base.errors import DataError
 from tasks.vision.data import camvid
-
-DATA = Path(os.environ.get("LONGTAIL_TEST_DATA") or Path(__file__).parents[4] / "shared" / "data")
-real = pytest.mark.skipif(
-    not (DATA / "camvid").is_dir(),
-    reason=f"no CamVid in {DATA}: set LONGTAIL_TEST_DATA to a folder that holds camvid/",
-)
-COUNTS = {"train": 4, "val": 2, "test": 3}
-
-
-def save(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-
-
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """A whole CamVid of nine frames of 480x360; the manifest names them."""
-    root = tmp_path / "camvid"
-    generator = np.random.default_rng(0)
-    names = {split: [f"v_{split}{k}" for k in range(count)] for split, count in COUNTS.items()}
-    for split, frames in names.items():
-        for frame in frames:
-            image = np.full((360, 480, 3), generator.integers(256), dtype=np.uint8)
-            label = np.full((360, 480), generator.integers(11), dtype=np.uint8)
-            label[:2, :2] = camvid.VOID
-            save(root / split / f"{frame}.png", image)
-            save(root / f"{split}annot" / f"{frame}.png", label)
-    manifest = {
-        "train": {"ids": names["train"][:3]},
-        "val": {"ids": names["train"][3:]},
-        "test": {"ids": names["test"]},
-    }
-    monkeypatch.setattr(camvid, "COUNTS", COUNTS)
-    monkeypatch.setattr(camvid, "tracked_manifest", lambda: manifest)
-    return root
 
 
 def test_classes_palette_and_groups_agree():
@@ -174,66 +143,6 @@ def test_manifest_sees_labels_and_not_their_encoding(tiny):
     assert [a == b for a, b in zip(after["test"], before["test"], strict=True)] == [0, 1, 1]
     digests = [camvid.compact(m)["test"]["labels_sha256"] for m in (before, after)]
     assert digests[0] != digests[1]
-
-
-class TestDataset:
-    @pytest.fixture(autouse=True)
-    def _needs_mmseg(self):
-        pytest.importorskip("mmseg")
-
-    @pytest.mark.parametrize("in_memory", [True, False])
-    def test_samples(self, tiny, in_memory):
-        from tasks.vision.data.segmentation import CamVidDataset
-
-        image = np.arange(360 * 480 * 3, dtype=np.uint32).reshape(360, 480, 3) % 251
-        save(tiny / "test" / "v_test1.png", image.astype(np.uint8))
-        data = CamVidDataset(tiny.parent, "test", in_memory=in_memory)
-        assert len(data) == 3
-        sample = data[1]
-        assert sample["sample_id"] == "v_test1"
-        assert np.array_equal(sample["img"], image[:, :, ::-1])
-        assert np.all(sample["gt_seg_map"][:2, :2] == 255)
-        assert set(np.unique(sample["gt_seg_map"])) <= {*range(11), 255}
-
-    def test_half_resolution(self, tiny):
-        from tasks.vision.data.segmentation import CamVidDataset
-
-        rows = np.zeros((360, 480, 3), np.uint8)
-        rows[::2] = 3
-        save(tiny / "train" / "v_train0.png", rows)
-        label = np.tile(np.array([[4, 5], [6, 7]], np.uint8), (180, 240))
-        save(tiny / "trainannot" / "v_train0.png", label)
-        sample = CamVidDataset(tiny, "train", scale=0.5)[0]
-        assert sample["img"].shape == (180, 240, 3)
-        assert np.all(sample["img"] == 2)  # (3 + 3 + 0 + 0) / 4, rounded half up
-        assert np.all(sample["gt_seg_map"] == 4)
-        with pytest.raises(ValueError, match=r"scale is 0\.25"):
-            CamVidDataset(tiny, "train", scale=0.25)
-
-    def test_label_statistics(self, tiny):
-        from tasks.vision.data.segmentation import CamVidDataset
-
-        pixels, images = CamVidDataset(tiny, "train", scale=0.5).label_statistics()
-        assert pixels.sum() == 3 * (180 * 240 - 1)
-        assert images.sum() == 3
-
-    def test_a_damaged_file_stops_construction_or_access(self, tiny):
-        from tasks.vision.data.segmentation import CamVidDataset
-
-        truncate(tiny / "test" / "v_test2.png")
-        with pytest.raises(DataError, match="v_test2"):
-            CamVidDataset(tiny, "test")
-        data = CamVidDataset(tiny, "test", in_memory=False)
-        data[0]
-        with pytest.raises(DataError, match="v_test2"):
-            data[2]
-
-    def test_frames_given_by_the_caller(self, tiny):
-        from tasks.vision.data.segmentation import CamVidDataset
-
-        assert len(CamVidDataset(tiny, "test", ids=["v_test0"])) == 1
-        with pytest.raises(DataError, match="frame x has no label"):
-            CamVidDataset(tiny, "test", ids=["x"])
 
 
 def test_tracked_manifest():

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from camvid_files import DATA
 from hypothesis import given, settings, strategies
 from PIL import Image
-from test_camvid import DATA
 
 from suite.base.errors import DataError, UserError
 from tasks.vision import groups as profiles

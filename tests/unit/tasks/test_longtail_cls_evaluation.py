@@ -1,10 +1,21 @@
 """Scores and stored form of `longtail-cls`: known answers, other implementations, bad arrays."""
 
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cls_scores import (
+    LABEL,
+    LOGITS,
+    NAMES,
+    THREE,
+    naive_auc,
+    naive_ece,
+    plain_settings,
+    small_caps,  # noqa: F401
+    softmax,
+    values,
+)
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -22,19 +33,6 @@ from tasks.vision import stored
 from tasks.vision.groups import resolve_groups
 from tasks.vision.stored import restore, store
 
-NAMES = ["a", "b", "c"]
-THREE = {"classes": NAMES, "groups": {"head": [0], "medium": [1], "tail": [2]}}
-# Hand-made: predictions 0 0 1 | 1 0 | 2, so recalls 2/3, 1/2, 1 and 4 of 6 are right
-LOGITS = np.array(
-    [[2, 1, 0], [3, 0, 0], [0, 1, 0], [0, 4, 0], [2, 1, 1], [0, 0, 5]], dtype=np.float32
-)
-LABEL = np.array([0, 0, 0, 1, 1, 2])
-
-
-def values(rows):
-    """{key: value} of the rows that are not of one class."""
-    return {row.key: row.value for row in rows if row.class_ is None}
-
 
 def scores(logits, label, about=THREE, trained=None):
     return values(evaluate({"test": store(logits, label)}, about, trained or Trained()))
@@ -47,41 +45,6 @@ def sample(samples=200, classes=6, seed=0, present=None):
     logits = generator.normal(size=(samples, classes))
     logits[np.arange(samples), label] += 1
     return logits.astype(np.float32), label
-
-
-def plain_settings(classes, **groups):
-    return {"classes": [f"class {c}" for c in range(classes)], "groups": groups}
-
-
-def softmax(logits):
-    logits = logits.astype(np.float64)
-    exponential = np.exp(logits - logits.max(1, keepdims=True))
-    return exponential / exponential.sum(1, keepdims=True)
-
-
-def naive_auc(logits, label):
-    """A(i|j) for every ordered pair, by comparing every sample with every other; NaN if undefined."""
-    probability = softmax(logits)
-    classes = logits.shape[1]
-    auc = np.full((classes, classes), np.nan)
-    for i in range(classes):
-        for j in range(classes):
-            own, other = probability[label == i, i], probability[label == j, i]
-            if i != j and len(own) and len(other):
-                margin = own[:, None] - other[None]
-                auc[i, j] = ((margin > 0) + 0.5 * (margin == 0)).mean()
-    return auc
-
-
-def naive_ece(logits, label):
-    probability = softmax(logits)
-    confidence, correct = probability.max(1), probability.argmax(1) == label
-    total = 0.0
-    for k in range(15):
-        inside = [i for i, p in enumerate(confidence) if k / 15 < p <= (k + 1) / 15]
-        if inside:
-            total += abs(correct[inside].mean() - confidence[inside].mean()) * len(inside)
-    return total / len(label)
 
 
 # -- known answers
@@ -341,19 +304,6 @@ def test_groups_by_counts_are_strict_at_both_ends():
         resolve_groups(about, ())
 
 
-# -- the stored form
-
-
-@pytest.fixture
-def small_caps(monkeypatch):
-    def set_caps(full, cap, kept):
-        for name, value in (("FULL_FLOAT32", full), ("CAP", cap), ("KEPT", kept)):
-            monkeypatch.setattr(stored, name, value)
-        monkeypatch.setattr(stored, "_BLOCK", 100)  # several blocks
-
-    return set_caps
-
-
 def test_float32_is_stored_as_it_is():
     logits, label = sample(50, 4)
     arrays = store(logits, label)
@@ -540,78 +490,3 @@ def test_what_is_no_stored_form(arrays, problem):
     ):
         with pytest.raises(RecordError, match=problem):
             use()
-
-
-# -- collecting in mmengine's test loop
-
-
-@pytest.fixture
-def collector():
-    from mmengine.evaluator import Evaluator
-
-    import tasks.vision.scores  # noqa: F401
-
-    evaluator = Evaluator([dict(type="ClassScores", classes=3)])
-    return evaluator, evaluator.metrics[0]
-
-
-def feed(evaluator, *bounds):
-    import torch
-
-    for start, stop in pairwise(bounds):
-        logits = torch.tensor(LOGITS[start:stop], requires_grad=True)
-        label = torch.tensor(LABEL[start:stop])
-        evaluator.process([{"logits": logits, "label": label}], data_batch={})
-        with torch.no_grad():
-            logits.zero_()  # a model may use its buffer again
-    return evaluator.evaluate(len(LABEL))
-
-
-def test_batches_come_together_in_order(collector):
-    evaluator, metric = collector
-    found = feed(evaluator, 0, 4, 6)
-    assert found == pytest.approx(
-        {"cls/top1": 4 / 6, "cls/balanced_accuracy": (2 / 3 + 1 / 2 + 1) / 3}
-    )
-    arrays = metric.arrays()
-    np.testing.assert_array_equal(arrays["logits"], LOGITS)
-    np.testing.assert_array_equal(arrays["label"], LABEL)
-    assert metric.samples() == {}
-
-
-def test_a_second_loop_starts_anew(collector):
-    evaluator, metric = collector
-    feed(evaluator, 0, 2, 6)
-    feed(evaluator, 0, 3)
-    np.testing.assert_array_equal(metric.arrays()["logits"], LOGITS[:3])
-
-
-def test_a_batch_may_come_in_parts_and_in_half_precision(collector):
-    import torch
-
-    evaluator, metric = collector
-    part = {"logits": torch.tensor(LOGITS).bfloat16(), "label": torch.tensor(LABEL)}
-    evaluator.process([part, part], data_batch={})
-    arrays = metric.arrays()
-    assert arrays["logits"].dtype == np.float32
-    np.testing.assert_array_equal(arrays["logits"], np.concatenate([LOGITS, LOGITS]))
-
-
-def test_what_a_model_may_not_return(collector):
-    import torch
-
-    evaluator, metric = collector
-    with pytest.raises(RecordError, match="the test loop has not run"):
-        metric.arrays()
-    for logits, label, problem in (
-        (torch.zeros(2, 4), torch.zeros(2).long(), r"shape \(2, 4\) .* expected \(B, 3\)"),
-        (torch.zeros(2, 3), torch.zeros(3).long(), r"labels of shape \(3,\)"),
-        (torch.zeros(3), torch.zeros(3).long(), r"logits of shape \(3,\)"),
-        (torch.zeros(2, 3), torch.tensor([0, 3]), r"labels lie in 0..3, expected 0..2"),
-    ):
-        with pytest.raises(RecordError, match=problem):
-            evaluator.process([{"logits": logits, "label": label}], data_batch={})
-    good = {"logits": torch.full((2, 3), torch.nan), "label": torch.zeros(2).long()}
-    evaluator.process([good], data_batch={})
-    with pytest.raises(RecordError, match=r"logits of sample 0 .* hold nan"):
-        metric.arrays()

@@ -1,7 +1,5 @@
 """`power`: estimates from the store's runs; plans; wrong use."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +10,6 @@ from suite.base.errors import UserError
 from suite.boards.more_seeds import next_seeds
 from suite.boards.power import needed as needed_seeds
 from suite.define.catalog import Catalog
-from suite.define.spec import spelled
 from suite.stats import power
 
 QUICK, FULL = TASK.protocols
@@ -95,22 +92,6 @@ def test_names_that_are_not_there(records):
         needed(records, b="lq")
     with pytest.raises(UserError, match="same row"):
         needed(records, b="ce")
-
-
-def test_run_trains_exactly_what_is_missing(fake, suite, inside, tmp_path):
-    call = ("--task", "fake", "--method", "steady", "--method", "brisk")
-    assert suite("run", *call, "--seeds", "0,1").returncode == 0
-    done = suite("power", "steady", "brisk", "--task", "fake", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["seeds"] == list(range(2, found["estimate"]["total"] or 2)) != []
-    assert found["command"].endswith(f"--seeds {spelled(found['seeds'])}")
-    planned = inside("power", "steady", "brisk", "--task", "fake", "--run", "--dry-run")
-    assert planned.returncode == 0, planned.stderr
-    assert f"{2 * len(found['seeds'])} new" in planned.stdout
-    run = suite("power", "steady", "brisk", "--task", "fake", "--run")
-    assert run.returncode == 0, run.stderr
-    assert len(list((tmp_path / "results" / "runs").iterdir())) == 2 * (2 + len(found["seeds"]))
 
 
 def test_options_of_run_without_it(fake, inside):

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 import os
 import tomllib
 from decimal import Decimal
 
 import pytest
+from claims_files import ENTRY, write
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from records import HOSTILE, TASK, Records, protocol
@@ -28,42 +28,8 @@ from suite.store.row import Row
 TASKS = {TASK.name: TASK}
 METHODS = ("ce", "la", "sade")
 QUICK = TASK.protocols[0]
-ENTRY = {
-    "method": "ce",
-    "task": "toy-task",
-    "metric": "mIoU",
-    "value": 41.5,
-    "unit": "percent",
-    "location": "table 1",
-    "protocol_as_printed": "toy, 10 iterations",
-    "protocol": "toy:quick",
-    "verified": True,
-    "tag": "R",
-}
 TABLE = {key: ENTRY[key] for key in ENTRY if key not in ("method", "value", "metric")}
 NONE = object()
-
-
-def toml(value):
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    if isinstance(value, float) and value != value:
-        return "nan"
-    return (
-        json.dumps(value, ensure_ascii=False).replace("Infinity", "inf").replace("\x7f", "\\u007f")
-    )
-
-
-def write(folder, *entries, tables=(), name="paper.toml", **top):
-    folder.mkdir(exist_ok=True)
-    source = top.pop("source", {"title": "A paper", "where": "its README"})
-    content = {**top, "source": source, "table": list(tables), "claim": list(entries)}
-    (folder / name).write_text(
-        "".join(f"{key} = {toml(v)}\n" for key, v in content.items()), "utf-8"
-    )
-    return folder
 
 
 def entry(**changes):
@@ -524,35 +490,6 @@ def test_a_fraction_is_shown_in_percent_with_the_printed_digits(tmp_path):
     assert tables.value_text(found[0]) == "38.10 ±1.03"
     found = read(write(tmp_path, entry(value=61.68, unit="percent-error", tag="P", verified=False)))
     assert tables.value_text(found[0]) == "38.32 ?"
-
-
-# -- the command, and our own files
-
-
-def test_the_command(suite, inside, tmp_path, fake):
-    claim = {**ENTRY, "method": "steady", "task": "fake", "metric": "score", "protocol": "quick"}
-    folder = write(tmp_path / "claims", claim)
-    call = ("claims", "--claims", str(folder))
-    done = suite(*call)
-    assert done.returncode == 0, done.stderr
-    assert "41.5" in done.stdout and "1 claim: 1 not run" in done.stdout
-    assert suite("run", "--task", "fake", "--method", "steady", "--seeds", "0-2").returncode == 0
-    (row,) = json.loads(inside(*call, "--format", "json").stdout)
-    assert row["status"] in ("confirmed", "within noise", "above", "below") and row["n"] == 3
-    assert row["difference"] == pytest.approx(row["ours"] - 0.415)
-    empty = inside(*call, "--status", "not run")
-    assert empty.returncode == 0 and "0 claims" in empty.stdout
-    for wrong, message in (
-        (("--method", "steddy"), "did you mean steady?"),
-        (("--task", "nope"), "no claim is about it"),
-        (("--protocol", "nope"), "no claim is near it"),
-        (("--status", "confirmd"), "did you mean confirmed?"),
-        (("--format", "yaml"), "use one of"),
-        (("--claims", "nowhere"), "no such folder"),
-    ):
-        done = inside(*call, *wrong)
-        assert done.returncode == 2 and message in done.stderr, (wrong, done.stderr)
-        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "markdown", "latex"])

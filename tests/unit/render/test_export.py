@@ -7,22 +7,27 @@ import os
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from exported import (
+    CARD,
+    NAMES,
+    Page,
+    hostile,
+    root,  # noqa: F401
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from records import HOSTILE, TASK, Records
+from records import TASK, Records
 
 from suite.base.errors import UserError
 from suite.base.text import csv_text
 from suite.base.text import plain as printable
 from suite.boards.leaderboard import board
-from suite.define.card import Card, Preset
 from suite.define.metrics import MetricRow
 from suite.render import board as tables
 from suite.render import files, long_form
@@ -30,31 +35,7 @@ from suite.render import html as pages
 from suite.render.export import Export, format_of
 from suite.render.grid import Published
 from suite.render.write import check, write
-from suite.store.row import Cell, RowFailure
-
-NAMES = [
-    *HOSTILE,
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "{{ 7 * 7 }}{% include '/etc/passwd' %}",
-    "</style><script>alert(1)</script>",
-    "a & b < c > d",
-    r"\input{/etc/passwd} \write18{id} 50% $x$ a_b #1 ~ ^",
-    "=cmd()|' /C calc'!A0",
-    "\u202egnp.exe\u202c \u2066x\u2069 \u200f",
-    "\x1b]0;title\x07\x00\x9b2J",
-    "\u6f22\u5b57 \U0001f600 e\u0301 \u00df",
-    "../../etc/passwd",
-    "x" * 5000,
-]
-CARD = Card(
-    title="Cross-entropy",
-    tasks=[TASK.name],
-    names={"ce": Preset(summary="plain & simple")},
-    paper="On <losses>",
-    arxiv="1234.56789",
-    bibtex="@misc{ce,\n  title = {A & B}\n}",
-)
+from suite.store.row import Cell
 
 
 def rows_of(root, **more):
@@ -62,45 +43,8 @@ def rows_of(root, **more):
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    records = Records(tmp_path_factory.mktemp("root") / "results")
-    for seed in range(3):
-        records.run(
-            "la",
-            seed=seed,
-            flags=("extra-budget",),
-            rows=[
-                MetricRow(metric="mIoU", value=0.60 + seed / 100),
-                MetricRow(metric="mIoU", subset="group=head", value=0.7 + seed / 100),
-                MetricRow(metric="mIoU", subset="group=tail", value=0.5 + seed / 100),
-                MetricRow(metric="IoU", class_="sky", value=0.9),
-                MetricRow(metric="loss", step=5, value=1.5, source="hook"),
-            ],
-        )
-        records.run("ce", seed=seed, mIoU=0.40 + seed / 100, tail=0.20 + seed / 100, loss=2.5)
-    records.run("few", mIoU=0.7)
-    records.unfinished("bad", failure="nan", message="loss is nan")
-    records.run("ce", under=TASK.protocols[1], mIoU=0.3)
-    records.ingest()
-    return records.root
-
-
-@pytest.fixture(scope="module")
 def content(root):
     return Export(root=root, task=TASK, rows=rows_of(root), cards={"ce": CARD})
-
-
-def hostile(rows, name):
-    """Rows as a stranger's records might bring them."""
-    texts = ("method", "protocol", "dataset", "digest", "protocol_hash", "evaluation_hash")
-    return replace(
-        rows[0],
-        **dict.fromkeys(texts, name),
-        params={name: name},
-        flags=[name],
-        failures=[RowFailure(run=name, seed=0, kind=name, message=name, step=1)],
-        metrics={**rows[0].metrics, f"m[group={name}]": Cell(0.5, 0.4, 0.6)},
-    )
 
 
 # -- files
@@ -394,35 +338,6 @@ def test_latex_compiles(content, tmp_path):
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-1500:]
 
 
-# -- HTML
-class Page(HTMLParser):
-    """What a browser would see: tags with their attributes, and text outside of style and script."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.texts, self._inside = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attributes]
-        if tag in ("style", "script"):
-            self._inside.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag in ("style", "script"):
-            self._inside.pop()
-
-    def handle_data(self, data):
-        if not self._inside:
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return "".join(self.texts)
-
-
 def made_pages(content, folder):
     write(content, "html", folder)
     return {
@@ -536,83 +451,3 @@ def test_an_empty_board_is_a_page_too(tmp_path):
     records.ingest()
     page = made_pages(Export(root=records.root, task=TASK, rows=[]), tmp_path / "site")
     assert "No runs yet." in page["index.html"].text
-
-
-# -- command line
-def test_the_command(suite, inside, fake, tmp_path):
-    done = suite("run", "--task", "fake", "--seeds", "0")
-    assert done.returncode == 0, done.stderr
-    for path, more in (("t.tex", ()), ("t.parquet", ("--long",))):
-        done = inside("export", "--task", "fake", "-o", path, *more)
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / path).stat().st_size > 100
-    done = suite("export", "--task", "fake", "--format", "html", "-o", "site")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("site/index.html\n")
-    page = Page((tmp_path / "site" / "index.html").read_text())
-    assert "numpy" in page.text  # package versions, from the records
-    (tmp_path / "site" / "mine").write_text("x")
-    for arguments, message in (
-        (("-o", "site", "--format", "html"), "no export wrote (mine)"),
-        (("-o", "x.csv", "--protocol", "nothing"), "no such protocol"),
-    ):
-        done = inside("export", "--task", "fake", *arguments)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-
-
-# -- browser
-def chromium():
-    return shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(chromium() is None, reason="no Chromium here")
-def test_a_browser_without_a_network_sorts_and_asks_for_nothing(content, tmp_path, monkeypatch):
-    sync = pytest.importorskip("playwright.sync_api")
-    rows = [*content.rows, hostile(content.rows, NAMES[8]), hostile(content.rows, NAMES[11])]
-    site = tmp_path / "site"
-    write(Export(root=content.root, task=TASK, rows=rows, cards={"ce": CARD}), "html", site)
-    with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        context = browser.new_context(offline=True)
-        page = context.new_page()
-        told, asked = [], []
-        page.on("console", lambda message: told.append(message.text))
-        page.on("pageerror", lambda error: told.append(str(error)))
-        page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((site / "index.html").as_uri())
-
-        table = page.locator("table.board").filter(has_text="la").filter(has_text="bad").first
-        heads = table.locator("thead th")
-        column = [text.split("\u00a0")[0] for text in heads.all_inner_texts()].index("mIoU")
-
-        def shown():
-            cells = table.locator(f"tbody tr td:nth-child({column + 1})").all_inner_texts()
-            return [float(text.split()[0]) if text != "–" else None for text in cells]
-
-        assert heads.nth(column).get_attribute("aria-sort") == "descending"
-        before = shown()
-        heads.nth(column).locator("button").click()
-        assert heads.nth(column).get_attribute("aria-sort") == "ascending"
-        values = [value for value in before if value is not None]
-        # what has no value stays last
-        assert shown() == sorted(values) + [None] * (len(before) - len(values))
-        assert shown() != before
-        heads.nth(1).locator("button").press("Enter")
-        names = table.locator("tbody tr td:nth-child(2)").all_inner_texts()
-        assert names == sorted(names)
-        # the policy holds: a script that got in would not run
-        page.evaluate(
-            "() => { const s = document.createElement('script'); s.textContent = 'window.bad = 1';"
-            " document.body.append(s); }"
-        )
-        assert page.evaluate("window.bad") is None
-        assert any("Content Security Policy" in text for text in told)
-        told = [text for text in told if "Content Security Policy" not in text]
-        browser.close()
-    assert told == []
-    assert asked
-    assert all(url.startswith("file://") for url in asked)

@@ -2,27 +2,27 @@
 
 import csv
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import asdict
+from rescored import (
+    call,  # noqa: F401
+    catalog,  # noqa: F401
+    finished,
+    root,  # noqa: F401
+    task,  # noqa: F401
+)
 
 from suite.base.errors import UserError
 from suite.boards.leaderboard import board
 from suite.boards.rescore import SHIFTS, Shift, rescore, shifting_task
-from suite.cli import main
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
 from suite.records.attempt import Attempt
-from suite.records.files import Cost, Record
-from suite.records.inputs import digest_of
 from suite.runs.evaluate import evaluate_attempt
-from suite.stats import tests as stats
 from suite.store.ingest import update_store
 
 pytestmark = pytest.mark.usefixtures("fake")
@@ -44,60 +44,10 @@ SCORES = {"steady": (0.50, 0.52, 0.57), "brisk": (0.80, 0.81, 0.85)}
 
 
 @pytest.fixture
-def catalog():
-    return Catalog.load()
-
-
-@pytest.fixture
-def task(catalog):
-    return catalog.task("fake")
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "results"
-
-
-@pytest.fixture
 def prior(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(PRIOR)
     return path
-
-
-def finished(
-    root,
-    catalog,
-    method="steady",
-    seed=0,
-    score=0.5,
-    *,
-    protocol="quick",
-    attempt=1,
-    digest=None,
-    params=None,
-    inputs=None,
-    **changes,
-):
-    """A finished run with its prediction, without training."""
-    under = catalog.protocol(catalog.task("fake"), protocol)
-    spec = catalog.spec("steady", under, seed, inputs=inputs)
-    # of any name, also of a method that is not here
-    spec = msgspec.structs.replace(spec, method=method, params={**spec.params, **(params or {})})
-    made = Attempt(root, spec.run_id, attempt)
-    made.create(spec)
-    made.write_predictions({"test": {"score": np.array([score])}})
-    fields = {
-        "run_id": spec.run_id,
-        "attempt": attempt,
-        "spec": spec,
-        "digest": digest or digest_of(root, catalog, spec),
-        "dataset": "fake-data",
-        "cost": Cost(parameters=7, wall_seconds=60.0 + seed, input_seconds=5.0),
-        "finished": 1000.0 + attempt,
-    }
-    made.write_record(Record(**{**fields, **changes}))
-    return made
 
 
 def fill(root, catalog):
@@ -107,55 +57,9 @@ def fill(root, catalog):
     }
 
 
-def tree(folder):
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
-        for path in folder.rglob("*")
-    }
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """`rescore` as typed below tmp_path, in this process: a start costs more than the command."""
-    monkeypatch.chdir(tmp_path)
-
-    def made(*arguments, task="fake"):
-        asked = ("--task", task) if task else ()
-        monkeypatch.setattr(sys, "argv", ["longtail-suite", "rescore", *asked, *arguments])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as error:
-            code = error.code or 0
-        out, err = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
-
-    return made
-
-
 def rows_of(result, code=0):
     assert result.returncode == code, result.stderr
     return {row["method"]: row for row in json.loads(result.stdout)}
-
-
-def test_numbers_against_a_direct_computation_and_nothing_is_written(suite, root, catalog, prior):
-    runs = fill(root, catalog)
-    before = tree(root)
-    done = suite("rescore", "--task", "fake", "--prior", str(prior), "--format", "json")
-    rows = rows_of(done)
-    assert done.stderr == ""
-    assert tree(root) == before
-    assert list(rows) == ["brisk", "steady"]
-    for method, scores in SCORES.items():
-        values = [0.8 * score + 0.2 * score / 2 for score in scores]
-        mean, low, high, _ = stats.mean_interval(values)
-        cell = {"mean": mean, "low": low, "high": high}
-        assert rows[method]["metrics"] == {"score[prior=mine]": pytest.approx(cell)}
-        assert rows[method]["runs"] == [run.run_id for run in runs[method]]
-        assert (rows[method]["n"], rows[method]["state"]) == (3, "done")
-        assert rows[method]["cost"]["wall_seconds"] == 66
-    assert [row["rank"] for row in rows.values()] == [1, 2]
 
 
 def test_rows_are_the_boards_for_the_same_values(root, task, tmp_path):
@@ -372,45 +276,6 @@ def test_stale_unknown_and_unfinished_runs_are_counted(call, root, catalog, task
     refused(call(gone.run_id, *asked), "protocol 'gone' is none of task 'fake'")
 
 
-@pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize("lost", ["missing", "damaged", "other"])
-def test_lost_predictions_leave_a_partial_row_and_say_what_to_type(
-    suite, call, root, catalog, prior, kept, lost
-):
-    runs = fill(root, catalog)
-    hurt = runs["brisk"][1]
-    path = hurt.path / "predictions.npz"
-    if lost == "missing":
-        path.unlink()
-    elif lost == "damaged":
-        path.write_bytes(path.read_bytes()[:40])
-    else:
-        hurt.write_predictions({"train": {"score": np.array([1.0])}})
-    if kept:
-        hurt.weights.write_text("0.81")
-    done = call("--prior", str(prior), "--format", "json")
-    rows = rows_of(done, code=1)
-    assert (rows["brisk"]["n"], rows["brisk"]["state"], rows["brisk"]["rank"]) == (
-        2,
-        "partial",
-        None,
-    )
-    assert (rows["steady"]["n"], rows["steady"]["rank"]) == (3, 1)
-    (line,) = done.stderr.splitlines()
-    again = (
-        f"python -m suite predict {hurt.run_id} --set test"
-        if kept
-        else "python -m suite run --task fake --protocol quick --method brisk --seeds 1 --fresh"
-    )
-    assert line.startswith(f"run {hurt.run_id} (brisk, seed 1) cannot be scored: ")
-    assert line.endswith(f"`{again}`")
-    refused(call(hurt.run_id, "--prior", str(prior)), hurt.run_id, again)
-    if kept:
-        # what it says mends it
-        assert suite(*again.split()[3:]).returncode == 0
-        assert rows_of(call("--prior", str(prior), "--format", "json"))["brisk"]["n"] == 3
-
-
 def test_a_damaged_record_is_named_and_an_older_attempt_counts(call, root, catalog, prior):
     finished(root, catalog, score=0.5)
     newer = finished(root, catalog, score=0.9, attempt=2)
@@ -446,40 +311,3 @@ def test_distributions_that_fit_some_protocols(root, catalog, task, prior):
     nowhere = replace(task, offers={"shifts": lambda *_: shifted(other, asked)})
     with pytest.raises(UserError, match="expected 10"):
         rescore(root, catalog, nowhere, asked)
-
-
-def test_nothing_heavy_is_imported(root, catalog, prior):
-    fill(root, catalog)
-    code = (
-        "import sys; from suite.cli import application\n"
-        "application('rescore')(sys.argv[1:], standalone_mode=False)\n"
-        "heavy = {'torch', 'duckdb', 'pyarrow', 'mmengine'} & set(sys.modules)\n"
-        "sys.exit(f'imports {heavy}' if heavy else 0)"
-    )
-    asked = ("rescore", "--task", "fake", "--prior", str(prior), "--root", str(root))
-    done = subprocess.run(
-        [sys.executable, "-c", code, *asked], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_predict_makes_a_stored_set_again_only_where_it_is_lost(suite, inside, root, catalog, task):
-    run = finished(root, catalog, score=0.25)
-    ask = ("predict", run.run_id, "--set", "test")
-    run.weights.write_text("0.75")
-    refused(inside(*ask), "set 'test' is stored by every run itself and is not made again")
-    assert run.predictions()["test"]["score"][0] == 0.25
-    path = run.path / "predictions.npz"
-    path.write_bytes(b"PK")
-    evaluate = run.evaluation_path("fake", task.evaluation_hash(task.protocols[0]))
-    done = suite(*ask)
-    assert done.returncode == 0, done.stderr
-    assert run.predictions()["test"]["score"][0] == 0.75
-    values = [row["value"] for row in json.loads(evaluate.read_bytes())["metrics"]]
-    assert values == [0.75, 0.375]
-    refused(inside(*ask), "stored by every run itself")
-    path.unlink()
-    run.weights.unlink()
-    refused(inside(*ask), "no kept weights")
-    assert not path.exists()
-    refused(inside("predict", run.run_id, "--set", "tset"), "no further prediction set 'tset'")
