@@ -1,41 +1,28 @@
-"""What can be run: tasks, protocols and methods, found through entry points, never by import order.
-
-Entry point groups (see pyproject.toml; a third party's package declares the same):
-    longtail_suite.tasks        ->  a mapping {task name: "module:ATTRIBUTE"}
-    longtail_suite.baselines    ->  a package whose files open with a CARD
-A single file joins with `--plugin FILE`.
-"""
+"""What can be run: the tasks, protocols and methods known to this process (found by `discover`)."""
 
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from suite.base.canonical import canonical
 from suite.base.errors import UserError, did_you_mean
-from suite.base.moved import Moved, told
 from suite.define import variants
-from suite.define.borrowed import BIBLIOGRAPHY, complete, read_bibliography
-from suite.define.card import Card, WrittenCard, covers, identity, read_card, resolve
+from suite.define.card import Card, covers, identity, resolve
 from suite.define.digest import Code, first_digest, method_digest
+from suite.define.discover import discover
 from suite.define.history import History
 from suite.define.method import Method, Part, Source
 from suite.define.protocol import DataSet, Protocol
 from suite.define.protocols import with_hash
 from suite.define.spec import RunSpec
 from suite.define.task import Task
-
-TASKS_GROUP = "longtail_suite.tasks"
-BASELINES_GROUP = "longtail_suite.baselines"
 
 
 class _Digests(Mapping[str, str]):
@@ -86,58 +73,8 @@ class Catalog:
         Raises UserError: two methods of one name, a malformed card, a plug-in that is missing or
         raises on import (it is imported here, so that the mistake shows before anything starts).
         """
-        tasks: dict[str, Task] = {}
-        packages: set[str] = set()
-        distributions: set[str] = set()
-        for entry in entry_points(group=TASKS_GROUP):
-            packages.add(_top(entry.module))
-            distributions.add(entry.dist.name if entry.dist else "")
-            for name, target in _load(entry).items():
-                packages.add(_top(target))
-                if name in tasks:
-                    raise UserError(f"two tasks are called {name!r}; the second is {target}")
-                home, _, attribute = target.partition(":")
-                with told(f"entry point {entry.name!r} ({target})"):
-                    tasks[name] = getattr(importlib.import_module(home), attribute)
-        files: dict[str, _File] = {}
-        entries: dict[str, str] = {}
-        for entry in entry_points(group=BASELINES_GROUP):
-            packages.add(_top(entry.value))
-            distributions.add(entry.dist.name if entry.dist else "")
-            found = importlib.util.find_spec(entry.value)
-            if found is None or not found.submodule_search_locations:
-                raise UserError(f"entry point {entry.name!r}: no package {entry.value!r}")
-            for folder in found.submodule_search_locations:
-                own = read_bibliography(Path(folder) / BIBLIOGRAPHY)
-                entries = own | entries
-                for path in sorted(Path(folder).rglob("[!_]*.py")):
-                    place = path.relative_to(folder).with_suffix("").parts
-                    _add(files, path, ".".join((entry.value, *place)), own)
-        brought: list[tuple[Path, str]] = []
-        for path in plugins:
-            if not path.is_file():
-                raise UserError(f"--plugin {path}: no such file")
-            known = set(files)
-            _add(files, path.resolve(), None, entries)
-            added = sorted(set(files) - known)
-            if not added:
-                raise UserError(
-                    f"--plugin {path}: has no CARD = {{...}}; see 'A method of your own' in README.md"
-                )
-            brought.append((path, added[0]))
-        sources = _sources(files)
-        for path, name in brought:
-            try:
-                module = sources[name].load()
-            except Moved as error:
-                raise UserError(f"--plugin {path}: {error.hint}") from None
-            except (Exception, SystemExit) as error:
-                text = " ".join(f"{type(error).__name__}: {error}".split())
-                raise UserError(f"--plugin {path}: raises on import: {text}") from None
-            if not callable(getattr(module, "configure", None)):
-                raise UserError(f"--plugin {path}: has no function configure(cfg, facts, **params)")
-            sources[name].check_infer()
-        return cls(tasks, sources, packages, distributions)
+        found = discover(plugins)
+        return cls(found.tasks, found.sources, found.packages, found.distributions)
 
     def at(self, root: Path) -> Catalog:
         """This catalog with the protocols that users brought to a results root (`suite.define.variants`).
@@ -392,57 +329,3 @@ def _nested(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Those of `values` that begin with `key.`, without it."""
     head = f"{key}."
     return {k.removeprefix(head): value for k, value in values.items() if k.startswith(head)}
-
-
-def _top(target: str) -> str:
-    return target.partition(":")[0].partition(".")[0]
-
-
-def _load(entry: EntryPoint) -> Mapping[str, str]:
-    try:
-        with told("it imports an old name"):
-            listing: Mapping[str, str] = entry.load()
-    except Exception as error:
-        raise UserError(
-            f"entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}"
-        ) from None
-    return listing
-
-
-class _File(NamedTuple):
-    """A file with a card, and the BibTeX entries that it may cite."""
-
-    path: Path
-    module: str | None
-    card: WrittenCard
-    entries: Mapping[str, str]
-
-
-def _add(
-    files: dict[str, _File], path: Path, module: str | None, entries: Mapping[str, str]
-) -> None:
-    card = read_card(path)
-    if card is None:
-        return
-    if module and not (path.parent / "__init__.py").exists():
-        raise UserError(
-            f"{path}: lies in a folder without __init__.py, so that changes of what it imports would go "
-            "unseen; put one there"
-        )
-    file = _File(path, module, card, entries)
-    for name in card.names:
-        if name in files and files[name].path != path:
-            raise UserError(
-                f"{path}: the name {name!r} is taken by {files[name].path}; choose another"
-            )
-        files[name] = file
-
-
-def _sources(files: Mapping[str, _File]) -> dict[str, Source]:
-    """Method -> source; methods of one file share it."""
-    cards = {name: file.card for name, file in files.items()}
-    made = {}
-    for path, file in {file.path: file for file in files.values()}.items():
-        card = complete(path, file.card, cards, file.entries)
-        made[path] = Source(card, path, file.module)
-    return {name: made[file.path] for name, file in files.items()}

@@ -5,9 +5,10 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from suite.base.errors import UserError
-from suite.define import catalog
+from suite.define import discover
 from suite.define.borrowed import BIBLIOGRAPHY
-from suite.define.catalog import BASELINES_GROUP, Catalog
+from suite.define.catalog import Catalog
+from suite.define.discover import BASELINES_GROUP
 
 METHOD = """CARD = {{
     "title": "A method", "tasks": ["any"], "names": {{"{name}": {{"summary": ""}}}}, "cite": "{key}",
@@ -28,7 +29,7 @@ def package(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path)
         entry = EntryPoint("mine", name, BASELINES_GROUP)
         monkeypatch.setattr(
-            catalog, "entry_points", lambda group: [entry] if group == BASELINES_GROUP else []
+            discover, "entry_points", lambda group: [entry] if group == BASELINES_GROUP else []
         )
         return tmp_path / name
 
