@@ -147,9 +147,6 @@ def test_a_board_builds_the_protocols_of_its_rows(two, built, tmp_path):
     assert sorted(built) == ["a", "b", "c", "d"]
 
 
-# -- by commands
-
-
 def test_the_names_of_abilities_stand_in_one_place():
     """Every `Ability` of the suite and the dashboard is in the table of `suite.define.task`."""
     import suite.define.task as home

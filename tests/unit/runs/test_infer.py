@@ -55,22 +55,6 @@ def test_card_and_signature_must_agree(tmp_path, needs, signature, message):
         Catalog.load([plugin(tmp_path, needs=needs, signature=signature)])
 
 
-def test_a_protocol_without_views_refuses_methods_that_adapt_to_them(tmp_path):
-    from dataclasses import replace
-
-    from suite.runs.worker import _require_inferring
-
-    catalog = Catalog.load()
-    protocol = catalog.protocol(catalog.task("longtail-cls"), "smoke")
-    method = catalog.method(catalog.spec("sade", protocol))
-    _require_inferring(method, catalog, protocol)
-    with pytest.raises(UserError, match="'smoke' makes no views"):
-        _require_inferring(method, catalog, replace(protocol, views=()))
-    _require_inferring(
-        catalog.method(catalog.spec("ce", protocol)), catalog, replace(protocol, views=())
-    )
-
-
 @pytest.mark.parametrize("kept", [True, False])
 def test_lost_predictions_are_told_with_the_command_that_makes_them(tmp_path, kept):
     from strangers import Stranger

@@ -1,4 +1,4 @@
-"""Which protocols a command builds: those it needs."""
+"""Which protocols a command builds."""
 
 import subprocess
 import sys
@@ -7,6 +7,8 @@ import pytest
 from records import Records
 
 from suite.define.catalog import Catalog
+
+# -- by commands
 
 COMMAND = """
 import sys
