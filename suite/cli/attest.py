@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,28 +77,44 @@ def attest(
             attester = Attester(checkout, catalog, Path(folder), settings.data_root(data_root))
             # all of them before the first training
             changes = [attester.change(method, since, protocol) for method in methods]
-            good = [_attest(attester, one) for one in changes]
+            good = list(_attest(attester, changes))
     except KeyboardInterrupt:
         sys.exit(130)
     if not all(good):
         sys.exit(1)
 
 
-def _attest(attester: Attester, change: Change) -> bool:
-    """Hold both codes of a method against each other and print what came of it; False where they differ."""
+def _attest(attester: Attester, changes: Sequence[Change]) -> Iterator[bool]:
+    """Hold both codes of the methods against each other; whether each has the one that it had."""
+    todo = []
+    for change in changes:
+        name, commit = change.method, change.commit[:12]
+        if change.before == change.after:
+            where = f"at {commit} the same" if commit else "the same in all of the history"
+            print(f"{name}: nothing to do: its code is {where} ({change.after})")
+            yield True
+        elif change.before in attester.catalog.history.before(name, change.after):
+            print(f"{name}: attested already: {change.before} (at {commit}) -> {change.after}")
+            yield True
+        else:
+            todo.append(change)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    attester.train(todo, say)
+    for change in todo:
+        yield _compare(attester, change, say)
+
+
+def _compare(attester: Attester, change: Change, say: Callable[[str], None]) -> bool:
+    """Print what came of it, and write it down; False where they differ."""
     from suite.base.shipped import HERE
     from suite.base.text import clipped, plain
     from suite.define.history import ATTESTED, add_attested
 
     name, commit = change.method, change.commit[:12]
-    if change.before == change.after:
-        where = f"at {commit} the same" if commit else "the same in all of the history"
-        print(f"{name}: nothing to do: its code is {where} ({change.after})")
-        return True
-    if change.before in attester.catalog.history.before(name, change.after):
-        print(f"{name}: attested already: {change.before} (at {commit}) -> {change.after}")
-        return True
-    verdict = attester.verdict(change, lambda line: print(line, file=sys.stderr, flush=True))
+    verdict = attester.verdict(change, say)
     if verdict.attestation is None:
         print(
             f"{name}: not attested: {change.before} (at {commit}) is not {change.after}:",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,7 @@ from suite.define.history import Attestation
 from suite.define.protocol import Protocol
 from suite.define.syntax import PROJECT
 from suite.define.task import Task
-from suite.records.attempt import Attempt
-from suite.records.lookup import all_attempts
+from suite.records.attempt import Attempt, attempts
 from suite.runs.plan import make_plan
 from suite.upkeep.checkout import Checkout
 from suite.upkeep.codes import Codes
@@ -82,6 +81,7 @@ class Attester:
     catalog: Catalog
     folder: Path
     data_root: Path | None
+    _trained: dict[Path, set[str]] = field(default_factory=dict)
 
     @cached_property
     def codes(self) -> Codes:
@@ -189,24 +189,51 @@ class Attester:
 
     # -- whether it changes anything
 
+    def train(self, changes: Sequence[Change], say: Say = lambda line: None) -> None:
+        """Train all methods with both codes, those of one code and protocol in one process, which imports
+        torch once. `say` is told of each. A method that fails is left to its `verdict`."""
+        together: dict[tuple[str, str], tuple[Task, Protocol, list[str]]] = {}
+        for change in changes:
+            for task, protocol in change.trials:
+                for commit in (change.commit, self.checkout.head):
+                    group = together.setdefault((commit, protocol.hash), (task, protocol, []))
+                    group[2].append(change.method)
+        for (commit, _), (task, protocol, methods) in together.items():
+            of = "today" if commit == self.checkout.head else commit[:12]
+            named = f"{', '.join(methods[:5])}{' and more' * (len(methods) > 5)}"
+            say(f"{named}: training under {task.name}/{protocol.name} with the code of {of}")
+            root = self._results(commit, protocol)
+            self._train(commit, methods, task, protocol, root)
+            self._trained[root] = set(methods)
+
+    def _results(self, commit: str, protocol: Protocol) -> Path:
+        return self.folder / "results" / protocol.hash / commit
+
     def verdict(self, change: Change, say: Say = lambda line: None) -> Verdict:
-        """Train under every protocol with both codes, and compare. `say` is told of each training."""
+        """Compare what both codes gave under every protocol; what `train` has not trained is trained."""
         runs: dict[str, tuple[RunContents, RunContents]] = {}
         differs: list[str] = []
         for task, protocol in change.trials:
             name = f"{task.name}/{protocol.name}"
-            problem = self._incomparable(change, task, protocol)
+            nothing = self.folder / "nothing"
+            plan = make_plan(nothing, self.catalog, task, protocol, methods=[change.method])
+            ids = [item.spec.run_id for item in plan.items]
+            problem = self._incomparable(change, task, protocol, ids)
             if problem:
                 return Verdict(differs=(f"{name}: {problem}",))
-            roots = []
+            roots: list[Path] = []
             for commit, of in ((change.commit, change.commit[:12]), (self.checkout.head, "today")):
-                say(f"{change.method}: training under {name} with the code of {of}")
-                root = self.folder / "results" / change.method / protocol.hash / commit
-                problem = self._train(commit, change.method, task, protocol, root)
+                root = self._results(commit, protocol)
+                said = ""
+                if change.method not in self._trained.get(root, ()):
+                    say(f"{change.method}: training under {name} with the code of {of}")
+                    said = self._train(commit, [change.method], task, protocol, root)
+                problem = _failure(root, ids) or said
                 if problem:
                     return Verdict(differs=(f"{name}: with the code of {of}: {problem}",))
                 roots.append(root)
-            found = dict(_pairs(*roots))
+            before, after = roots
+            found = dict(_pairs(before, after, ids))
             differs += [f"{name}: {line}" for line in _lines(found, change.method)]
             runs |= found
         if differs:
@@ -223,14 +250,15 @@ class Attester:
         )
         return Verdict(attestation, compared=counted(runs.values()))
 
-    def _incomparable(self, change: Change, task: Task, protocol: Protocol) -> str | None:
-        """Why the runs of both codes would not be the same ones; None where they are."""
+    def _incomparable(
+        self, change: Change, task: Task, protocol: Protocol, ids: Sequence[str]
+    ) -> str | None:
+        """Why the runs of both codes would not be the same ones, today's `ids`; None where they are."""
         nothing = self.folder / "nothing"
-        today = make_plan(nothing, self.catalog, task, protocol, methods=[change.method])
         done = self.codes.suite(
             change.commit,
             "plan",
-            *_options(change.method, task, protocol, nothing),
+            *_options([change.method], task, protocol, nothing),
             "--format",
             "json",
         )
@@ -242,7 +270,7 @@ class Attester:
                 f"cannot be compared: its revision was raised since {change.commit[:12]} (protocol hash "
                 f"{then['protocol_hash']} then, {protocol.hash} today)"
             )
-        if {run["run"] for run in then["runs"]} != {item.spec.run_id for item in today.items}:
+        if {run["run"] for run in then["runs"]} != set(ids):
             return (
                 f"cannot be compared: other parameters or input runs than at {change.commit[:12]}, so "
                 "today's runs are other runs"
@@ -250,24 +278,32 @@ class Attester:
         return None
 
     def _train(
-        self, commit: str, method: str, task: Task, protocol: Protocol, root: Path
-    ) -> str | None:
-        """Train with the code of a commit; why it failed, None where it did not."""
+        self, commit: str, methods: Sequence[str], task: Task, protocol: Protocol, root: Path
+    ) -> str:
+        """Train with the code of a commit; what it said where it failed, "" where it did not."""
         done = self.codes.suite(
-            commit, "run", *_options(method, task, protocol, root), "--workers", "1"
+            commit, "run", *_options(methods, task, protocol, root), "--workers", "1"
         )
-        for attempt in all_attempts(root):
-            status = attempt.status()
-            if status is not None and status.failure is not None:
-                return f"failed({status.failure.kind}): {status.failure.message}"
-        if done.returncode:
-            return f"exit code {done.returncode}: {_last_line(done)}"
-        return None
+        return f"exit code {done.returncode}: {_last_line(done)}" if done.returncode else ""
 
 
-def _options(method: str, task: Task, protocol: Protocol, root: Path) -> tuple[str, ...]:
-    named = ("--task", task.name, "--protocol", protocol.name, "--method", method)
-    return (*named, "--root", str(root), "--device", "cpu")
+def _options(methods: Sequence[str], task: Task, protocol: Protocol, root: Path) -> tuple[str, ...]:
+    # one option a method: earlier code knows no list of them
+    named = [word for method in methods for word in ("--method", method)]
+    under = ("--task", task.name, "--protocol", protocol.name)
+    return (*under, *named, "--root", str(root), "--device", "cpu")
+
+
+def _failure(root: Path, ids: Sequence[str]) -> str:
+    """Why one of the runs has failed or is not there; "" where all are finished."""
+    for run_id in ids:
+        known = attempts(root, run_id)
+        status = known[-1].status() if known else None
+        if status is not None and status.failure is not None:
+            return f"failed({status.failure.kind}): {status.failure.message}"
+        if not known or not known[-1].finished:
+            return f"run {run_id} did not come to its end"
+    return ""
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -275,11 +311,14 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1].removeprefix("Error: ")[:300] if lines else "no reason given"
 
 
-def _pairs(before: Path, after: Path) -> Iterator[tuple[str, tuple[RunContents, RunContents]]]:
-    """Run id -> what both codes have left, of all runs (input runs too)."""
-    for attempt in all_attempts(after):
-        then = Attempt(before, attempt.run_id, attempt.number)
-        yield attempt.run_id, (contents_of(then), contents_of(attempt))
+def _pairs(
+    before: Path, after: Path, ids: Sequence[str]
+) -> Iterator[tuple[str, tuple[RunContents, RunContents]]]:
+    """Run id -> what both codes have left of it."""
+    for run_id in sorted(ids):
+        for attempt in attempts(after, run_id):
+            then = Attempt(before, attempt.run_id, attempt.number)
+            yield attempt.run_id, (contents_of(then), contents_of(attempt))
 
 
 def _lines(runs: dict[str, tuple[RunContents, RunContents]], method: str) -> Iterator[str]:

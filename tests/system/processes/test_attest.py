@@ -190,7 +190,7 @@ def test_what_is_equal_is_attested_and_its_runs_count_again(clean):
     assert out[7].startswith("broken: not attested: ")
     assert "with the code of today: failed(code): ZeroDivisionError" in out[8]
     assert len(out) == 9
-    assert done.stderr.count("training under fake/quick with the code of") == 8
+    assert done.stderr.count("training under fake/quick with the code of") == 2
     assert clean.attested.count("[[attested]]") == 2 and "doubler" not in clean.attested
     assert f'commit = "{clean.second}"' in clean.attested
     assert clean.todo() == {

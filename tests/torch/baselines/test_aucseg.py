@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from methods import baseline
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from baselines.segmentation import aucseg
 from baselines.segmentation.aucseg import PixelAUCLoss, configure
+from suite.define.catalog import Catalog
 
 LABEL = torch.tensor([[[0, 0, 1, 2]]])
 SCORES = [[0.9, 0.2, 0.1], [0.6, 0.3, 0.3], [0.2, 0.8, 0.4], [0.1, 0.5, 0.7]]
@@ -265,8 +267,10 @@ def test_card_is_a_literal_and_configure_takes_its_parameters(module):
     assignment = next(node for node in ast.parse(source).body if isinstance(node, ast.Assign))
     card = ast.literal_eval(assignment.value)
     assert source.splitlines()[assignment.end_lineno - 1] == "}"
-    defaults = {name: entry["default"] for name, entry in card["params"].items()}
-    imported = __import__(f"baselines.{module}", fromlist=["configure"])
+    # complete: a parameter may be another method's
+    complete = Catalog.load().card(next(iter(card["names"])))
+    defaults = {name: param.default for name, param in complete.params.items()}
+    imported = baseline(module)
     for preset in card["names"].values():
         assert set(preset["params"]) <= set(defaults)
         params = defaults | preset["params"]
