@@ -28,7 +28,7 @@ test: env
 
 # files stay whole, since their tests share what takes long to make
 test-unit: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -q -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m 'not slow' -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: env
 	$(BIN)/python -m ruff check .

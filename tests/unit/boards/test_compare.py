@@ -444,6 +444,7 @@ def test_win_rates_by_hand():
     assert posthoc.win_rates(rows, higher_is_better=False)[0][1].rate == 0.25
 
 
+@pytest.mark.slow
 def test_exchange_rate_and_its_fieller_interval_by_simulation():
     rng = np.random.default_rng(3)
     held = 0
@@ -553,6 +554,7 @@ def test_wrong_use(call, arguments, message):
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_every_format(call, tmp_path):
     catalog = Catalog.load()
     for method, start in (("steady", 0.3), ("brisk", 0.5)):

@@ -391,6 +391,7 @@ def varied_rows(records, task):
     return board(records.root, task, protocol=None, by=None, today={}, planned=[])
 
 
+@pytest.mark.slow
 def test_the_variants_decide_and_never_the_value(records, tmp_path, varied):
     claim = entry(protocol="r:c100", variants=["shuffled", "best"])
     found = read(write(tmp_path / "claims", claim))

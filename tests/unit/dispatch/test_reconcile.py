@@ -278,6 +278,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, answers, cat
         launcher.submit(make, Request(Site()))
 
 
+@pytest.mark.slow
 def test_follow_waits_for_a_cluster_that_does_not_answer(tmp_path, answers, catalog, monkeypatch):
     monkeypatch.setattr(following, "POLL_SECONDS", (0.05, 0.05))
     batch = submitted(tmp_path, catalog, seeds=(0,))

@@ -315,6 +315,7 @@ def original(tmp_path_factory) -> Stranger:
     return Stranger(tmp_path_factory.mktemp("original"))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_changed_records_break_nothing_and_no_lie_is_accepted(original, tmp_path_factory, seed):
@@ -342,6 +343,7 @@ def test_changed_records_break_nothing_and_no_lie_is_accepted(original, tmp_path
             np.testing.assert_array_equal(file[f"test/{name}"], array)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(content=st.binary(max_size=400), at=st.sampled_from(["record.json", "predictions.npz"]))
 def test_arbitrary_bytes_are_refused(original, tmp_path_factory, content, at):

@@ -90,6 +90,7 @@ def test_a_file_system_without_locks_is_left_to_leases(catalog, tmp_path, monkey
     assert execute(assignment, catalog).state == "done"
 
 
+@pytest.mark.slow
 def test_the_heart_beats_while_an_iteration_takes_long(catalog, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "PULSE_SECONDS", 0.05)
     attempt, assignment = assign(catalog, tmp_path, "steady.sleep=0.6")
@@ -109,6 +110,7 @@ def test_the_heart_beats_while_an_iteration_takes_long(catalog, tmp_path, monkey
     assert attempt.status() == final == msgspec.structs.replace(final, state="stopped")
 
 
+@pytest.mark.slow
 def test_a_worker_whose_run_was_taken_over_writes_nothing_more(catalog, tmp_path):
     """Two machines whose file system has no locks: the first one was thought dead, and wakes up."""
     attempt, assignment = assign(catalog, tmp_path, "steady.sleep=0.05", checkpoint_seconds=0.1)
@@ -141,6 +143,7 @@ def test_takeover_between_training_and_storing(catalog, tmp_path, monkeypatch):
     assert not attempt.finished  # the other one writes the record
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_stops_at_its_checkpoint_and_a_later_command_goes_on(catalog, tmp_path):
     before = time.time()
     attempt, assignment = assign(catalog, tmp_path, "steady.sleep=0.03", wanted=before)

@@ -288,6 +288,7 @@ def test_latex_of_hostile_names(content, name):
     assert max(map(len, text.splitlines())) < 12_000
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(name=st.text(max_size=30))
 def test_latex_of_any_name(content, name):

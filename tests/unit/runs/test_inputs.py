@@ -185,6 +185,7 @@ def test_an_input_run_without_its_weights_is_trained_again(catalog, tmp_path):
     assert plan.items[1].attempt.record().inputs["stage1"].attempt == 2
 
 
+@pytest.mark.slow
 def test_other_code_of_the_input_run_makes_stale(catalog, plugins, tmp_path):
     plan = plan_of(catalog, tmp_path, methods=["second"], settings=["second.stage1=over"])
     assert carry_out(catalog, tmp_path, plan) == ["done", "done"]
@@ -290,6 +291,7 @@ def test_a_card_says_clearly_what_is_wrong_with_it(tmp_path):
 
 
 # -- prune
+@pytest.mark.slow
 def test_prune_takes_superseded_weights_and_none_that_a_run_names(catalog, tmp_path):
     carry_out(catalog, tmp_path, plan_of(catalog, tmp_path, methods=["second", "calm"]))
     carry_out(catalog, tmp_path, plan_of(catalog, tmp_path, methods=["steady", "calm"], fresh=True))
@@ -321,6 +323,7 @@ def test_prune_keeps_what_a_submitted_run_names(catalog, tmp_path):
     assert kept.why == f"run {work.spec.run_id} (second) names it"
 
 
+@pytest.mark.slow
 def test_rows_of_runs_with_inputs_pool_over_seeds(catalog, tmp_path):
     plan = plan_of(catalog, tmp_path, methods=["second"], seeds=[0, 1, 2])
     assert set(carry_out(catalog, tmp_path, plan)) == {"done"}

@@ -73,6 +73,7 @@ def test_failure_kinds(catalog, tmp_path, what, kind, message, step):
     assert (status.state, status.failure) == ("failed", report.failure)
 
 
+@pytest.mark.slow
 def test_time_limit(catalog, tmp_path):
     _, assignment = assign(catalog, tmp_path, "steady.sleep=0.05", time_limit=1.0)
     report = execute(assignment, catalog)

@@ -81,6 +81,7 @@ def test_the_range_covers_the_true_effect():
 pilots = st.lists(st.floats(0, 1).map(lambda x: round(x, 3)), min_size=2, max_size=6)
 
 
+@pytest.mark.slow
 @given(pilots, pilots, st.booleans())
 @settings(deadline=None)
 def test_an_estimate_is_monotone_and_symmetric(a, b, apart):

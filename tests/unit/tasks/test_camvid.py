@@ -154,6 +154,7 @@ def test_tracked_manifest():
     assert (train, val) == (manifest["train"]["ids"], manifest["val"]["ids"])
 
 
+@pytest.mark.slow
 @real
 def test_the_real_copy_is_whole_and_is_the_manifests():
     path = camvid.find(DATA)

@@ -47,6 +47,7 @@ def test_training_pixels_are_long_tailed_and_test_pixels_are_not(arrays):
     assert test.max() / test.min() < 1.5
 
 
+@pytest.mark.slow
 def test_training_and_test_share_no_digit_image(monkeypatch):
     used = []
     scene = digits._scene
@@ -69,6 +70,7 @@ def test_enlarging_is_bilinear():
     assert row.tolist() == [0, 64, 192, 256]
 
 
+@pytest.mark.slow
 def test_the_cache_is_used_and_a_damaged_one_is_remade(cache, arrays, monkeypatch):
     (path,) = cache.glob("*.npz")
     whole = path.read_bytes()
@@ -91,6 +93,7 @@ def test_a_cache_holding_pickles_is_not_loaded(cache, arrays, monkeypatch):
     assert digits.checksum(digits.load(cache)) == digits.SHA256
 
 
+@pytest.mark.slow
 def test_several_makers_at_once(tmp_path, arrays, monkeypatch):
     monkeypatch.setattr(digits, "make", lambda: arrays)
     found = []

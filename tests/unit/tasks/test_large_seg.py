@@ -240,6 +240,7 @@ def test_original_ids_give_what_converted_ones_do(spec, tmp_path):
     assert survey.check(spec, folder, False, settings.cache_dir()) == []
 
 
+@pytest.mark.slow
 def test_data_check_on_the_command_line(ade, inside):
     root = ("--data-root", str(ade.parent))
     done = inside("data", "check", "ade20k", *root)

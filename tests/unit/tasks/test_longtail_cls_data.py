@@ -516,6 +516,7 @@ def test_every_split_has_its_digest():
         cifar.split_digest("cifar10", "exp", 0.01, "first")
 
 
+@pytest.mark.slow
 @packs
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_the_real_packs_are_the_manifests(name):
@@ -650,6 +651,7 @@ def test_every_fashion_split_has_its_digest():
     assert len(set(digests)) == 20
 
 
+@pytest.mark.slow
 @installed
 def test_the_real_fashion_mnist_gives_every_profile():
     for profile in profiles.PROFILES:
