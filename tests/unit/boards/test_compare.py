@@ -268,6 +268,7 @@ def test_a_task_is_found_where_it_is_the_only_one(records):
         pick_task(records.root, CATALOG, None, ["ce", "nothing"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE[:-1])
 def test_strangers_names(records, name):
     records.seeds(name, [0.3, 0.4, 0.5])

@@ -493,6 +493,7 @@ def test_a_fraction_is_shown_in_percent_with_the_printed_digits(tmp_path):
     assert tables.value_text(found[0]) == "38.32 ?"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["table", "csv", "markdown", "latex"])
 def test_they_stand_in_the_leaderboard_where_asked_for(tmp_path, monkeypatch, capsys, format):
     from strangers import Stranger

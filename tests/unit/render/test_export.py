@@ -192,6 +192,7 @@ def test_superseded_attempts_are_in_no_form(tmp_path):
     assert table["value"].to_pylist() == [0.2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@x", "\t=1", 'a,b"c', "\x1b[2J\r\n", "‮"])
 def test_long_csv_texts_are_no_formulas_and_stay_in_their_cell(tmp_path, name):
     records = Records(tmp_path)
@@ -409,6 +410,7 @@ def test_the_pages_admit_one_script_and_one_style(content, tmp_path):
     assert page.tags.count("script") == page.tags.count("style") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_are_text_and_nothing_else(content, tmp_path, name):
     def forged(name):

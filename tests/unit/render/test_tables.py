@@ -114,6 +114,7 @@ def test_rows_that_differ_in_their_code_alone_show_it(rows):
     assert any("--stale" in str(note) for note in grid([rows[0], stale], TASK).notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_cannot_steer_the_terminal(rows, name):
     text = printed([hostile_row(rows, name)])
@@ -139,6 +140,7 @@ def test_csv_has_fractions_and_a_column_per_bound(rows):
     assert "loss is nan" in by_method["bad"]["failures"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "\r\n="])
 def test_csv_texts_are_no_formulas_and_numbers_stay_numbers(rows, start):
     row = hostile_row(rows, f"{start}cmd|' /C calc'!A0")
@@ -151,6 +153,7 @@ def test_csv_texts_are_no_formulas_and_numbers_stay_numbers(rows, start):
     assert not any(cell[:1] in ("=", "+", "@") for cell in [*head, *line])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_csv_keeps_hostile_names_in_their_cell(rows, name):
     text = tables.to_csv([hostile_row(rows, name)])
@@ -159,6 +162,7 @@ def test_csv_keeps_hostile_names_in_their_cell(rows, name):
     assert line["method"] == plain(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*HOSTILE, "\x9b2J"])
 def test_json_gives_hostile_names_back_without_raw_controls(rows, name):
     text = formats.to_json([hostile_row(rows, name)])

@@ -129,6 +129,7 @@ def test_an_input_run_named_by_method_or_id(catalog, tmp_path):
     assert other.items[1].spec.run_id != second.spec.run_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -505,6 +505,7 @@ def test_a_large_root_at_rest_is_not_looked_through(large):
     assert large.refresh()[1] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["evaluation", "status", "run", "store", "late", "code"])
 def test_it_is_where_something_may_have_changed(large, what, monkeypatch):
     board = large.board

@@ -533,6 +533,7 @@ def test_the_real_packs_are_the_manifests(name):
     assert len(set(np.bincount(loaded.test.labels))) == 1
 
 
+@pytest.mark.slow
 @packs
 def test_the_packs_order_is_not_the_releases():
     """Why a pack is a variant: where the release's first frog and first test cat are in it."""
