@@ -1,4 +1,4 @@
-"""Boards for `export`, and a reader of the pages that it writes."""
+"""Boards and contents for `export`, and a reader of the pages that it writes."""
 
 from html.parser import HTMLParser
 
@@ -6,8 +6,10 @@ import pytest
 from msgspec.structs import replace
 from records import HOSTILE, TASK, Records
 
+from suite.boards.leaderboard import board
 from suite.define.card import Card, Preset
 from suite.define.metrics import MetricRow
+from suite.render.export import Export
 from suite.store.row import Cell, RowFailure
 
 NAMES = [
@@ -57,6 +59,15 @@ def root(tmp_path_factory):
     records.run("ce", under=TASK.protocols[1], mIoU=0.3)
     records.ingest()
     return records.root
+
+
+def rows_of(root, **more):
+    return board(root, TASK, protocol=None, by=None, today={}, planned=[], **more)
+
+
+@pytest.fixture(scope="module")
+def content(root):
+    return Export(root=root, task=TASK, rows=rows_of(root), cards={"ce": CARD})
 
 
 def hostile(rows, name):

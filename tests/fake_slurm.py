@@ -11,6 +11,7 @@ from suite.dispatch.batch import Batch, new_id, write_batch
 from suite.dispatch.carry_out import assignments
 from suite.dispatch.request import Site
 from suite.dispatch.slurm import Cluster, Ending, NoAnswer, Queued
+from suite.dispatch.states import survey
 from suite.runs.plan import make_plan
 
 
@@ -40,6 +41,11 @@ class FakeSlurm:
 
 
 @pytest.fixture
+def answers(monkeypatch):
+    return FakeSlurm(monkeypatch)
+
+
+@pytest.fixture
 def catalog():
     return Catalog.load()
 
@@ -59,3 +65,8 @@ def submitted(root, catalog, *settings, seeds=(0, 1, 2), cluster="ci", **changes
     )  # fmt: skip
     write_batch(root, batch)
     return batch
+
+
+def states(root, catalog):
+    found, now = survey(root, catalog)
+    return {state.spec.seed: state for state in found}, now.problem

@@ -1,6 +1,7 @@
-"""What `prune` asks of the code of today."""
+"""Attempts for `prune`, and what it asks of the code of today."""
 
-from records import TODAY
+import pytest
+from records import TODAY, Records
 
 from suite.define.digest import Code
 
@@ -16,3 +17,16 @@ class Today:
         if spec.method == "unknown":
             raise UserError("unknown method 'unknown'")
         return TODAY
+
+
+@pytest.fixture
+def board(tmp_path):
+    return Records(tmp_path)
+
+
+def fill(attempt, name, size=1000):
+    """A file of an attempt, or a checkpoint."""
+    path = attempt.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    return path

@@ -1,5 +1,6 @@
 """Runs with stored scores, and `rescore` on them in this process."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -12,6 +13,9 @@ from suite.define.catalog import Catalog
 from suite.records.attempt import Attempt
 from suite.records.files import Cost, Record
 from suite.records.inputs import digest_of
+
+PRIOR = "0.8\n0.2\n"
+SCORES = {"steady": (0.50, 0.52, 0.57), "brisk": (0.80, 0.81, 0.85)}
 
 
 @pytest.fixture
@@ -65,6 +69,20 @@ def finished(
 
 
 @pytest.fixture
+def prior(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(PRIOR)
+    return path
+
+
+def fill(root, catalog):
+    return {
+        method: [finished(root, catalog, method, seed, score) for seed, score in enumerate(scores)]
+        for method, scores in SCORES.items()
+    }
+
+
+@pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
     """`rescore` as typed below tmp_path, in this process: a start costs more than the command."""
     monkeypatch.chdir(tmp_path)
@@ -82,3 +100,16 @@ def call(tmp_path, monkeypatch, capsys):
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return made
+
+
+def rows_of(result, code=0):
+    assert result.returncode == code, result.stderr
+    return {row["method"]: row for row in json.loads(result.stdout)}
+
+
+def refused(result, *parts):
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr

@@ -6,23 +6,14 @@ import pytest
 from exported import (
     CARD,
     NAMES,
+    content,  # noqa: F401
     hostile,
     root,  # noqa: F401
 )
 from records import TASK
 
-from suite.boards.leaderboard import board
 from suite.render.export import Export
 from suite.render.write import write
-
-
-def rows_of(root, **more):
-    return board(root, TASK, protocol=None, by=None, today={}, planned=[], **more)
-
-
-@pytest.fixture(scope="module")
-def content(root):
-    return Export(root=root, task=TASK, rows=rows_of(root), cards={"ce": CARD})
 
 
 # -- browser

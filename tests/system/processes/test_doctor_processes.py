@@ -4,35 +4,16 @@ import json
 import os
 import time
 
-import pytest
 from fake_commands import commands
+from findings import (
+    _fresh_config,  # noqa: F401
+    one,
+    place,  # noqa: F401
+    states,
+)
 from records import Records
 
-from suite.base import settings
 from suite.upkeep.doctor import cluster, environment, finding
-from suite.upkeep.doctor.finding import Place
-
-
-@pytest.fixture(autouse=True)
-def _fresh_config():
-    settings.config.cache_clear()
-    yield
-    settings.config.cache_clear()
-
-
-@pytest.fixture
-def place(tmp_path):
-    return Place(root=tmp_path)
-
-
-def states(found):
-    return [(one.check, one.state) for one in found]
-
-
-def one(found, state):
-    """The single finding of that state."""
-    (only,) = (finding for finding in found if finding.state == state)
-    return only
 
 
 def test_imports_are_tried_out_in_another_process(place, tmp_path, monkeypatch):

@@ -3,69 +3,21 @@
 import shutil
 
 import pytest
+from chained import (
+    carry_out,
+    catalog,  # noqa: F401
+    plan_of,
+    plugins,  # noqa: F401
+)
 
-from suite.define.catalog import Catalog
 from suite.dispatch.carry_out import assignments, launch
 from suite.dispatch.here import LocalDispatch
 from suite.records.attempt import Attempt
 from suite.records.lookup import find_spec
-from suite.runs.plan import make_plan
 from suite.runs.slots import Slot
-from suite.runs.worker import execute
 from suite.upkeep.prune.survey import survey_weights
 
 pytestmark = pytest.mark.usefixtures("fake")
-SECOND = """
-CARD = {
-    "title": "Second stage",
-    "tasks": ["fake"],
-    "names": {"second": {"summary": "goes on where another run ended"}},
-    "params": {"sleep": {"default": 0.0}},
-    "needs": {"inputs": {"stage1": "steady"}, "extra_budget": True},
-}
-
-
-def configure(cfg, facts, *, inputs, sleep):
-    start = float(open(inputs["stage1"]).read())
-    return {"start": start, "sleep": sleep, "at": 0, "what": "none"}
-"""
-OVER = """
-CARD = {
-    "title": "Over",
-    "tasks": ["fake"],
-    "names": {"over": {"summary": "twice as slow as another"}},
-    "params": {
-        "factor": {"default": 2.0, "low": 0.0},
-        "under": {"default": "steady", "method": True},
-    },
-}
-
-
-def configure(cfg, facts, *, factor):
-    return {**cfg, "start": cfg["start"] * factor}
-"""
-
-
-@pytest.fixture
-def plugins(tmp_path):
-    files = {"second.py": SECOND, "over.py": OVER}
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    return [tmp_path / name for name in files]
-
-
-@pytest.fixture
-def catalog(plugins):
-    return Catalog.load(plugins)
-
-
-def plan_of(catalog, root, protocol="quick", **options):
-    task = catalog.task("fake")
-    return make_plan(root, catalog, task, catalog.protocol(task, protocol), **options)
-
-
-def carry_out(catalog, root, plan):
-    return [execute(work, catalog).state for work in assignments(plan.items, root, None)]
 
 
 def test_input_runs_come_first_whatever_the_order(catalog, plugins, tmp_path):

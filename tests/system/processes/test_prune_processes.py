@@ -9,7 +9,11 @@ import time
 
 import numpy as np
 import pytest
-from prunable import Today
+from prunable import (
+    Today,
+    board,  # noqa: F401
+    fill,
+)
 from records import Records
 
 from suite.records.attempt import attempts
@@ -20,19 +24,6 @@ from suite.upkeep.prune.survey import (
     survey,
     survey_temporary,
 )
-
-
-@pytest.fixture
-def board(tmp_path):
-    return Records(tmp_path)
-
-
-def fill(attempt, name, size=1000):
-    """A file of an attempt, or a checkpoint."""
-    path = attempt.path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x" * size)
-    return path
 
 
 def dead_pid():

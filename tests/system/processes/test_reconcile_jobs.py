@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from fake_slurm import (
-    FakeSlurm,
+    answers,  # noqa: F401
     catalog,  # noqa: F401
+    states,
     submitted,
 )
 
@@ -18,21 +19,10 @@ from suite.dispatch.batch import Batch
 from suite.dispatch.reconcile import reconcile
 from suite.dispatch.request import Site
 from suite.dispatch.slurm import Ending
-from suite.dispatch.states import survey
 from suite.records.attempt import Attempt
 from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
-
-
-@pytest.fixture
-def answers(monkeypatch):
-    return FakeSlurm(monkeypatch)
-
-
-def states(root, catalog):
-    found, now = survey(root, catalog)
-    return {state.spec.seed: state for state in found}, now.problem
 
 
 def test_what_is_still_alive_or_finished_is_left_alone(tmp_path, answers, catalog):

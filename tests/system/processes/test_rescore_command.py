@@ -7,32 +7,21 @@ import sys
 import numpy as np
 import pytest
 from rescored import (
+    SCORES,
     call,  # noqa: F401
     catalog,  # noqa: F401
+    fill,
     finished,
+    prior,  # noqa: F401
+    refused,
     root,  # noqa: F401
+    rows_of,
     task,  # noqa: F401
 )
 
 from suite.stats import tests as stats
 
 pytestmark = pytest.mark.usefixtures("fake")
-PRIOR = "0.8\n0.2\n"
-SCORES = {"steady": (0.50, 0.52, 0.57), "brisk": (0.80, 0.81, 0.85)}
-
-
-@pytest.fixture
-def prior(tmp_path):
-    path = tmp_path / "mine.csv"
-    path.write_text(PRIOR)
-    return path
-
-
-def fill(root, catalog):
-    return {
-        method: [finished(root, catalog, method, seed, score) for seed, score in enumerate(scores)]
-        for method, scores in SCORES.items()
-    }
 
 
 def tree(folder):
@@ -40,11 +29,6 @@ def tree(folder):
         path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in folder.rglob("*")
     }
-
-
-def rows_of(result, code=0):
-    assert result.returncode == code, result.stderr
-    return {row["method"]: row for row in json.loads(result.stdout)}
 
 
 def test_numbers_against_a_direct_computation_and_nothing_is_written(suite, root, catalog, prior):
@@ -64,14 +48,6 @@ def test_numbers_against_a_direct_computation_and_nothing_is_written(suite, root
         assert (rows[method]["n"], rows[method]["state"]) == (3, "done")
         assert rows[method]["cost"]["wall_seconds"] == 66
     assert [row["rank"] for row in rows.values()] == [1, 2]
-
-
-def refused(result, *parts):
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
-    for part in parts:
-        assert part in result.stderr
 
 
 @pytest.mark.parametrize("kept", [True, False])

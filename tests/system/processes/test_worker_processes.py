@@ -8,35 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from assigned import (
+    assign,
+    catalog,  # noqa: F401
+)
 
-from suite.define.catalog import Catalog
 from suite.records.lease import run_lock
-from suite.runs.job import Assignment
-from suite.runs.plan import make_plan
 from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
-
-
-@pytest.fixture
-def catalog():
-    return Catalog.load()
-
-
-def assign(catalog, root, *settings, **options):
-    task = catalog.task("fake")
-    plan = make_plan(
-        root,
-        catalog,
-        task,
-        catalog.protocol(task, "quick"),
-        methods=["steady"],
-        settings=["steady.sleep=0.0", *settings],
-    )
-    (item,) = plan.items
-    return item, Assignment(
-        spec=item.spec, attempt=item.attempt.number, digest=item.digest, root=str(root), **options
-    )
 
 
 def _hold(root, run_id, held, release):

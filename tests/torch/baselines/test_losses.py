@@ -10,6 +10,7 @@ F = torch.nn.functional
 pytest.importorskip("mmseg")
 
 from mmengine.config import Config  # noqa: E402
+from pixel_losses import COUNTS, IGNORED, TOY, batch, cross_entropy  # noqa: E402, F401
 
 from baselines.classification.reweighting import WeightedFocalLoss  # noqa: E402
 from baselines.parts.class_weights import class_weights  # noqa: E402
@@ -17,8 +18,6 @@ from baselines.segmentation.dice import SoftDiceLoss  # noqa: E402
 from baselines.shared.focal import SoftmaxFocalLoss  # noqa: E402
 from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
 
-IGNORED = -100
-COUNTS = [900.0, 90.0, 9.0, 1.0]
 FACTS = SimpleNamespace(
     num_classes=4,
     class_counts=COUNTS,
@@ -34,28 +33,11 @@ LOSSES = {
 }
 
 
-@pytest.fixture
-def batch():
-    """Logits (2, 4, 5, 6) and labels with a fifth of the pixels ignored."""
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 4, 5, 6, generator=generator)
-    label = torch.randint(0, 4, (2, 5, 6), generator=generator)
-    label[:, 0] = IGNORED
-    return logits, label
-
-
-def cross_entropy(logits, label, **kwargs):
-    return F.cross_entropy(logits, label, ignore_index=IGNORED, **kwargs)
-
-
 def test_focal_with_gamma_zero_is_cross_entropy(batch):
     torch.testing.assert_close(SoftmaxFocalLoss(0.0)(*batch), cross_entropy(*batch))
 
 
 # Hand-computed for one pixel with logits (2, 1, 0.1).
-TOY = torch.tensor([2.0, 1.0, 0.1]).view(1, 3, 1, 1)
-
-
 @pytest.mark.parametrize(("gamma", "expected"), [(1.0, 2.088650), (2.0, 1.882780)])
 def test_focal_known_values(gamma, expected):
     value = SoftmaxFocalLoss(gamma)(TOY, torch.full((1, 1, 1), 2)).item()

@@ -17,6 +17,7 @@ from mmengine.structures import PixelData  # noqa: E402
 from mmseg.models.data_preprocessor import SegDataPreProcessor  # noqa: E402
 from mmseg.registry import MODELS  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
+from pixel_losses import COUNTS, IGNORED, TOY, batch, cross_entropy  # noqa: E402, F401
 
 from baselines.classification.ldam import LDAMLoss  # noqa: E402
 from baselines.classification.seesaw import SeesawLoss  # noqa: E402
@@ -42,8 +43,6 @@ from suite.engine.run import resolve_config  # noqa: E402
 from tasks.longtail_seg import heads  # noqa: E402, F401 - registers
 from tasks.longtail_seg.recipes import base_config  # noqa: E402
 
-IGNORED = -100
-COUNTS = [900.0, 90.0, 9.0, 1.0]
 NEW = (
     "cdt-seg", "copy-paste", "ldam-drw-seg", "ldam-seg", "lovasz", "ohem", "rcs", "rfs", "seesaw-seg",
     "seql-seg", "tversky", "vs-seg",
@@ -59,20 +58,6 @@ LOSSES = {
     "seql": lambda: PixelEqualizationLoss(COUNTS, 0.3, 1.0),
 }
 REGIONS = ("lovasz", "tversky")
-
-
-@pytest.fixture
-def batch():
-    """Logits (2, 4, 5, 6) and labels with a fifth of the pixels ignored."""
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 4, 5, 6, generator=generator)
-    label = torch.randint(0, 4, (2, 5, 6), generator=generator)
-    label[:, 0] = IGNORED
-    return logits, label
-
-
-def cross_entropy(logits, label, **kwargs):
-    return F.cross_entropy(logits, label, ignore_index=IGNORED, **kwargs)
 
 
 def labelled(logits, label):
@@ -189,9 +174,6 @@ def test_the_pixel_form_is_the_classification_loss_over_labelled_pixels(pixels, 
 
 
 # sheet 3.5: one pixel with logits (2, 1, 0.1), counts (100, 10, 1)
-TOY = torch.tensor([2.0, 1.0, 0.1]).view(1, 3, 1, 1)
-
-
 @pytest.mark.parametrize(
     ("gamma", "tau", "expected"),
     [

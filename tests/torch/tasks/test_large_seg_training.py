@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from segmentation_files import COUNTS, make
+from segmentation_files import (
+    SETTINGS,
+    SPECS,
+    _few,  # noqa: F401
+    copy,  # noqa: F401
+    first,
+    make,
+)
 
 from suite.base import settings
 from suite.define.catalog import Catalog
@@ -16,28 +23,6 @@ from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.longtail_seg.schedules import SCHEDULES
 from tasks.vision.data import ade20k, cityscapes, coco_stuff, official
-
-SPECS = {spec.name: spec for spec in (ade20k.SPEC, cityscapes.SPEC, coco_stuff.SPEC)}
-
-
-@pytest.fixture(autouse=True)
-def _few(monkeypatch):
-    for spec in SPECS.values():
-        for split, part in spec.splits.items():
-            few = official.Split(images=part.images, labels=part.labels, count=COUNTS[split])
-            monkeypatch.setitem(spec.splits, split, few)
-
-
-@pytest.fixture(params=SPECS)
-def copy(request, tmp_path):
-    """(spec, folder) of a whole copy of each data set."""
-    spec = SPECS[request.param]
-    return spec, make(spec, tmp_path / "data" / spec.folders[1])
-
-
-def first(folder, spec, split="train"):
-    return official.pairs(spec, folder, split)[0]
-
 
 # -- what is known without a copy
 
@@ -390,13 +375,6 @@ def _sketches(count=12, classes=7, **other):
         for one in made:
             one.process({}, [sample])
     return [one.arrays() for one in made]
-
-
-SETTINGS = {
-    "classes": list("abcdefg"),
-    "groups": {"head": [0], "medium": [1, 2, 6], "tail": [3, 4, 5]},
-    "group_rule": "",
-}
 
 
 def test_a_sparse_confusion_scores_as_the_dense_one(registered):

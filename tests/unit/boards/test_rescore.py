@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from msgspec.structs import asdict
 from rescored import (
+    PRIOR,
     call,  # noqa: F401
     catalog,  # noqa: F401
+    fill,
     finished,
+    prior,  # noqa: F401
+    refused,
     root,  # noqa: F401
+    rows_of,
     task,  # noqa: F401
 )
 
@@ -27,7 +32,6 @@ from suite.store.ingest import update_store
 
 pytestmark = pytest.mark.usefixtures("fake")
 
-PRIOR = "0.8\n0.2\n"
 SECOND = """
 CARD = {
     "title": "Second stage",
@@ -40,26 +44,6 @@ CARD = {
 def configure(cfg, facts, *, inputs):
     return {}
 """
-SCORES = {"steady": (0.50, 0.52, 0.57), "brisk": (0.80, 0.81, 0.85)}
-
-
-@pytest.fixture
-def prior(tmp_path):
-    path = tmp_path / "mine.csv"
-    path.write_text(PRIOR)
-    return path
-
-
-def fill(root, catalog):
-    return {
-        method: [finished(root, catalog, method, seed, score) for seed, score in enumerate(scores)]
-        for method, scores in SCORES.items()
-    }
-
-
-def rows_of(result, code=0):
-    assert result.returncode == code, result.stderr
-    return {row["method"]: row for row in json.loads(result.stdout)}
 
 
 def test_rows_are_the_boards_for_the_same_values(root, task, tmp_path):
@@ -194,14 +178,6 @@ def test_named_runs_alone_are_scored_and_not_ranked(call, root, catalog, prior):
     done = call(*chosen, chosen[0][:10], "--prior", str(prior), "--format", "json")
     (row,) = rows_of(done).values()
     assert (row["method"], row["n"], row["rank"], row["runs"]) == ("brisk", 3, None, chosen)
-
-
-def refused(result, *parts):
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
-    for part in parts:
-        assert part in result.stderr
 
 
 @pytest.mark.parametrize(

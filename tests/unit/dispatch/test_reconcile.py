@@ -7,8 +7,9 @@ import time
 import msgspec
 import pytest
 from fake_slurm import (
-    FakeSlurm,
+    answers,  # noqa: F401
     catalog,  # noqa: F401
+    states,
     submitted,
 )
 from records import edit
@@ -33,16 +34,6 @@ from suite.runs.plan import make_plan
 from suite.runs.worker import execute
 
 pytestmark = pytest.mark.usefixtures("fake")
-
-
-@pytest.fixture
-def answers(monkeypatch):
-    return FakeSlurm(monkeypatch)
-
-
-def states(root, catalog):
-    found, now = survey(root, catalog)
-    return {state.spec.seed: state for state in found}, now.problem
 
 
 def test_queue_and_files_together_make_the_state(tmp_path, answers, catalog):

@@ -16,8 +16,10 @@ from exported import (
     CARD,
     NAMES,
     Page,
+    content,  # noqa: F401
     hostile,
     root,  # noqa: F401
+    rows_of,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +29,6 @@ from records import TASK, Records
 from suite.base.errors import UserError
 from suite.base.text import csv_text
 from suite.base.text import plain as printable
-from suite.boards.leaderboard import board
 from suite.define.metrics import MetricRow
 from suite.render import board as tables
 from suite.render import files, long_form
@@ -36,15 +37,6 @@ from suite.render.export import Export, format_of
 from suite.render.grid import Published
 from suite.render.write import check, write
 from suite.store.row import Cell
-
-
-def rows_of(root, **more):
-    return board(root, TASK, protocol=None, by=None, today={}, planned=[], **more)
-
-
-@pytest.fixture(scope="module")
-def content(root):
-    return Export(root=root, task=TASK, rows=rows_of(root), cards={"ce": CARD})
 
 
 # -- files

@@ -2,33 +2,10 @@
 
 import numpy as np
 import pytest
+from inferring import plugin
 
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
-
-FILE = """
-CARD = {{
-    "title": "Adapting",
-    "tasks": ["{task}"],
-    "names": {{"adapting": {{"summary": "adds a number"}}}},
-    "params": {{"shift": {{"default": 1.0, "help": "added"}}}},
-    "needs": {needs},
-}}
-
-
-def configure(cfg, facts, shift):
-    return {{"start": shift, "sleep": 0.0, "at": 0, "what": ""}}
-
-
-def infer(arrays, class_counts, {signature}):
-    return arrays["logits"] + shift{extra}
-"""
-
-
-def plugin(folder, task="longtail-cls", needs="{}", signature="*, shift", extra=""):
-    path = folder / "adapting.py"
-    path.write_text(FILE.format(task=task, needs=needs, signature=signature, extra=extra))
-    return path
 
 
 def test_it_is_bound_to_the_run_and_told_what_it_takes(tmp_path):

@@ -8,6 +8,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from records import EVALUATION, HOSTILE, TASK, Records, edit
+from stored import (
+    board,  # noqa: F401
+    everything,
+    query,
+)
 
 import suite.records.files
 import suite.store.derive
@@ -21,39 +26,8 @@ from suite.stats import tests as stats
 from suite.store.connection import connect, cost_by_method, store_path
 
 
-@pytest.fixture
-def board(tmp_path):
-    return Records(tmp_path / "results")
-
-
-def query(board, sql, *parameters):
-    with connect(board.root) as store:
-        return store.execute(sql, list(parameters)).fetchall()
-
-
 def evaluation_of(attempt: Attempt) -> Path:
     return attempt.evaluation_path(TASK.name, EVALUATION)
-
-
-def everything(board):
-    """All content, comparable between stores."""
-    tables = {
-        "attempts": "* EXCLUDE (row_id)",
-        "evaluations": "* EXCLUDE (evaluation_id)",
-        "summary": "* EXCLUDE (row_id)",
-        "ranks": "* EXCLUDE (row_id)",
-        "refused": "*",
-        "files": "*",
-    }
-    content = {
-        t: sorted(map(repr, query(board, f"SELECT {c} FROM {t}"))) for t, c in tables.items()
-    }
-    content["metrics"] = query(
-        board,
-        "SELECT e.path, m.* EXCLUDE (evaluation_id) FROM metrics m JOIN evaluations e "
-        "USING (evaluation_id) ORDER BY ALL",
-    )
-    return content
 
 
 # -- reading without a store

@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from segmentation_files import COUNTS, SIZES, make, save
+from segmentation_files import (
+    SETTINGS,
+    SIZES,
+    SPECS,
+    _few,  # noqa: F401
+    copy,  # noqa: F401
+    first,
+    make,
+    save,
+)
 
 from suite.base import settings
 from suite.base.errors import DataError, RecordError
@@ -23,31 +32,10 @@ from tasks.longtail_seg.protocols import PROTOCOLS
 from tasks.vision import groups as profiles
 from tasks.vision.data import ade20k, cityscapes, coco_stuff, official, survey
 
-SPECS = {spec.name: spec for spec in (ade20k.SPEC, cityscapes.SPEC, coco_stuff.SPEC)}
-
-
-@pytest.fixture(autouse=True)
-def _few(monkeypatch):
-    for spec in SPECS.values():
-        for split, part in spec.splits.items():
-            few = official.Split(images=part.images, labels=part.labels, count=COUNTS[split])
-            monkeypatch.setitem(spec.splits, split, few)
-
-
-@pytest.fixture(params=SPECS)
-def copy(request, tmp_path):
-    """(spec, folder) of a whole copy of each data set."""
-    spec = SPECS[request.param]
-    return spec, make(spec, tmp_path / "data" / spec.folders[1])
-
 
 @pytest.fixture
 def ade(tmp_path):
     return make(ade20k.SPEC, tmp_path / "ADEChallengeData2016")
-
-
-def first(folder, spec, split="train"):
-    return official.pairs(spec, folder, split)[0]
 
 
 def test_groups_are_the_sheets_tail_and_a_third_of_the_rest():
@@ -336,13 +324,6 @@ def test_ade20ks_zero_is_ignored(ade):
     assert (read[:32] == 0).all()
     assert (read[32] == 149).all()
     assert (read[33:] == 255).all()
-
-
-SETTINGS = {
-    "classes": list("abcdefg"),
-    "groups": {"head": [0], "medium": [1, 2, 6], "tail": [3, 4, 5]},
-    "group_rule": "",
-}
 
 
 @pytest.mark.parametrize(

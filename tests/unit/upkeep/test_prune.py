@@ -2,9 +2,12 @@
 
 import msgspec
 import numpy as np
-import pytest
-from prunable import Today
-from records import TODAY, Records
+from prunable import (
+    Today,
+    board,  # noqa: F401
+    fill,
+)
+from records import TODAY
 
 from suite.records.attempt import attempts
 from suite.records.lease import run_lock
@@ -17,19 +20,6 @@ from suite.upkeep.prune.survey import (
     survey_checkpoints,
     survey_superseded,
 )
-
-
-@pytest.fixture
-def board(tmp_path):
-    return Records(tmp_path)
-
-
-def fill(attempt, name, size=1000):
-    """A file of an attempt, or a checkpoint."""
-    path = attempt.path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x" * size)
-    return path
 
 
 def whys(found):
