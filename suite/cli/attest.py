@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,17 +104,17 @@ def _attest(attester: Attester, changes: Sequence[Change]) -> Iterator[bool]:
 
     attester.train(todo, say)
     for change in todo:
-        yield _compare(attester, change, say)
+        yield _compare(attester, change)
 
 
-def _compare(attester: Attester, change: Change, say: Callable[[str], None]) -> bool:
+def _compare(attester: Attester, change: Change) -> bool:
     """Print what came of it, and write it down; False where they differ."""
     from suite.base.shipped import HERE
     from suite.base.text import clipped, plain
     from suite.define.history import ATTESTED, add_attested
 
     name, commit = change.method, change.commit[:12]
-    verdict = attester.verdict(change, say)
+    verdict = attester.verdict(change)
     if verdict.attestation is None:
         print(
             f"{name}: not attested: {change.before} (at {commit}) is not {change.after}:",

@@ -81,7 +81,9 @@ class Attester:
     catalog: Catalog
     folder: Path
     data_root: Path | None
-    _trained: dict[Path, set[str]] = field(default_factory=dict)
+    # (method, protocol's hash) -> why it cannot be compared; results folder -> what its training said
+    _problems: dict[tuple[str, str], str] = field(default_factory=dict)
+    _said: dict[Path, str] = field(default_factory=dict)
 
     @cached_property
     def codes(self) -> Codes:
@@ -191,10 +193,14 @@ class Attester:
 
     def train(self, changes: Sequence[Change], say: Say = lambda line: None) -> None:
         """Train all methods with both codes, those of one code and protocol in one process, which imports
-        torch once. `say` is told of each. A method that fails is left to its `verdict`."""
+        torch once; those whose runs would not be the same ones are left out. `say` is told of each."""
         together: dict[tuple[str, str], tuple[Task, Protocol, list[str]]] = {}
         for change in changes:
             for task, protocol in change.trials:
+                problem = self._incomparable(change, task, protocol)
+                if problem:
+                    self._problems[change.method, protocol.hash] = problem
+                    continue
                 for commit in (change.commit, self.checkout.head):
                     group = together.setdefault((commit, protocol.hash), (task, protocol, []))
                     group[2].append(change.method)
@@ -203,36 +209,34 @@ class Attester:
             named = f"{', '.join(methods[:5])}{' and more' * (len(methods) > 5)}"
             say(f"{named}: training under {task.name}/{protocol.name} with the code of {of}")
             root = self._results(commit, protocol)
-            self._train(commit, methods, task, protocol, root)
-            self._trained[root] = set(methods)
+            self._said[root] = self._train(commit, methods, task, protocol, root)
 
     def _results(self, commit: str, protocol: Protocol) -> Path:
         return self.folder / "results" / protocol.hash / commit
 
-    def verdict(self, change: Change, say: Say = lambda line: None) -> Verdict:
-        """Compare what both codes gave under every protocol; what `train` has not trained is trained."""
+    def _runs(self, change: Change, task: Task, protocol: Protocol) -> list[str]:
+        """Ids of the method's run under the protocol and of its input runs."""
+        nothing = self.folder / "nothing"
+        plan = make_plan(nothing, self.catalog, task, protocol, methods=[change.method])
+        return [item.spec.run_id for item in plan.items]
+
+    def verdict(self, change: Change) -> Verdict:
+        """Compare what both codes gave, which `train` has trained."""
         runs: dict[str, tuple[RunContents, RunContents]] = {}
         differs: list[str] = []
         for task, protocol in change.trials:
             name = f"{task.name}/{protocol.name}"
-            nothing = self.folder / "nothing"
-            plan = make_plan(nothing, self.catalog, task, protocol, methods=[change.method])
-            ids = [item.spec.run_id for item in plan.items]
-            problem = self._incomparable(change, task, protocol, ids)
+            problem = self._problems.get((change.method, protocol.hash))
             if problem:
                 return Verdict(differs=(f"{name}: {problem}",))
-            roots: list[Path] = []
-            for commit, of in ((change.commit, change.commit[:12]), (self.checkout.head, "today")):
-                root = self._results(commit, protocol)
-                said = ""
-                if change.method not in self._trained.get(root, ()):
-                    say(f"{change.method}: training under {name} with the code of {of}")
-                    said = self._train(commit, [change.method], task, protocol, root)
-                problem = _failure(root, ids) or said
+            ids = self._runs(change, task, protocol)
+            before, after = (
+                self._results(commit, protocol) for commit in (change.commit, self.checkout.head)
+            )
+            for root, of in ((before, change.commit[:12]), (after, "today")):
+                problem = _failure(root, ids, self._said.get(root, ""))
                 if problem:
                     return Verdict(differs=(f"{name}: with the code of {of}: {problem}",))
-                roots.append(root)
-            before, after = roots
             found = dict(_pairs(before, after, ids))
             differs += [f"{name}: {line}" for line in _lines(found, change.method)]
             runs |= found
@@ -250,10 +254,8 @@ class Attester:
         )
         return Verdict(attestation, compared=counted(runs.values()))
 
-    def _incomparable(
-        self, change: Change, task: Task, protocol: Protocol, ids: Sequence[str]
-    ) -> str | None:
-        """Why the runs of both codes would not be the same ones, today's `ids`; None where they are."""
+    def _incomparable(self, change: Change, task: Task, protocol: Protocol) -> str | None:
+        """Why the runs of both codes would not be the same ones; None where they are."""
         nothing = self.folder / "nothing"
         done = self.codes.suite(
             change.commit,
@@ -270,7 +272,7 @@ class Attester:
                 f"cannot be compared: its revision was raised since {change.commit[:12]} (protocol hash "
                 f"{then['protocol_hash']} then, {protocol.hash} today)"
             )
-        if {run["run"] for run in then["runs"]} != set(ids):
+        if {run["run"] for run in then["runs"]} != set(self._runs(change, task, protocol)):
             return (
                 f"cannot be compared: other parameters or input runs than at {change.commit[:12]}, so "
                 "today's runs are other runs"
@@ -294,15 +296,15 @@ def _options(methods: Sequence[str], task: Task, protocol: Protocol, root: Path)
     return (*under, *named, "--root", str(root), "--device", "cpu")
 
 
-def _failure(root: Path, ids: Sequence[str]) -> str:
-    """Why one of the runs has failed or is not there; "" where all are finished."""
+def _failure(root: Path, ids: Sequence[str], said: str) -> str:
+    """Why one of the runs has failed or is not there (`said` by its process); "" where all are finished."""
     for run_id in ids:
         known = attempts(root, run_id)
         status = known[-1].status() if known else None
         if status is not None and status.failure is not None:
             return f"failed({status.failure.kind}): {status.failure.message}"
         if not known or not known[-1].finished:
-            return f"run {run_id} did not come to its end"
+            return said or f"run {run_id} did not come to its end"
     return ""
 
 

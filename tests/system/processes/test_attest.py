@@ -306,7 +306,7 @@ def test_ctrl_c_leaves_no_folder_and_no_process(clean):
         stderr=subprocess.PIPE,
     )
     try:
-        until(lambda: any(clean.temporary.glob("*/results/*/*/*/runs/*/1/status.json")))
+        until(lambda: any(clean.temporary.glob("*/results/*/*/runs/*/1/status.json")))
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert list(clean.temporary.iterdir()) == []
