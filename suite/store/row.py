@@ -52,7 +52,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         digest: of the method's code; None where nothing has run.
         n: runs with this evaluation.
         state: see `suite.records.states.RowState`.
-        rank: None where unranked.
+        rank: None where unranked. Never better than that of a row whose mean is better.
+        groups: letters of the compact letter display: rows of a block that share a letter cannot be told apart.
+        seeds_to_next: seeds that would tell the row from the next ranked one below it with probability 80 %, in
+            all; at most `n` where they are told apart already, 1,001 for more than 1,000. None for the last
+            ranked row and for unranked ones.
         flags: fairness flags of its runs, see `suite.define.flags`.
         runs: ids of all its runs.
         metrics: metric key -> cell; final values, not by class.
@@ -69,6 +73,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 0
     state: RowState
     rank: int | None = None
+    groups: str = ""
+    seeds_to_next: int | None = None
     flags: list[str] = []
     failures: list[RowFailure] = []
     cost: MeanCost = MeanCost()
