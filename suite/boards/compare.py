@@ -1,8 +1,8 @@
 """Two methods, or two runs' rows, held against each other: over seeds, protocols and test images.
 
-What is compared are rows of the board, with today's code: runs of one protocol and one evaluation. Values
-are paired by seed. Nothing here is corrected for how many pairs somebody looks at; the board's shared
-ranks are.
+What is compared are rows of the board, with today's code: runs of one protocol and one evaluation. The test is
+the board's, but p is of one comparison: it is not corrected for how many pairs somebody looks at. What the board
+says, which is, stands beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from suite.boards.comparison import Change, Comparison, Line, Over, Overall, Ver
 from suite.boards.named_rows import listed, metric_key, paired_rows
 from suite.boards.over_images import line_over_images
 from suite.boards.over_seeds import line_over_seeds
+from suite.boards.whole_board import whole_boards
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.task import Task, direction
@@ -57,11 +58,13 @@ def compare(
     higher = direction(task, key) is not False
     show = shown(about)
     lines = []
+    whole = whole_boards(root, catalog, task, key, both) if over == "seeds" else {}
     for x, y in both:
         if over == "images":
             lines.append(line_over_images(root, catalog, task, x, y, key, higher, show))
         else:
-            lines.append(line_over_seeds(catalog, task, x, y, higher, show, bootstrap))
+            on = whole.get(x.protocol_hash)
+            lines.append(line_over_seeds(catalog, task, x, y, higher, show, bootstrap, on))
     if few := sorted({line.n for line in lines if bootstrap and 1 < line.n < FEW_TO_RESAMPLE}):
         notes.append(
             f"a bootstrap interval of n = {', '.join(map(str, few))} seeds lies within their range and is too "

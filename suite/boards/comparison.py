@@ -34,7 +34,9 @@ class SideSummary:
 class Line:
     """A and B under one protocol. `difference` is A - B in the metric's own unit, `n` what it is over.
 
-    `test` names test and interval; `finding` says what follows, `next` is a command that would tell more.
+    `test` names test and interval; `finding` says what follows, `next` is a command that would tell more. `p` is of
+    this one comparison; `apart_on_board` is the board's own verdict, all its pairs taken together (None where one
+    of the two is not ranked).
     """
 
     protocol: str
@@ -53,6 +55,7 @@ class Line:
     verdict: Verdict
     finding: str
     next: Command | None
+    apart_on_board: bool | None = None
 
     @property
     def words(self) -> str:

@@ -25,6 +25,11 @@ Planned = tuple[str, Mapping[str, Any], str, str, str, str]
 """(method, params, protocol name, protocol hash, evaluation hash, data set) of a row to come."""
 
 
+Placed = Sequence[Any]
+"""Rank, groups, seeds to next, test."""
+UNPLACED: Placed = (None, "", None, "")
+
+
 def board(
     root: Path,
     task: Task,
@@ -152,14 +157,14 @@ def _ranking_key(
 
 def _ranks(
     connection: duckdb.DuckDBPyConnection, task: Task, key: str, only: Sequence[int] | None
-) -> dict[tuple[int, str], int | None]:
+) -> dict[tuple[int, str], Placed]:
     if (task.name, key) in default_keys({task.name: task}):
         asked = {"task": task.name, "key": key, "rows": only}
         result = connection.execute(statements("board_ranks"), asked)
-        return {(row_id, evaluation): rank for row_id, evaluation, rank in result.fetchall()}
+        return {(row_id, evaluation): placed for row_id, evaluation, *placed in result.fetchall()}
     higher = direction(task, key)
     found = ranks(connection, {(task.name, key): higher is not False})
-    return {(row_id, evaluation): rank for _, evaluation, _, row_id, rank in found}
+    return {(row_id, evaluation): placed for _, evaluation, _, row_id, *placed in found}
 
 
 def _row(
@@ -167,11 +172,12 @@ def _row(
     protocol: Protocol | None,
     found: Mapping[str, Any],
     metrics: Mapping[tuple[int, str], Mapping[str, tuple[int, Cell]]],
-    rank_of: Mapping[tuple[int, str], int | None],
+    placed: Mapping[tuple[int, str], Placed],
     today: Mapping[str, str],
 ) -> Row:
     place = found["row_id"], found["evaluation_hash"]
     current = found["today"] and today.get(found["method"], found["digest"]) == found["digest"]
+    rank, letters, seeds_to_next, test = placed.get(place, UNPLACED) if current else UNPLACED
     return Row(
         task=task.name,
         # a protocol may have been renamed since: its hash is what it is
@@ -184,7 +190,10 @@ def _row(
         digest=found["digest"],
         n=found["n"],
         state=_state(found) if current else "stale",
-        rank=rank_of.get(place) if current else None,
+        rank=rank,
+        groups=letters,
+        seeds_to_next=seeds_to_next,
+        test=test,
         flags=found["flags"] or [],
         failures=[RowFailure(**failure) for failure in found["failures"] or ()],
         cost=MeanCost(**{name: found[name] for name in COST}),

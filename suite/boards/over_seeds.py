@@ -1,4 +1,8 @@
-"""Two rows compared over their seeds: paired where they share enough of them, else by Welch's test."""
+"""Two rows compared over their seeds, by the test that ranks their board.
+
+Where the board is too small for that, or one of the rows not ranked: paired where they share enough seeds, else
+by Welch's test.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from suite.base.command import Command
 from suite.base.text import plain
-from suite.boards.comparison import Line, finding_of, summary, verdict_of
+from suite.boards.comparison import Line, Verdict, finding_of, summary, verdict_of
 from suite.boards.more_seeds import next_seeds, run_command
+from suite.boards.whole_board import WholeBoard
 from suite.define.catalog import Catalog
 from suite.define.task import Task
 from suite.stats import tests
@@ -40,7 +45,9 @@ def line_over_seeds(
     higher: bool,
     show: Callable[[float], str],
     bootstrap: bool,
+    whole: WholeBoard | None = None,
 ) -> Line:
+    """`whole` is the board that the two stand on."""
     left, right = a.values, b.values
     common = sorted(left.keys() & right.keys())
     found: Interval | None = None
@@ -49,6 +56,8 @@ def line_over_seeds(
     why = ""
     if not left or not right:
         why = "; ".join(dict.fromkeys(_unpaired(side) for side in (a, b) if not side.values))
+    elif not bootstrap and (moderated := _moderated(whole, a, b)):
+        found, p, test = moderated
     elif tests.pairs_up(len(common), len(left), len(right)):
         gaps = [left[seed] - right[seed] for seed in common]
         found, p, test = _paired(gaps, bootstrap)
@@ -66,6 +75,8 @@ def line_over_seeds(
     verdict = verdict_of(p, found, higher)
     if p is not None and found is not None:
         why = finding_of(a, b, found, p, verdict, test, show)
+        if whole and not bootstrap:
+            why += _on_board(whole, a, b, p, verdict)
         if test == "Welch t":
             # the board's own rule: below it, pairing throws away more than it explains
             why += f"; {len(common)} common seed(s) are too few of them for pairs"
@@ -89,6 +100,41 @@ def line_over_seeds(
         verdict=verdict,
         finding=why,
         next=command,
+        apart_on_board=None if whole is None else _apart(whole, a, b),
+    )
+
+
+def _moderated(whole: WholeBoard | None, a: Side, b: Side) -> tuple[Interval, float, str] | None:
+    """Difference with interval, p and name of the moderated t test; None where the board has none."""
+    pair = whole.pair(a, b) if whole else None
+    if whole is None or pair is None or whole.board.moderated is None:
+        return None
+    import numpy as np
+
+    board, (x, y) = whole.board, pair
+    low, high = whole.board.moderated.interval(x, y)
+    p = whole.board.moderated.p_values(np.array([x]), np.array([y]))
+    difference = float(board.mean[x] - board.mean[y])
+    n = int(min(board.n[x], board.n[y]))
+    return Interval(difference, low, high, n), float(p[0]), "moderated t"
+
+
+def _apart(whole: WholeBoard, a: Side, b: Side) -> bool | None:
+    pair = whole.pair(a, b)
+    return None if pair is None else bool(whole.board.apart[pair])
+
+
+def _on_board(whole: WholeBoard, a: Side, b: Side, p: float, verdict: Verdict) -> str:
+    """What the board says of the two, whose p is of one comparison."""
+    apart = _apart(whole, a, b)
+    rows = len(whole.position)
+    if apart is None or rows < 3:
+        return ""
+    if apart:
+        return f"; the board of {rows} rows, where all pairs are tested together, tells them apart, too"
+    return (
+        f"; this p is of one comparison: the board of {rows} rows, where all pairs are tested together, "
+        f"{'does not tell them apart' if verdict != 'undecided' else 'does not, either'}"
     )
 
 

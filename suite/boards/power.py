@@ -17,6 +17,7 @@ from suite.base.text import plain
 from suite.boards.comparison import shown
 from suite.boards.more_seeds import next_seeds, run_command, settings_of
 from suite.boards.named_rows import metric_key, paired_rows
+from suite.boards.whole_board import WholeBoard, whole_boards
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.task import Task
@@ -80,8 +81,9 @@ def needed(
             raise UserError(
                 f"{plain(side.method)} has runs without a value of {key}, or several of one seed: no estimate"
             )
+    whole = whole_boards(root, catalog, task, key, both)[x.protocol_hash]
     try:
-        found = estimate(x.values, y.values, target)
+        found = _estimate(whole, x, y, target)
     except ValueError:
         pilot = run_command(catalog, task, (x, y), next_seeds(x.values, y.values, MIN_REPLICATES))
         more = f"; type {pilot}" if pilot else ""
@@ -119,6 +121,13 @@ def needed(
     )
 
 
+def _estimate(whole: WholeBoard, a: Side, b: Side, target: float) -> Estimate:
+    """By the board's test where it has both rows, else from their own runs alone."""
+    pair = whole.pair(a, b)
+    moderated = whole.board.estimate(*pair, target) if pair else None
+    return moderated or estimate(a.values, b.values, target)
+
+
 def _same_rows(
     root: Path, catalog: Catalog, task: Task, protocol: Protocol, sides: Sequence[Side]
 ) -> bool:
@@ -143,13 +152,13 @@ def _same_rows(
 
 def _warnings(found: Estimate) -> list[str]:
     warnings = []
-    if found.pilot < FEW:
+    if found.pilot < FEW and found.test != "moderated t":
         pairs = "common seeds" if found.paired else "seeds"
         warnings.append(
             f"rests on {found.pilot} {pairs}: too few to know the spread; run {FEW} first, or take the "
             "number for its order of magnitude"
         )
-    if not found.paired:
+    if found.test == "Welch t":
         warnings.append("no common seeds: with the same seeds for both, fewer may do")
     return warnings
 
@@ -160,7 +169,14 @@ def _words(
     basis = (
         f"{a} - {b} is {show(found.difference)}, standard deviation {show(found.deviation)} over "
         f"{found.pilot} {'common seeds' if found.paired else 'seeds each'}"
+        + (", with the spread of the whole board" if found.test == "moderated t" else "")
     )
+    if found.test == "moderated t":
+        told = found.on_board is not None and found.on_board <= found.pilot
+        board = "; the board, which tests all its pairs together, " + (
+            "tells them apart, too" if told else f"would need {_seeds(found.on_board)} seeds each"
+        )
+        basis += board
     if found.reached:
         return f"the runs there are tell them apart already ({basis})"
     if found.deviation == 0 and found.total is None:
@@ -170,9 +186,9 @@ def _words(
     if found.deviation == 0:
         text = "the difference is the same in every seed"
     else:
-        low = f"more than {MOST_SEEDS}" if found.low is None else str(found.low)
-        high = f"more than {MOST_SEEDS}" if found.high is None else str(found.high)
-        text = f"{RANGE_LEVEL:.0%} range of that number: {low} to {high}"
+        text = (
+            f"{RANGE_LEVEL:.0%} range of that number: {_seeds(found.low)} to {_seeds(found.high)}"
+        )
     if not more:
         return (
             f"{found.total} seeds each, which they have: the runs there are fell short by chance, or the "
@@ -182,3 +198,7 @@ def _words(
         f"{more} more seed(s), {found.total} in all, tell them apart with probability {target:.0%} "
         f"({basis}; {text})"
     )
+
+
+def _seeds(number: int | None) -> str:
+    return f"more than {MOST_SEEDS}" if number is None else str(number)

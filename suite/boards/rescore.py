@@ -26,7 +26,8 @@ from suite.define.task import Ability, Task, direction
 from suite.records.files import Record
 from suite.records.lookup import find_run, find_spec, newest_finished
 from suite.runs.evaluate import metric_rows, stored_predictions
-from suite.stats.tests import mean_interval, shared_ranks
+from suite.stats.ranking import rank_rows
+from suite.stats.tests import mean_interval
 from suite.store.ranking import sample
 from suite.store.row import COST, NO_CELL, Cell, MeanCost, Row
 
@@ -273,8 +274,17 @@ def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bo
     higher = direction(task, key) is not False
     if ranked:
         samples = [_sample(group, key) for group in ordered]
-        ranks = shared_ranks(samples, higher)
-        rows = [replace(row, rank=rank) for row, rank in zip(rows, ranks, strict=True)]
+        found = rank_rows(samples, higher)
+        rows = [
+            replace(
+                row,
+                rank=place.rank,
+                groups=place.groups,
+                seeds_to_next=place.seeds_to_next,
+                test=found.test,
+            )
+            for row, place in zip(rows, found.places, strict=True)
+        ]
 
     def order(row: Row) -> tuple[bool, float]:
         mean = row.cell(key).mean

@@ -29,6 +29,9 @@ class Estimate:
             trusted; None above `MOST_SEEDS`.
         power: probability that so many seeds tell them apart, if the pilot runs are right.
         reached: whether the pilot runs tell them apart already.
+        test: whose power it is.
+        on_board: seeds that both must have for their board, which tests all its pairs together, to tell them apart
+            with that probability; None where they are on no board.
     """
 
     paired: bool
@@ -41,6 +44,8 @@ class Estimate:
     high: int | None
     power: float | None
     reached: bool
+    test: str = ""
+    on_board: int | None = None
 
 
 def paired_power(effect: float, n: int) -> float:
@@ -48,7 +53,7 @@ def paired_power(effect: float, n: int) -> float:
 
     `effect` is |mean| / standard deviation of the differences, >= 0.
     """
-    return _power(effect * n**0.5, n - 1)
+    return t_power(effect * n**0.5, n - 1)
 
 
 def welch_power(difference: float, deviations: tuple[float, float], n: int) -> float:
@@ -58,13 +63,14 @@ def welch_power(difference: float, deviations: tuple[float, float], n: int) -> f
     """
     a, b = (deviation**2 / n for deviation in deviations)
     freedom = (a + b) ** 2 * (n - 1) / (a * a + b * b)
-    return _power(abs(difference) / (a + b) ** 0.5, freedom)
+    return t_power(abs(difference) / (a + b) ** 0.5, freedom)
 
 
-def _power(noncentrality: float, freedom: float) -> float:
+def t_power(noncentrality: float, freedom: float, level: float = ALPHA) -> float:
+    """Probability that a two-sided t test at `level` rejects; `freedom` may be a fraction."""
     from scipy.special import stdtrit
 
-    bar = float(stdtrit(freedom, 1 - ALPHA / 2))
+    bar = float(stdtrit(freedom, 1 - level / 2))
     missed = _below(bar, freedom, noncentrality) - _below(-bar, freedom, noncentrality)
     return min(1.0, max(0.0, 1 - missed))
 
@@ -79,30 +85,35 @@ def _below(t: float, freedom: float, noncentrality: float) -> float:
 
 def _below_far(t: float, freedom: float, noncentrality: float) -> float:
     """The same where scipy has no value (NaN from about 11 on): the mean of P(Z + noncentrality <= t S)
-    over 4,000 quantiles of S, a chi over the root of its degrees of freedom."""
+    over 1,000 quantiles of S, a chi over the root of its degrees of freedom."""
     import numpy as np
     from scipy.special import gammaincinv, ndtr
 
-    share = (np.arange(4000) + 0.5) / 4000
+    share = (np.arange(1000) + 0.5) / 1000
     spread = np.sqrt(2 * gammaincinv(freedom / 2, share) / freedom)
     return float(ndtr(t * spread - noncentrality).mean())
 
 
-def effect_interval(t: float, n: int, level: float = RANGE_LEVEL) -> tuple[float, float]:
+def effect_interval(
+    t: float, n: int, level: float = RANGE_LEVEL, freedom: float | None = None
+) -> tuple[float, float]:
     """Interval of the effect of n pairs whose t statistic is `t` >= 0; low is 0 where it holds none.
+
+    `freedom` are the degrees of freedom of t, by default n - 1.
 
     Those effects whose noncentral t distribution has `t` neither in its lower nor in its upper tail.
     Source: Steiger and Fouladi (1997), "Noncentrality Interval Estimation".
     """
     share = (1 - level) / 2
     root: float = n**0.5
+    df = n - 1 if freedom is None else freedom
 
     def solve(target: float) -> float:
         low, high = 0.0, 4 * t + 10
         for _ in range(60):
             # P(T <= t) falls with the noncentrality
             middle = (low + high) / 2
-            if _below(t, n - 1, middle) > target:
+            if _below(t, df, middle) > target:
                 low = middle
             else:
                 high = middle
@@ -113,7 +124,7 @@ def effect_interval(t: float, n: int, level: float = RANGE_LEVEL) -> tuple[float
 
 def paired_seeds(effect: float, target: float, most: int = MOST_SEEDS) -> int | None:
     """Smallest number of pairs, at least `MIN_REPLICATES`, with that power; None above `most`."""
-    return _smallest(lambda n: paired_power(effect, n), target, most)
+    return smallest(lambda n: paired_power(effect, n), target, most)
 
 
 def estimate(a: Mapping[int, float], b: Mapping[int, float], target: float) -> Estimate:
@@ -138,9 +149,8 @@ def _paired(gaps: Sequence[float], target: float) -> Estimate:
     reached = n >= MIN_REPLICATES and paired(gaps, [0.0] * n) <= ALPHA
     if deviation == 0:
         total = None if mean == 0 else MIN_REPLICATES
-        return Estimate(
-            True, n, mean, 0.0, None if mean else 0.0, total, total, total, None, reached
-        )
+        none = None if mean else 0.0
+        return Estimate(True, n, mean, 0.0, none, total, total, total, None, reached, "paired t")
     effect = abs(mean) / deviation
     weak, strong = effect_interval(effect * n**0.5, n)
     total = paired_seeds(effect, target)
@@ -155,6 +165,7 @@ def _paired(gaps: Sequence[float], target: float) -> Estimate:
         high=paired_seeds(weak, target),
         power=None if total is None else paired_power(effect, total),
         reached=reached,
+        test="paired t",
     )
 
 
@@ -169,18 +180,20 @@ def _unpaired(a: Sequence[float], b: Sequence[float], target: float) -> Estimate
     if deviation == 0:
         total = None if difference == 0 else MIN_REPLICATES
         effect = None if difference else 0.0
-        return Estimate(False, n, difference, 0.0, effect, total, total, total, None, reached)
+        return Estimate(
+            False, n, difference, 0.0, effect, total, total, total, None, reached, "Welch t"
+        )
 
     def power(size: int, scale: float = 1.0) -> float:
         return welch_power(difference * scale, (spreads[0], spreads[1]), size)
 
-    total = _smallest(power, target, MOST_SEEDS)
+    total = smallest(power, target, MOST_SEEDS)
     effect = abs(difference) / deviation
     weak, strong = effect_interval(effect * n**0.5, n)
 
     def at(scale: float) -> int | None:
         """Seeds needed if the difference were so many times the pilot's."""
-        return _smallest(lambda size: power(size, scale), target, MOST_SEEDS) if scale else None
+        return smallest(lambda size: power(size, scale), target, MOST_SEEDS) if scale else None
 
     return Estimate(
         paired=False,
@@ -193,13 +206,19 @@ def _unpaired(a: Sequence[float], b: Sequence[float], target: float) -> Estimate
         high=at(weak / effect if effect else 0.0),
         power=None if total is None else power(total),
         reached=reached,
+        test="Welch t",
     )
 
 
-def _smallest(power: Callable[[int], float], target: float, most: int) -> int | None:
-    """Smallest n in `MIN_REPLICATES`..`most` with power(n) >= target; power must grow with n."""
-    low, high = MIN_REPLICATES, most
-    if power(high) < target:
+def smallest(
+    power: Callable[[int], float], target: float, most: int, least: int = MIN_REPLICATES
+) -> int | None:
+    """Smallest n in `least`..`most` with power(n) >= target; power must grow with n. None above."""
+    low = high = least
+    # upwards, not down from `most`: a noncentral t far from its bar is slow to compute
+    while high < most and power(high) < target:
+        low, high = high + 1, min(2 * high, most)
+    if high > most or (high == most and power(high) < target):
         return None
     while low < high:
         middle = (low + high) // 2

@@ -1,12 +1,11 @@
-"""Statistics of a board: intervals over replicates, t tests, Holm's correction and shared ranks.
+"""Statistics of one or two rows: intervals over replicates, t tests, Holm's correction.
 
-Pure functions over plain numbers. A row of a board is a mapping replicate -> value, the replicate
-being a seed (or a fold): that is what tells which values of two rows belong together.
+Pure functions over plain numbers. What a board makes of all its rows: `suite.stats.ranking`.
 numpy and scipy.special are imported inside the functions: a command that only reads must not pay for
 them.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -118,49 +117,16 @@ def pairs_up(common: int, n_a: int, n_b: int) -> bool:
     return common >= MIN_REPLICATES and 2 * common >= max(n_a, n_b)
 
 
-def shared_ranks(
-    rows: Sequence[Mapping[Hashable, float]], higher_is_better: bool = True
-) -> list[int | None]:
-    """Rank of each row: 1 + number of rows significantly better. None below three replicates.
-
-    All pairs of rows with at least `MIN_REPLICATES` replicates form the family: each pair is tested
-    two-sided (paired where `pairs_up`, else Welch), p values are Holm-adjusted over the board, and a
-    row is significantly better where the adjusted p is <= `ALPHA` and the tested mean difference is
-    in its favour. Rows that cannot be told apart share a rank, so rank 1 is "best or tied with it"
-    and ranks may be skipped. Values must be finite.
-    """
-    import numpy as np
-
-    ranked = [index for index, row in enumerate(rows) if len(row) >= MIN_REPLICATES]
-    ranks: list[int | None] = [None] * len(rows)
-    if not ranked:
-        return ranks
-    replicates = {key: k for k, key in enumerate(dict.fromkeys(k for i in ranked for k in rows[i]))}
-    values = np.full((len(ranked), len(replicates)), np.nan)
-    for position, index in enumerate(ranked):
-        columns = [replicates[key] for key in rows[index]]
-        values[position, columns] = list(rows[index].values())
-    first, second = np.triu_indices(len(ranked), 1)
-    p, difference = _pairwise(values, first, second)
-    significant = _holm(p) <= ALPHA
-    first_wins = (difference > 0) == higher_is_better
-    better = np.zeros(len(ranked), dtype=int)
-    np.add.at(better, second[significant & first_wins], 1)
-    np.add.at(better, first[significant & ~first_wins & (difference != 0)], 1)
-    for position, index in enumerate(ranked):
-        ranks[index] = 1 + int(better[position])
-    return ranks
-
-
-def _pairwise(
+def pairwise(
     values: "np.ndarray", first: "np.ndarray", second: "np.ndarray"
 ) -> tuple["np.ndarray", "np.ndarray"]:
-    """(p, mean difference) for pairs of rows of `values` (rows x replicates, NaN where missing)."""
+    """(p, mean difference) for pairs of rows of `values` (rows x replicates, NaN where missing), each by
+    the test that `pairs_up` says."""
     import numpy as np
 
     present = np.isfinite(values)
     n = present.sum(axis=1).astype(float)
-    mean, variance = _moments_where(values, present)
+    mean, variance = moments_where(values, present)
     p = np.empty(len(first))
     difference = np.empty(len(first))
     for start in range(0, len(first), PAIRS_AT_ONCE):
@@ -182,7 +148,7 @@ def _pairwise(
         count = common[pair]
         # values are NaN where missing; 0 there is masked out by `both` again
         gap = np.where(both[pair], values[i[pair]] - values[j[pair]], 0.0)
-        delta[pair], spread = _moments_where(gap, both[pair])
+        delta[pair], spread = moments_where(gap, both[pair])
         value[pair] = _t_p(delta[pair], spread / count, count - 1.0)
         p[part], difference[part] = value, delta
     return p, difference
@@ -191,13 +157,11 @@ def _pairwise(
 def _moments(sample: "np.ndarray") -> tuple[float, float]:
     import numpy as np
 
-    mean, variance = _moments_where(sample[None, :], np.ones((1, len(sample)), dtype=bool))
+    mean, variance = moments_where(sample[None, :], np.ones((1, len(sample)), dtype=bool))
     return float(mean[0]), float(variance[0])
 
 
-def _moments_where(
-    values: "np.ndarray", present: "np.ndarray"
-) -> tuple["np.ndarray", "np.ndarray"]:
+def moments_where(values: "np.ndarray", present: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
     """Mean and unbiased variance of each row over its present values; variance 0 where n = 1."""
     import numpy as np
 

@@ -13,7 +13,7 @@ import duckdb
 
 from suite.base.errors import UserError
 
-STORE_SCHEMA = 3
+STORE_SCHEMA = 4
 """Version of the tables. A store of another version is rebuilt from the files."""
 
 

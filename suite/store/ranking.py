@@ -1,11 +1,11 @@
-"""Shared ranks of the store's boards: `suite.stats.tests.shared_ranks` over what the store holds."""
+"""Shared ranks of the store's boards: `suite.stats.ranking.rank_rows` over what the store holds."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from suite.define.metrics import split_key
-from suite.stats.tests import shared_ranks
+from suite.stats.ranking import rank_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 Wanted = Mapping[tuple[str, str], bool]
 """(task, metric key) -> whether higher is better."""
 
-RankRow = tuple[str, str, str, int, int | None]
-"""(task, evaluation hash, metric key, row id, rank)."""
+RankRow = tuple[str, str, str, int, int | None, str, int | None, str]
+"""(task, evaluation hash, metric key, row id, rank, groups, seeds to next, test); see `suite.store.row.Row`."""
 
 
 def ranks(connection: "duckdb.DuckDBPyConnection", wanted: Wanted) -> Iterator[RankRow]:
@@ -47,9 +47,12 @@ def ranks(connection: "duckdb.DuckDBPyConnection", wanted: Wanted) -> Iterator[R
     for (task, evaluation, _, key), board in groupby(cells, key=lambda cell: cell[:4]):
         rows = list(board)
         samples = [sample(*row[5:]) for row in rows]
-        found = shared_ranks(samples, wanted[task, key])
-        for row, rank in zip(rows, found, strict=True):
-            yield task, evaluation, key, row[4], rank
+        found = rank_rows(samples, wanted[task, key])
+        for row, place in zip(rows, found.places, strict=True):
+            yield (
+                *(task, evaluation, key, row[4]),
+                *(place.rank, place.groups, place.seeds_to_next, found.test),
+            )
 
 
 def sample(

@@ -57,6 +57,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         seeds_to_next: seeds that would tell the row from the next ranked one below it with probability 80 %, in
             all; at most `n` where they are told apart already, 1,001 for more than 1,000. None for the last
             ranked row and for unranked ones.
+        test: what ranks the board, "moderated t" or "t" (fewer than five rows that vary); "" where it ranks none
+            or one.
         flags: fairness flags of its runs, see `suite.define.flags`.
         runs: ids of all its runs.
         metrics: metric key -> cell; final values, not by class.
@@ -75,6 +77,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     rank: int | None = None
     groups: str = ""
     seeds_to_next: int | None = None
+    test: str = ""
     flags: list[str] = []
     failures: list[RowFailure] = []
     cost: MeanCost = MeanCost()

@@ -69,13 +69,14 @@ def read_rows(
     methods: Sequence[str] | None = None,
     row_ids: Sequence[int] | None = None,
     only: Protocol | None = None,
+    hashes: Sequence[str] | None = None,
     catalog: Catalog | None = None,
 ) -> list[Side]:
     """Rows under today's evaluation of the task's protocols, with their values of a metric key.
 
     Args:
         methods, row_ids: the only ones; default all.
-        only: the only protocol.
+        only: the only protocol; `hashes` those of several.
         catalog: see `suite.store.protocols.accepted`.
     """
     metric, subset = split_key(key)
@@ -87,7 +88,7 @@ def read_rows(
             "subset": subset,
             "methods": methods,
             "rows": row_ids,
-            "hashes": [only.hash] if only else None,
+            "hashes": [only.hash] if only else hashes,
         },
     )
     rows = result.fetchall()

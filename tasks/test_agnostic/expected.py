@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from suite.stats import tests as stats
+from suite.stats.ranking import rank_rows
 from suite.store.ranking import sample
 from tasks.test_agnostic import axis
 
@@ -259,12 +260,13 @@ def _row_means(recalls: Recalls, scores: Array) -> Array:
 def _ranks(recalls: Recalls, scores: Array) -> list[int | None]:
     """Shared ranks of the rows by the scores (runs,) of their runs."""
     numbers = [None if math.isnan(score) else score for score in scores.tolist()]
-    return stats.shared_ranks(
+    return rank_rows(
         [
             sample(row.seeds, row.runs, numbers[part])
             for row, part in zip(recalls.rows, recalls.parts(), strict=True)
-        ]
-    )
+        ],
+        seeds=False,
+    ).ranks
 
 
 def _best(mean: Array, ranks: Sequence[int | None]) -> int:

@@ -84,5 +84,8 @@ CREATE TABLE ranks (
     evaluation_hash VARCHAR NOT NULL,
     key VARCHAR NOT NULL,
     row_id BIGINT NOT NULL,
-    rank BIGINT
+    rank BIGINT,
+    groups VARCHAR NOT NULL,
+    seeds_to_next BIGINT,
+    test VARCHAR NOT NULL
 );
