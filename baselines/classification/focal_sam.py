@@ -43,7 +43,8 @@ CARD = {
         },
     },
     "notes": "Settings are those of the authors' scripts for CIFAR-10 and -100, ImageNet-LT (its radius grows "
-    "after four fifths of the training) and iNaturalist; elsewhere CIFAR-100's. Running statistics come from "
+    "after four fifths of the training) and iNaturalist; elsewhere CIFAR-100's. The scripts train with logit "
+    "adjustment or VS (--set focal-sam.loss=la); CE is the default here. Running statistics come from "
     "unperturbed passes.",
     "protocol_defaults": {
         "*:cifar10": {"rho": 0.2, "gamma": 3.0, "lam": 0.5},

@@ -113,9 +113,8 @@ def _build_lists(
     name: str, recipe: ListRecipe, summary: str, seconds: float, spec: lists.ListSpec
 ) -> Protocol:
     def further(config: Config, groups: Mapping[str, tuple[int, ...]]) -> Config:
-        views = list_views(0.08 if recipe.spec == "inat18" else 0.2)
         # 224x224 images through deep networks: the graph of second derivatives has to fit into memory
-        return with_further_sets(config, groups, views, LIST_VIEWS, batch=16)
+        return with_further_sets(config, groups, list_views(recipe.spec), LIST_VIEWS, batch=16)
 
     return list_protocol(
         name,
