@@ -349,8 +349,9 @@ def test_reductions():
     assert_same(early, trained("focal-sam", rho=0.3))
     assert_same(late, trained("focal-sam", rho=0.7))
     # lambda above 1: (1 - k) of the gradient at w, which is taken away, and k of that at the point of ascent
-    beyond = trained("focal-sam", rho=0.5, lam=1.1, gamma=0.0)
-    assert_same(beyond, trained("ce") + 1.1 * (sam[0.5] - trained("ce")))
+    plain, sharp = trained("ce", 1), trained("sam", 1, rho=0.5)
+    beyond = trained("focal-sam", 1, rho=0.5, lam=1.1, gamma=0.0)
+    assert_same(beyond, plain + 1.1 * (sharp - plain))
 
 
 @pytest.mark.parametrize(
