@@ -9,19 +9,28 @@ CARD = {
     "tasks": ["longtail-cls"],
     "names": {
         "lws": {
-            "summary": "a learnt factor per class on the trained classifier; its directions stay"
+            "summary": "a learnt factor per class on the trained classifier; its directions stay",
+            "params": {"length": 0.05},
+            "protocol_defaults": {
+                "imagenet-lt": {"length": 0.0277777778},
+                "places-lt": {"length": 0.1666666667},
+            },
         }
     },
     "params": {
         "length": "crt",
         "lr": "crt",
         "bias": {
-            "default": False,
-            "help": "keep the classifier's bias, scaled with its weights; the paper's formula has none",
+            "default": True,
+            "help": "keep the classifier's bias, scaled with its weights, as released; the paper's formula "
+            "has none",
         },
+        "batch_statistics": "crt",
     },
     "notes": "Stage 1 needs a linear classifier. The factors start at 1, and the protocol's weight decay "
-    "acts on them as on any weight. The trunk is frozen, its batch normalisation included.",
+    "acts on them as on any weight. The trunk's weights stay. Stage 2 has the 5 epochs of the authors' "
+    "configs for ImageNet-LT, Places-LT and iNaturalist; elsewhere a twentieth of the training, half of "
+    "cRT's as there.",
     "needs": {"inputs": {"stage1": "ce"}, "extra_budget": True, "passes": 1},
 }
 
@@ -38,7 +47,7 @@ from tasks.vision.networks.classifier import Head
 
 @MODELS.register_module()
 class ScaledLinearHead(Head):
-    """f_c (w_c^T h + b_c) (section 4 of the paper, there without b), f = 1 at the start.
+    """f_c (w_c^T h + b_c), f = 1 at the start: section 4 of the paper, whose formula is without b, and its code.
 
     Args:
         in_channels: D.
@@ -61,11 +70,18 @@ class ScaledLinearHead(Head):
 
 
 def configure(
-    cfg: Any, facts: Any, *, inputs: Mapping[str, str], length: float, lr: float | None, bias: bool
+    cfg: Any,
+    facts: Any,
+    *,
+    inputs: Mapping[str, str],
+    length: float,
+    lr: float | None,
+    bias: bool,
+    batch_statistics: bool,
 ) -> Any:
     """The factors alone, on the weights that stage 1 ended with."""
     fresh = ["head.scale"] if bias else ["head.scale", "head.fc.bias"]
     cfg.start_from = {"weights": inputs["stage1"], "skip": fresh}
     cfg.model.head.type = ScaledLinearHead.__name__
     cfg.model.head.bias = bias
-    return retrain_classifier(cfg, facts, ["head.scale"], length, lr)
+    return retrain_classifier(cfg, facts, ["head.scale"], length, lr, batch_statistics)

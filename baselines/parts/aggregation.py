@@ -4,7 +4,8 @@ The weights w of the experts are learnt so that two views of an image agree: wit
 
     - mean over images of cos(p', p''),   p = softmax(sum_k s_k v_k)
 
-by SGD. Only these E numbers are learnt, so the network is not run: the views' logits are there already.
+by SGD; where `entropy` is above 0 (iNaturalist in the released code), minus `entropy` times the sum over both
+views of the mean over images and classes of -p log p. Only these E numbers are learnt, so the network is not run: the views' logits are there already.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def weighted_on_test(
     adapt_decay: float,
     adapt_batch: int,
     adapt_epochs: int,
+    adapt_entropy: float = 0.0,
 ) -> Array:
     """Scores (N, C) of `logits` (3, N, C): experts weighted by what `unlabelled`, views (3, V, M, C), teach."""
     return aggregate(
@@ -42,21 +44,23 @@ def weighted_on_test(
         decay=adapt_decay,
         batch=adapt_batch,
         epochs=adapt_epochs,
+        entropy=adapt_entropy,
     )
 
 
-def aggregate(
-    logits: Array, views: Array, *, lr: float, decay: float, batch: int, epochs: int
-) -> Array:
-    """Scores (N, C): the experts' logits (E, N, C) weighted by what was learnt on `views` (E, V, M, C)."""
-    weights = learn_weights(views, lr=lr, decay=decay, batch=batch, epochs=epochs)
+def aggregate(logits: Array, views: Array, **settings: Any) -> Array:
+    """Scores (N, C): the experts' logits (E, N, C) weighted by what was learnt on `views` (E, V, M, C) with
+    `settings` of `learn_weights`."""
+    weights = learn_weights(views, **settings)
     # an expert of no weight has no say, not even in classes that it did not keep: 0 * -inf is no number
     used = weights > 0
     scores: Array = np.tensordot(weights[used].astype(logits.dtype), logits[used], 1)
     return scores
 
 
-def learn_weights(views: Array, *, lr: float, decay: float, batch: int, epochs: int) -> Array:
+def learn_weights(
+    views: Array, *, lr: float, decay: float, batch: int, epochs: int, entropy: float = 0.0
+) -> Array:
     """Weights (E,) of the experts, >= 0 with sum 1; equal ones where there is nothing to learn from.
 
     SGD with Nesterov momentum 0.9 and weight decay, from equal weights, in batches of an order that is
@@ -68,6 +72,7 @@ def learn_weights(views: Array, *, lr: float, decay: float, batch: int, epochs: 
         lr, decay: learning rate and weight decay.
         batch: images a step.
         epochs: passes over the images at most.
+        entropy: how much the views' entropies are rewarded; 0: not at all.
 
     Raises ValueError for fewer than two views.
     """
@@ -84,6 +89,9 @@ def learn_weights(views: Array, *, lr: float, decay: float, batch: int, epochs: 
         for start in range(0, images, batch):
             part = slice(start, start + batch)
             gradient = -agreement(raw, one[:, part], other[:, part])[1] + decay * raw
+            if entropy:
+                spread = sum(mean_entropy(raw, view[:, part])[1] for view in (one, other))
+                gradient = gradient - entropy * spread
             moment = MOMENTUM * moment + gradient
             raw = raw - lr * (gradient + MOMENTUM * moment)
         if np.round(_softmax(raw), 2).min() < LEAST:
@@ -108,6 +116,22 @@ def agreement(raw: Array, one: Array, other: Array) -> tuple[float, Array]:
         slope += np.tensordot(view, inner, 2)
     slope /= len(cosine)
     return float(cosine.mean()), shares * (slope - shares @ slope)
+
+
+def mean_entropy(raw: Array, view: Array) -> tuple[float, Array]:
+    """Mean over images and classes of -p log p under softmax(raw), and its gradient in `raw` (E,).
+
+    `view`: logits (E, B, C).
+    """
+    shares, view = _softmax(raw), np.maximum(view, _FLOOR)
+    joint = np.tensordot(shares.astype(view.dtype), view, 1)
+    joint = joint - joint.max(-1, keepdims=True)
+    log_p = joint - np.log(np.exp(joint).sum(-1, keepdims=True))
+    p = np.exp(log_p)
+    negative = (p * log_p).sum(1, keepdims=True)
+    inner = p * (negative - log_p) / log_p.size
+    slope = np.tensordot(view, inner, 2)
+    return float(-negative.sum() / log_p.size), shares * (slope - shares @ slope)
 
 
 def _softmax(values: Array) -> Array:

@@ -35,6 +35,11 @@ CARD = {
             "high": 1.0,
             "help": "share of the training before the semi-variance sets in",
         },
+        "capped": {
+            "default": True,
+            "neutral": False,
+            "help": "adjustment -log((q / pi)^p + 1e-9), at most 20.7, as released; else p log(pi / q + 1e-9)",
+        },
         "scale": "ldam",
         "reduced": "ride",
         "weight_decay": "ldam",
@@ -42,6 +47,7 @@ CARD = {
         "adapt_decay": "sade",
         "adapt_batch": "sade",
         "adapt_epochs": "sade",
+        "adapt_entropy": "sade",
     },
     "protocol_defaults": {
         "cpu-cifar": {"spread": 15.0},
@@ -60,11 +66,14 @@ CARD = {
             "concentration": 100000.0,
             "adapt_lr": 0.2,
             "adapt_decay": 0.0002,
+            "adapt_entropy": 0.01,
         },
     },
     "notes": "Settings are the authors' for CIFAR-10 and -100, ImageNet-LT and iNaturalist; elsewhere "
     "CIFAR-100's. Their weight decay is set under their own recipes only. Their code adapts on and "
-    "evaluates two independent draws of a test set; here both are the same one.",
+    "evaluates two independent draws of a test set; here both are the same one. Where a class of small share "
+    "has next to none of a drawn prior, as on ImageNet-LT and iNaturalist, capped=False weighs it many "
+    "times more than the authors' code does.",
     "needs": {"experts": 3, "unlabelled": True},
 }
 
@@ -83,7 +92,7 @@ from baselines.parts.staged import counts_of, set_weight_decay
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_EPSILON = 1e-9  # within the logarithm, as released
+_EPSILON = 1e-9  # within the logarithm
 _RAREST = 1e-12  # of a drawn prior: its logarithm stays finite
 
 
@@ -105,6 +114,17 @@ def draw_priors(
         drawn = rng.standard_gamma(concentration * means[kind[part]])
         shares[part] = drawn / drawn.sum(axis=1, keepdims=True)
     return kind, shares
+
+
+def adjustment(prior: Array, shares: Array, power: float, capped: bool) -> Array:
+    """p log(pi / q) (n, C) for the training prior pi (C,) and test priors q (n, C).
+
+    `capped`: -log((q / pi)^p + 1e-9), the released code's, at most 20.72; else p log(pi / q + 1e-9) with q at
+    least 1e-12, which for a class of small share reaches beyond 27 p.
+    """
+    if capped:
+        return -np.log((shares / prior) ** power + _EPSILON)  # type: ignore[no-any-return]
+    return power * np.log(prior / np.maximum(shares, _RAREST) + _EPSILON)  # type: ignore[no-any-return]
 
 
 def semi_variance(losses: Tensor) -> Tensor:
@@ -152,6 +172,9 @@ def draw_losses(
 class DirMixELoss(nn.Module):
     """mean_t l_t + lambda V_plus(l), l_t = mean over the batch of CE(v_k + p log(pi / q_t)), k = k_t.
 
+    By default p log(pi / q) is -log((q / pi)^p + 1e-9) as in the released code, so at most 20.72
+    (`adjustment`).
+
     Of every step the (k_t, q_t) are the next `draws` of a pool that was drawn once and is shuffled anew each
     epoch; which those are follows from the share of the training done alone. Until `switch` the objective is
     the mean.
@@ -161,7 +184,7 @@ class DirMixELoss(nn.Module):
         iterations: of the training.
         epoch: iterations of an epoch: the pool holds draws * epoch priors.
         seed: of the pool and its shuffling, the run's.
-        draws, concentration, power, spread, switch: see the card.
+        draws, concentration, power, spread, switch, capped: see the card.
     """
 
     def __init__(
@@ -175,13 +198,13 @@ class DirMixELoss(nn.Module):
         power: float,
         spread: float,
         switch: float,
+        capped: bool = True,
     ) -> None:
         super().__init__()
         means = components(class_counts)
         rng = np.random.default_rng([seed, 0])
         self._kind, shares = draw_priors(means, concentration, draws * epoch, rng)
-        ratio = means[0] / np.maximum(shares, _RAREST)
-        self._shift = (power * np.log(ratio + _EPSILON)).astype(np.float32)
+        self._shift = adjustment(means[0], shares, power, capped).astype(np.float32)
         self._order: Array | None = None
         self._shuffled = -1
         self.iterations, self.epoch, self.seed, self.draws = iterations, epoch, seed, draws
@@ -220,6 +243,7 @@ def configure(
     power: float,
     spread: float,
     switch: float,
+    capped: bool,
     scale: float,
     reduced: bool,
     weight_decay: float | None,
@@ -239,6 +263,7 @@ def configure(
         "power": power,
         "spread": spread,
         "switch": switch,
+        "capped": capped,
     }
     return use_experts(cfg, loss, len(components(counts)), reduced, scale)
 

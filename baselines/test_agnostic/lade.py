@@ -24,8 +24,10 @@ CARD = {
     "protocol_defaults": {
         "imagenet-lt": {"alpha": 0.05, "remine": 0.5},
         "places-lt": {"alpha": 0.005, "remine": 0.1},
+        "inat18": {"alpha": 0.05, "remine": 0.5},
     },
-    "notes": "Settings are the authors' for CIFAR-100, ImageNet-LT and Places-LT; elsewhere CIFAR-100's. "
+    "notes": "Settings are the authors' for CIFAR-100, ImageNet-LT, Places-LT and iNaturalist; elsewhere "
+    "CIFAR-100's. "
     "The network's logits are the disentangled ones, v - log pi for the logits v of a plain softmax: "
     "inference v - log pi + log q adds log q to them.",
     "needs": {"prior": True},

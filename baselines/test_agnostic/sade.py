@@ -34,14 +34,20 @@ CARD = {
             "low": 0,
             "help": "test time: passes over the images at most; 0 leaves the experts' mean",
         },
+        "adapt_entropy": {
+            "default": 0.0,
+            "low": 0.0,
+            "neutral": 0.0,
+            "help": "test time: reward of the views' entropy over the number of classes",
+        },
     },
     "protocol_defaults": {
         "imagenet-lt": {"adapt_lr": 0.025},
-        "places-lt": {"tau": 1.0, "adapt_lr": 0.01, "adapt_decay": 0.0004},
-        "inat18": {"tau": 1.0, "adapt_lr": 0.2, "adapt_decay": 0.0002},
+        "places-lt": {"tau": 1.0, "reduced": False, "adapt_lr": 0.01, "adapt_decay": 0.0004},
+        "inat18": {"tau": 1.0, "adapt_lr": 0.2, "adapt_decay": 0.0002, "adapt_entropy": 0.01},
     },
-    "notes": "tau is the authors' for CIFAR-100, ImageNet-LT, Places-LT and iNaturalist; elsewhere it is "
-    "CIFAR-100's. The learning rate and weight decay at test time are those of the authors' training.",
+    "notes": "tau, reduced and adapt_entropy are the authors' for CIFAR-100, ImageNet-LT, Places-LT and "
+    "iNaturalist; elsewhere CIFAR-100's. The learning rate and weight decay at test time are those of the authors' training.",
     "needs": {"experts": 3, "unlabelled": True},
 }
 

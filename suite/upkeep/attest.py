@@ -2,6 +2,8 @@
 
 Both codes are written out of git into temporary folders, and each trains in processes of its own, on the
 CPU, into a results root of its own. What they leave is compared byte for byte (`suite.upkeep.equality`).
+Where defaults have changed since, today's code trains with those of then: it is the runs of then that are to
+go on to count.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from suite.base.errors import UserError, did_you_mean
 from suite.define.card import read_card
@@ -81,8 +85,10 @@ class Attester:
     catalog: Catalog
     folder: Path
     data_root: Path | None
-    # (method, protocol's hash) -> why it cannot be compared; results folder -> what its training said
+    # (method, protocol's hash) -> why it cannot be compared, and the defaults of then as `--set` takes them;
+    # results folder -> what its training said
     _problems: dict[tuple[str, str], str] = field(default_factory=dict)
+    _settings: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     _said: dict[Path, str] = field(default_factory=dict)
 
     @cached_property
@@ -204,21 +210,40 @@ class Attester:
                 for commit in (change.commit, self.checkout.head):
                     group = together.setdefault((commit, protocol.hash), (task, protocol, []))
                     group[2].append(change.method)
-        for (commit, _), (task, protocol, methods) in together.items():
-            of = "today" if commit == self.checkout.head else commit[:12]
+        for (commit, hash_), (task, protocol, methods) in together.items():
+            today = commit == self.checkout.head
             named = f"{', '.join(methods[:5])}{' and more' * (len(methods) > 5)}"
+            of = "today" if today else commit[:12]
             say(f"{named}: training under {task.name}/{protocol.name} with the code of {of}")
             root = self._results(commit, protocol)
-            self._said[root] = self._train(commit, methods, task, protocol, root)
+            settings = [one for m in methods for one in self._settings[m, hash_] if today]
+            self._said[root] = self._train(commit, methods, task, protocol, root, settings)
 
     def _results(self, commit: str, protocol: Protocol) -> Path:
         return self.folder / "results" / protocol.hash / commit
 
     def _runs(self, change: Change, task: Task, protocol: Protocol) -> list[str]:
         """Ids of the method's run under the protocol and of its input runs."""
-        nothing = self.folder / "nothing"
-        plan = make_plan(nothing, self.catalog, task, protocol, methods=[change.method])
+        plan = make_plan(
+            self.folder / "nothing",
+            self.catalog,
+            task,
+            protocol,
+            methods=[change.method],
+            settings=self._settings[change.method, protocol.hash],
+        )
         return [item.spec.run_id for item in plan.items]
+
+    def _as_then(self, method: str, protocol: Protocol, params: dict[str, Any]) -> list[str]:
+        """Settings with which today's run has the identity parameters `params` of then: what has another
+        default today, and what has come since, at the value that reproduces the old behaviour."""
+        card, now = self.catalog.card(method), self.catalog.resolve(method, protocol, {})
+        then = {key: param.neutral for key, param in card.params.items()} | params
+        return [
+            f"{method}.{key}={value!r}"
+            for key, value in then.items()
+            if key in now and value is not msgspec.UNSET and value != now[key]
+        ]
 
     def verdict(self, change: Change) -> Verdict:
         """Compare what both codes gave, which `train` has trained."""
@@ -267,6 +292,9 @@ class Attester:
         if done.returncode:
             return f"the code of {change.commit[:12]} cannot plan it: {_last_line(done)}"
         then: dict[str, Any] = json.loads(done.stdout)
+        (of_then,) = (run["params"] for run in then["runs"] if run["method"] == change.method)
+        settings = self._as_then(change.method, protocol, of_then)
+        self._settings[change.method, protocol.hash] = settings
         if then["protocol_hash"] != protocol.hash:
             return (
                 f"cannot be compared: its revision was raised since {change.commit[:12]} (protocol hash "
@@ -280,12 +308,18 @@ class Attester:
         return None
 
     def _train(
-        self, commit: str, methods: Sequence[str], task: Task, protocol: Protocol, root: Path
+        self,
+        commit: str,
+        methods: Sequence[str],
+        task: Task,
+        protocol: Protocol,
+        root: Path,
+        settings: Sequence[str],
     ) -> str:
         """Train with the code of a commit; what it said where it failed, "" where it did not."""
-        done = self.codes.suite(
-            commit, "run", *_options(methods, task, protocol, root), "--workers", "1"
-        )
+        options = _options(methods, task, protocol, root)
+        changed = [word for setting in settings for word in ("--set", setting)]
+        done = self.codes.suite(commit, "run", *options, *changed, "--workers", "1")
         return f"exit code {done.returncode}: {_last_line(done)}" if done.returncode else ""
 
 

@@ -114,7 +114,7 @@ def _build_lists(
 ) -> Protocol:
     def further(config: Config, groups: Mapping[str, tuple[int, ...]]) -> Config:
         # 224x224 images through deep networks: the graph of second derivatives has to fit into memory
-        return with_further_sets(config, groups, list_views(), LIST_VIEWS, batch=16)
+        return with_further_sets(config, groups, list_views(recipe.spec), LIST_VIEWS, batch=16)
 
     return list_protocol(
         name,

@@ -291,6 +291,27 @@ def test_other_parameters_cannot_be_compared(clean):
     assert not done.stderr and not clean.attested
 
 
+def test_today_is_trained_with_the_defaults_of_then(clean):
+    """A default that has changed, and a parameter that has come since at its neutral value."""
+    file, more = "baselines/shared/adder.py", '"params": {"more": {"default": 1.5}}, "needs":'
+    clean.edit(file, '"needs":', more)
+    clean.edit(file, "begin = 1.0", 'begin = given["more"]')
+    then = clean.commit()
+    less = '2.5}, "less": {"default": 0.5, "neutral": 0.0}'
+    clean.edit(file, "1.5}", less)
+    clean.edit(file, 'given["more"]', 'given["more"] - given["less"]')
+    clean.commit()
+    done = clean.suite("attest", "adder", "--protocol", "quick")
+    # a changed result is seen all the same
+    clean.edit(file, 'given["less"]', 'given["less"] + 0.25')
+    clean.commit()
+    other = clean.suite("attest", "adder", "--protocol", "quick", "--since", then)
+    clean.git("reset", "-q", "--hard", clean.third)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "adder: attested: " in done.stdout and f"(at {then[:12]})" in done.stdout
+    assert other.returncode == 1 and "test/score: 1 of 1 differ" in other.stdout
+
+
 def test_ctrl_c_leaves_no_folder_and_no_process(clean):
     clean.write("adder", first=1.5, sleep=0.5)
     clean.commit()

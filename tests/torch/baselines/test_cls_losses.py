@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from methods import baseline
 
@@ -21,8 +22,10 @@ from baselines.classification.reweighting import WeightedFocalLoss  # noqa: E402
 from baselines.classification.seesaw import SeesawLoss  # noqa: E402
 from baselines.classification.seql import SoftmaxEqualizationLoss  # noqa: E402
 from baselines.classification.vs import VSLoss  # noqa: E402
+from baselines.classification.wb import BalancedBinaryLoss, MaxNormHook  # noqa: E402
 from baselines.parts.class_weights import class_weights  # noqa: E402
 from baselines.parts.staged import StagedLoss, stage_start  # noqa: E402
+from baselines.segmentation.seg_seesaw import PixelSeesawLoss  # noqa: E402
 from baselines.shared.la import LogitAdjustedLoss  # noqa: E402
 from baselines.shared.mixup import Remix  # noqa: E402
 from tasks.vision.groups import class_counts  # noqa: E402
@@ -224,11 +227,15 @@ def test_label_aware_smoothing():
     assert smoothing([100, 50.5, 1], 0.4, 0.1, "linear") == pytest.approx((0.4, 0.25, 0.1))
     assert smoothing([100, 50.5, 1], 0.4, 0.1, "concave")[1] == pytest.approx(0.1 + 0.3 * 0.5**0.5)
     assert smoothing([7, 7], 0.4, 0.1, "convex") == [0.4, 0.4]
-    loss = LabelAwareSmoothingLoss([0.3, 0.0, 0.1])
-    log_p = Z.log_softmax(1)[0]
-    expected = -(0.7 * log_p[0] + 0.15 * log_p[1] + 0.15 * log_p[2])
-    assert values(loss)[0] == pytest.approx(expected.item())
-    assert values(loss)[1] == pytest.approx(1.417030, abs=2e-6)
+    # of the true class .417030, of the others 1.417030 and 2.317030: their mean 1.867030, of all 1.383697
+    loss, others = (LabelAwareSmoothingLoss([0.3, 0.0, 0.1], *over) for over in ((), ("others",)))
+    released = (0.7 * 0.417030 + 0.3 * 1.383697, 1.417030, 0.9 * 2.317030 + 0.1 * 1.383697)
+    assert values(loss) == pytest.approx(released, abs=2e-6)
+    papers = (0.7 * 0.417030 + 0.3 * 1.867030, 1.417030, 0.9 * 2.317030 + 0.1 * 0.917030)
+    assert values(others) == pytest.approx(papers, abs=2e-6)
+    # the released smoothing by eps is that over the others by eps (C - 1) / C
+    same = LabelAwareSmoothingLoss([0.2, 0.0, 0.1 * 2 / 3], "others")
+    assert values(same) == pytest.approx(values(loss), abs=1e-6)
 
 
 def test_seesaw_by_hand():
@@ -240,6 +247,26 @@ def test_seesaw_by_hand():
     s = torch.tensor([((z[0] - z[1]).exp()) ** 2.0, 1.0, (1 / 10) ** 0.8])
     expected = -(z[1].exp() / (s * z.exp()).sum()).log()
     assert values(loss)[1] == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("made", [SeesawLoss, PixelSeesawLoss])
+def test_seesaw_floors_the_true_class_as_released(made):
+    # p = (.9985, .0005, .0010): p_0 / p_1 is 1997, but no more than 99.85 with a floor of 1 %
+    p = np.array([0.9985, 0.0005, 0.0010])
+    scores, label = torch.tensor(np.log(p))[None], torch.tensor([1])
+    mitigation = np.array([1.0, 1.0, 0.1**0.8])
+    for floor, ratios in ((0.0, p / 0.0005), (0.01, p / 0.01)):
+        loss = made(3, floor=floor).eval().double()
+        loss.seen.copy_(torch.tensor(COUNTS))
+        factor = mitigation * np.maximum(ratios, 1) ** 2.0
+        factor[1] = 1
+        expected = -np.log(p[1] / (factor * p).sum())
+        assert loss(scores, label).item() == pytest.approx(expected, rel=1e-6)
+    without, default = (
+        made(3, **given).eval()(scores, label).item() for given in ({"floor": 0.0}, {})
+    )
+    # both compensated, by the square of 1997 and of 99.85: log of 20 squared apart
+    assert without - default == pytest.approx(2 * np.log(20), abs=0.01)
 
 
 def test_seesaw_counts_in_training_only_and_reduces_to_cross_entropy(batch):
@@ -318,11 +345,41 @@ def test_class_power_sampling(power, expected):
     assert [next(again) for _ in range(100)] == drawn[:100].tolist()
 
 
+WB = dict(lr=0.01, weight_decay=0.005, weight_decay2=0.1, threshold=0.1, beta=0.9999, switch=0.95)
+WB |= dict(loss2="bce", project="epoch", batch_statistics=True)
+
+
+def test_the_balanced_binary_loss_of_weight_balancing(batch):
+    weights = class_weights(COUNTS, "effective", 0.9999)
+    # p = (.659001, .242433, .098566): -log p_y - log(1 - p) of the others, over 3 classes
+    p = np.array([0.659001, 0.242433, 0.098566])
+    no = np.log(1 - p)
+    expected = -(np.log(p) + no.sum() - no) / 3
+    assert expected[0] == pytest.approx(0.266153, abs=1e-5)
+    assert values(BalancedBinaryLoss([1.0] * 3)) == pytest.approx(expected, abs=3e-6)
+    # the mean over the samples, which their weights do not divide
+    scores, label = Z.repeat(3, 1), torch.arange(3)
+    total = (np.array(weights) * expected).sum() / 3
+    assert BalancedBinaryLoss(weights)(scores, label).item() == pytest.approx(total, abs=5e-6)
+    loss, cfg = built("wb", **WB)
+    loss.set_progress(0.94)
+    torch.testing.assert_close(loss(*batch), F.cross_entropy(*batch))
+    loss.set_progress(0.95)
+    torch.testing.assert_close(loss(*batch), BalancedBinaryLoss(weights)(*batch))
+    (hook,) = cfg.custom_hooks
+    assert (hook.start, hook.every, hook.batch_statistics) == (95, 14, True)  # 111 images by 8
+    loss, cfg = built("wb", **{**WB, "loss2": "ce", "project": "step", "switch": 0.999})
+    loss.set_progress(0.99)
+    torch.testing.assert_close(loss(*batch), F.cross_entropy(*batch, weight=torch.tensor(weights)))
+    # a stage 2 of one iteration at least
+    assert (cfg.custom_hooks[0].start, cfg.custom_hooks[0].every) == (99, 1)
+    # in bf16, too, where torch refuses binary cross entropies of probabilities
+    with torch.autocast("cpu", torch.bfloat16):
+        assert BalancedBinaryLoss(weights)(scores, label).item() == pytest.approx(total, abs=5e-6)
+
+
 def test_weight_balancing_schedules_and_caps():
-    params = dict(
-        lr=0.01, weight_decay=0.005, weight_decay2=0.1, threshold=0.1, beta=0.9999, switch=0.95
-    )
-    _, cfg = built("wb", **params)
+    _, cfg = built("wb", **WB)
     model = torch.nn.Linear(2, 2)
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import PARAM_SCHEDULERS
@@ -348,24 +405,39 @@ def test_weight_balancing_schedules_and_caps():
 
 
 def test_max_norm_projection():
-    from baselines.classification.wb import MaxNormHook
     from tasks.vision.networks.classifier import LinearHead
 
     head = LinearHead(4, 3, {"type": "CrossEntropy"})
     model = SimpleNamespace(head=head, backbone=torch.nn.Linear(1, 1))
-    runner = SimpleNamespace(iter=5, model=model)
-    with torch.no_grad():
-        head.fc.weight.copy_(torch.diag_embed(torch.tensor([1.0, 2.0, 11.0]))[:, [0, 1, 2, 0]])
-        head.fc.weight[:, 3] = 0
-    hook = MaxNormHook(start=5, threshold=0.1)
+    runner = SimpleNamespace(iter=5, model=model, max_iters=20)
+
+    def spread():
+        with torch.no_grad():
+            head.fc.weight.copy_(torch.diag_embed(torch.tensor([1.0, 2.0, 11.0]))[:, [0, 1, 2, 0]])
+            head.fc.weight[:, 3] = 0
+
+    spread()
+    hook = MaxNormHook(start=5, threshold=0.1, every=1, batch_statistics=False)
     hook.before_train_iter(runner)
     hook.after_train_iter(runner)
     # radius 1 + 0.1 (11 - 1) = 2
     assert head.fc.weight.norm(dim=1).tolist() == pytest.approx([1, 2, 2])
     assert not next(model.backbone.parameters()).requires_grad and not model.backbone.training
-    other = MaxNormHook(start=5, threshold=0.1)
+    other = MaxNormHook(start=5, threshold=0.1, every=1, batch_statistics=False)
     other.load_state_dict(hook.state_dict())
     assert torch.equal(other._radius, hook._radius)
+
+    # every epoch, here of six iterations, and at the end; the trunk goes on in training mode
+    model.backbone.train()
+    hook = MaxNormHook(start=5, threshold=0.1, every=6, batch_statistics=True)
+    projected = []
+    for runner.iter in range(20):
+        spread()
+        hook.before_train_iter(runner)
+        hook.after_train_iter(runner)
+        if head.fc.weight.norm(dim=1).max() < 3:
+            projected.append(runner.iter)
+    assert projected == [10, 16, 19] and model.backbone.training
 
 
 @given(strategies.integers(1, 100_000), strategies.integers(0, 1000))
@@ -388,8 +460,6 @@ def test_a_staged_loss_switches_at_its_fraction():
 
 
 def test_posthoc_adjustment_undoes_the_prior():
-    import numpy as np
-
     from baselines.classification.la_posthoc import infer
 
     logits = np.array([[2.0, 1.0, 0.1]], dtype=np.float32)
@@ -406,6 +476,7 @@ LOSSES = {
     "ldam": lambda: LDAMLoss(COUNTS, scale=3.0),
     "weighted focal": lambda: WeightedFocalLoss([0.5, 1.0, 1.5], gamma=1.5),
     "las": lambda: LabelAwareSmoothingLoss([0.3, 0.1, 0.0]),
+    "balanced bce": lambda: BalancedBinaryLoss([0.5, 1.0, 1.5]),
 }
 
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from baselines.classification.ldam import LDAMLoss
 from baselines.parts import aggregation
-from baselines.parts.aggregation import aggregate, agreement, learn_weights
+from baselines.parts.aggregation import aggregate, agreement, learn_weights, mean_entropy
 from baselines.parts.experts import (
     ExpertAdjustedLoss,
     ExpertHeads,
@@ -119,7 +119,7 @@ def dirmixe_at_the_means(counts, power, **changed):
     loss = built("dirmixe", counts, draws=3, power=power, **changed)
     means = components(counts)
     loss._kind = np.arange(3)
-    loss._shift = (power * np.log(means[0] / means)).astype(np.float32)
+    loss._shift = dirmixe.adjustment(means[0], means, power, True).astype(np.float32)
     loss.epoch = 1
     return loss
 
@@ -140,6 +140,39 @@ def test_dirmixe_on_the_toy():
     assert loss(TOY, first).item() == pytest.approx(0.514089, abs=2e-6)
     losses = torch.tensor(columns[0])
     assert semi_variance(losses).item() == pytest.approx(0.073712, abs=1e-6)
+
+
+def test_the_adjustment_is_capped_as_released():
+    prior, power = np.array([0.5, 0.3, 0.2]), 1.6
+    drawn = np.array([[0.5, 0.3, 0.2], [0.9999, 1e-4, 0.0], [0.3, 0.7, 1e-30]])
+    found = dirmixe.adjustment(prior, drawn, power, capped=True)
+    # -log 1e-9 for a class without a share in the test prior, however small its share in training
+    assert found.max() == found[1, 2] == pytest.approx(20.723266, abs=1e-6)
+    assert found[2, 2] == pytest.approx(20.723266, abs=1e-6)
+    assert found[0] == pytest.approx(-1e-9, abs=1e-12)
+    expected = -1.6 * np.array([np.log(0.9999 / 0.5), np.log(1e-4 / 0.3)])
+    assert found[1, :2] == pytest.approx(expected, abs=4e-4)
+    assert found[1, 1] == pytest.approx(-np.log((1e-4 / 0.3) ** 1.6 + 1e-9), abs=1e-12)
+    # the form of before: 1.6 log(.2 / 1e-12)
+    other = dirmixe.adjustment(prior, drawn, power, capped=False)
+    assert other[1, 2] == pytest.approx(41.634, abs=1e-3) == other[2, 2]
+    assert other[:, 0] == pytest.approx(found[:, 0], abs=1e-8)
+
+
+def test_small_parameters_of_the_dirichlet_are_where_the_cap_matters():
+    """A long tail of a thousand classes: a mean parameter A mu below one leaves shares of next to nothing."""
+    counts = class_counts("exp", 1280, 1000, 256)
+    made = {
+        capped: DirMixELoss(counts, 10, 2, 0, 30, 10_000.0, 1.6, 1.0, 0.8, capped)
+        for capped in (True, False)
+    }
+    assert made[True]._shift.max() <= 20.7233 < 30 < made[False]._shift.max()
+    small = class_counts("exp", 5000, 10, 100)
+    made = {
+        capped: DirMixELoss(small, 10, 2, 0, 30, 10_000.0, 1.3, 15.0, 0.8, capped)._shift
+        for capped in (True, False)
+    }
+    np.testing.assert_allclose(made[True], made[False], atol=1e-4)
 
 
 def test_semi_variance():
@@ -165,6 +198,20 @@ def test_sade_is_three_times_balpoe_on_a_geometric_profile():
         one = built("sade", GEOMETRIC, tau=tau)(scores, label)
         other = built("balpoe", GEOMETRIC, taus=taus)(scores, label)
         torch.testing.assert_close(one, 3 * other, rtol=2e-6, atol=0)
+
+
+def test_a_negative_tau_makes_an_expert_for_the_frequent():
+    """BalPoE on iNaturalist: log pi is taken away from the first expert's logits."""
+    counts = [100, 10, 1]
+    loss = built("balpoe", counts, taus=[-1.0, 1.0, 3.0])
+    prior = np.log(np.array(counts) / 111)
+    assert loss.adjustments.numpy() == pytest.approx(np.stack([-prior, prior, 3 * prior]), abs=1e-6)
+    # -log softmax of (2, 1, .1) - log pi at class 2: lse(2 + .1044, 1 + 2.4069, .1 + 4.7095) - 4.8095
+    first = ExpertAdjustedLoss(loss.adjustments[:1].tolist(), mean=True)
+    z = np.array([2.0, 1.0, 0.1]) - prior
+    assert first(TOY[:, :1], torch.tensor([2])).item() == pytest.approx(
+        np.log(np.exp(z).sum()) - z[2], abs=1e-6
+    )
 
 
 def test_what_truncation_leaves_of_the_identity():
@@ -794,8 +841,8 @@ def test_experts_where_they_cannot_be():
         with pytest.raises(UserError, match="put ExpertClassifier there") as caught:
             config("sam", overrides={"loss": method})
         assert "\n" not in str(caught.value)
-    for taus in ([], [0.0, -1.0], ["one"], [None]):
-        with pytest.raises(UserError, match="a list of numbers >= 0") as caught:
+    for taus in ([], ["one"], [None]):
+        with pytest.raises(UserError, match="a list of numbers, one an expert") as caught:
             built("balpoe", taus=taus)
         assert "\n" not in str(caught.value)
 
@@ -819,7 +866,29 @@ def test_methods_configure_their_experts():
     [
         ("sade", "r32-200-rot", {"tau": 2.0, "adapt_lr": 0.1, "adapt_decay": 5e-4}),
         ("sade", "inat18", {"tau": 1.0, "adapt_lr": 0.2, "adapt_decay": 2e-4}),
-        ("sade", "places-lt", {"tau": 1.0, "adapt_lr": 0.01, "adapt_decay": 4e-4}),
+        (
+            "sade",
+            "places-lt",
+            {"tau": 1.0, "adapt_lr": 0.01, "adapt_decay": 4e-4, "reduced": False},
+        ),
+        ("sade", "r32-200-rot", {"reduced": True, "adapt_entropy": 0.0}),
+        ("sade", "imagenet-lt", {"reduced": True, "adapt_entropy": 0.0}),
+        ("sade", "inat18", {"reduced": True, "adapt_entropy": 0.01}),
+        ("dirmixe", "inat18", {"adapt_entropy": 0.01, "capped": True}),
+        ("dirmixe", "imagenet-lt", {"adapt_entropy": 0.0, "capped": True}),
+        ("ride", "r32-200-rot:cifar100", {"diversity": 0.45, "spread": 0.05}),
+        ("ride", "r32-200:cifar100,ir10", {"diversity": 0.45, "spread": 0.05}),
+        ("ride", "r32-200-rot:cifar10", {"diversity": 0.2, "spread": 0.05}),
+        ("ride", "imagenet-lt", {"diversity": 0.2, "spread": 0.02}),
+        ("ride", "inat18", {"diversity": 0.2, "spread": 0.015}),
+        ("balpoe", "r32-200-rot:cifar100", {"taus": [0.0, 1.0, 2.0], "alpha": 0.4}),
+        ("balpoe", "r32-200-rot:cifar10", {"taus": [0.0, 1.0, 2.0], "alpha": 0.8}),
+        ("balpoe", "r32-400-aa:cifar10,ir10", {"taus": [0.0, 1.0, 2.0], "alpha": 0.8}),
+        ("balpoe", "cpu-cifar", {"taus": [0.0, 1.0, 2.0], "alpha": 0.8}),
+        ("balpoe", "imagenet-lt", {"taus": [0.0, 1.25, 2.5], "alpha": 0.3}),
+        ("balpoe", "inat18", {"taus": [-1.0, 1.0, 3.0], "alpha": 0.2}),
+        ("lade", "r32-200-rot", {"alpha": 0.1, "remine": 0.01}),
+        ("lade", "inat18", {"alpha": 0.05, "remine": 0.5}),
         ("dirmixe", "r32-200-rot", {"spread": 5.0, "weight_decay": 1e-3, "adapt_decay": 1e-3}),
         ("dirmixe", "r32-200-rot:cifar10", {"spread": 15.0, "power": 1.3, "weight_decay": None}),
         ("dirmixe", "imagenet-lt", {"spread": 1.0, "power": 1.6, "adapt_batch": 64}),
@@ -864,8 +933,8 @@ def cosine_of(raw, one, other):
     return F.cosine_similarity(p, q, dim=1).mean()
 
 
-def learnt_with_torch(logits_of, images, *, lr, decay, batch, epochs):
-    """SGD on the weights. `logits_of(view, places)` gives an image batch's logits (E, B, C)."""
+def learnt_with_torch(logits_of, images, *, lr, decay, batch, epochs, objective=cosine_of):
+    """SGD on the weights, upwards. `logits_of(view, places)` gives an image batch's logits (E, B, C)."""
     raw = torch.full((3,), 1 / 3, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.SGD([raw], lr, momentum=0.9, weight_decay=decay, nesterov=True)
     drawn = np.random.default_rng(0)
@@ -873,7 +942,7 @@ def learnt_with_torch(logits_of, images, *, lr, decay, batch, epochs):
         for places in np.split(drawn.permutation(images), range(batch, images, batch)):
             views = [logits_of(2 * epoch + k, places) for k in (0, 1)]
             optimiser.zero_grad()
-            (-cosine_of(raw, *views)).backward()
+            (-objective(raw, *views)).backward()
             optimiser.step()
         if raw.detach().softmax(0).numpy().round(2).min() < 0.05:
             break
@@ -912,6 +981,54 @@ def test_stored_logits_teach_what_the_network_would():
     expected = learnt_with_torch(run, 40, **about)
     assert learn_weights(stored, **about) == pytest.approx(expected, abs=1e-9)
     assert np.ptp(expected) > 1e-3
+
+
+def entropy_of(raw, view):
+    """Mean over images and classes of -p log p."""
+    p = torch.einsum("e,ebc->bc", raw.softmax(0), view).softmax(1)
+    return -(p * p.log()).mean()
+
+
+def test_the_mean_entropy_and_its_gradient():
+    # of two classes at even odds: log 2 an image, over two classes
+    even = np.zeros((3, 4, 2))
+    assert mean_entropy(np.zeros(3), even)[0] == pytest.approx(np.log(2) / 2)
+    for seed in range(3):
+        view = random_views(seed=seed)[:, 0]
+        raw = torch.from_numpy(np.random.default_rng(seed).normal(size=3)).requires_grad_()
+        expected = entropy_of(raw, torch.from_numpy(view))
+        expected.backward()
+        value, slope = mean_entropy(raw.detach().numpy(), view)
+        assert value == pytest.approx(expected.item(), abs=1e-12)
+        assert slope == pytest.approx(raw.grad.numpy(), abs=1e-12)
+    # classes that were not kept have no say, and no nan
+    lost = view.copy()
+    lost[:, ::2, 3] = -np.inf
+    value, slope = mean_entropy(np.zeros(3), lost)
+    assert np.isfinite([value, *slope]).all()
+
+
+def test_entropy_is_rewarded_on_inaturalist_as_released():
+    """-cos - 0.01 (H' + H''), H the mean over images and classes, learnt by torch's SGD."""
+    views = random_views(views=6)
+    tensors = torch.from_numpy(views)
+    about = {"lr": 2.0, "decay": 2e-4, "batch": 16, "epochs": 3}
+    for reward in (0.01, 3.0):
+
+        def loss(raw, one, other, reward=reward):
+            return cosine_of(raw, one, other) + reward * (
+                entropy_of(raw, one) + entropy_of(raw, other)
+            )
+
+        def logits_of(view, places):
+            return tensors[:, view, places]
+
+        expected = learnt_with_torch(logits_of, 50, **about, objective=loss)
+        found = learn_weights(views, **about, entropy=reward)
+        assert found == pytest.approx(expected, abs=1e-9)
+        plain = learn_weights(views, **about)
+        assert np.abs(found - plain).max() > 1e-5
+        assert plain.tolist() == learn_weights(views, **about, entropy=0.0).tolist()
 
 
 def test_learning_ends_when_a_weight_is_nearly_lost(monkeypatch):
@@ -1013,6 +1130,9 @@ def test_methods_adapt_with_their_settings(module):
     found = module.infer(sets[0], [9, 3, 1], unlabelled=sets[1], **given)
     expected = aggregate(logits, views, lr=0.5, decay=0.01, batch=16, epochs=2)
     assert np.array_equal(found, expected)
+    even = module.infer(sets[0], [9, 3, 1], unlabelled=sets[1], **given, adapt_entropy=5.0)
+    expected = aggregate(logits, views, lr=0.5, decay=0.01, batch=16, epochs=2, entropy=5.0)
+    assert np.array_equal(even, expected) and not np.array_equal(even, found)
     mean = module.infer(sets[0], [9, 3, 1], unlabelled=sets[1], **{**given, "adapt_epochs": 0})
     np.testing.assert_allclose(mean, logits.mean(0), rtol=1e-5, atol=1e-6)
 

@@ -342,6 +342,16 @@ def test_reductions():
     # the whole of each class's loss: SAM; nothing of it: SGD
     assert_same(trained("focal-sam", rho=0.5, lam=1.0, gamma=0.0), sam[0.5])
     assert_same(trained("focal-sam", rho=0.5, lam=0.0), trained("ce"))
+    # the second radius from the switch on
+    early, late = (
+        trained("focal-sam", rho=0.3, rho2=0.7, switch=0.8, done=done) for done in (0.79, 0.8)
+    )
+    assert_same(early, trained("focal-sam", rho=0.3))
+    assert_same(late, trained("focal-sam", rho=0.7))
+    # lambda above 1: (1 - k) of the gradient at w, which is taken away, and k of that at the point of ascent
+    plain, sharp = trained("ce", 1), trained("sam", 1, rho=0.5)
+    beyond = trained("focal-sam", 1, rho=0.5, lam=1.1, gamma=0.0)
+    assert_same(beyond, plain + 1.1 * (sharp - plain), 1e-7)  # of weights in float32
 
 
 @pytest.mark.parametrize(
@@ -688,10 +698,15 @@ def test_bad_values(method):
             with pytest.raises(UserError, match=rf"^here: {key}"):
                 check_value(card, "here", key, value)
         assert check_value(card, "here", key, 0) == 0
-    shares = {"sam": "switch", "focal-sam": "lam", "sse-sam": "gamma"}
+    shares = {"sam": "switch", "focal-sam": "switch", "sse-sam": "gamma"}
     if method in shares:
         with pytest.raises(UserError, match=r"is above 1"):
             check_value(card, "here", shares[method], 1.5)
+    if method == "focal-sam":
+        # iNaturalist's; the share at the weights themselves is then below 0
+        assert check_value(card, "here", "lam", 1.1) == 1.1
+        with pytest.raises(UserError, match=r"is above 10"):
+            check_value(card, "here", "lam", 10.5)
     if method == "imb-sam":
         for key, value in (("tail_weight", 0.0), ("group_norm", "sum"), ("eta", -1.0)):
             with pytest.raises(UserError, match=key):
@@ -750,7 +765,13 @@ def test_parts():
         ("sam-vs-adrw-tla", "r32-400-aa:cifar10,exp,ir10", {"rho": 0.1, "rho2": 0.1}),
         ("sam-vs-adrw-tla", "r32-400-aa:cifar10,step,ir100", {"rho": 0.1, "rho2": 0.2}),
         ("focal-sam", "r32-200:cifar100,exp,ir100", {"rho": 0.3, "gamma": 3.2, "lam": 0.8}),
-        ("focal-sam", "cpu-cifar", {"rho": 0.2, "gamma": 3.0, "lam": 0.5}),
+        ("focal-sam", "cpu-cifar", {"rho": 0.2, "gamma": 3.0, "lam": 0.5, "rho2": None}),
+        (
+            "focal-sam",
+            "imagenet-lt:resnext50",
+            {"rho": 0.1, "rho2": 0.2, "switch": 0.8, "gamma": 0.8, "lam": 0.8},
+        ),
+        ("focal-sam", "inat18:resnet50", {"rho": 0.2, "rho2": None, "gamma": 2.0, "lam": 1.1}),
         ("imb-sam", "r34-200:cifar100,exp,ir100", {"rho": 0.05, "eta": 20, "tail_weight": 1}),
         ("imb-sam", "cpu-cifar", {"eta": 200}),
         (

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from baselines.classification.tau_norm import tau_normalized
+from baselines.parts.decoupled import set_length
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.dispatch.carry_out import assignments
@@ -164,27 +166,37 @@ def test_nothing_is_selected_where_nothing_is_trained(tmp_path, ce, inputs):
     # but the best of the second stage where there is one, its trunk frozen through the validations
     cfg = config("crt", inputs, build, length=0.3)
     runner, watch = train(tmp_path / "crt", cfg)
-    assert watch.modes == [(False, True)] * 7
-    assert all(key.startswith("head.") for key in changed(ce[1], state(runner)))
+    assert watch.modes == [(True, True)] * 7
+    moved = {key for key in changed(ce[1], state(runner)) if not key.startswith("head.")}
+    assert moved and all(".bn" in key and not key.endswith(("weight", "bias")) for key in moved)
 
 
-def test_crt_trains_a_new_classifier_on_the_same_trunk(tmp_path, ce, inputs):
-    runner, watch = train(tmp_path, config("crt", inputs, length=0.5))
+def statistics(names):
+    """Those of the running statistics of the trunk's batch normalisation."""
+    kinds = ("running_mean", "running_var", "num_batches_tracked")
+    return {name for name in names if name.startswith("backbone.") and name.endswith(kinds)}
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_crt_trains_a_new_classifier_on_the_same_trunk(moving, tmp_path, ce, inputs):
+    """As released, batch normalisation goes on with the batches of stage 2; without, nothing moves."""
+    given = {} if moving else {"batch_statistics": False}
+    runner, watch = train(tmp_path, config("crt", inputs, length=0.5, **given))
     classifier = {"head.fc.weight", "head.fc.bias"}
     assert changed(ce[1], watch.start) == classifier  # fresh
     assert not watch.start["head.fc.bias"].any()
     after = state(runner)
-    assert changed(watch.start, after) == classifier
-    assert changed(ce[1], after) == classifier
-    assert any("running_mean" in key for key in after)
+    assert len(statistics(after)) >= 3
+    assert changed(watch.start, after) == classifier | (statistics(after) if moving else set())
     assert watch.stepped == classifier
-    assert watch.modes == [(False, True)] * 11
+    assert watch.modes == [(moving, True)] * 11
     assert all(p.requires_grad for p in runner.model.parameters())
 
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_lws_learns_a_factor_per_class_and_keeps_directions(bias, tmp_path, ce, inputs):
-    runner, watch = train(tmp_path, config("lws", inputs, length=0.5, bias=bias))
+    given = {"bias": bias, "batch_statistics": False}
+    runner, watch = train(tmp_path, config("lws", inputs, length=0.5, **given))
     after, head = state(runner), runner.model.head
     assert torch.equal(watch.start.pop("head.scale"), torch.ones(10))
     kept = {key for key in ce[1] if bias or key != "head.fc.bias"}
@@ -217,12 +229,37 @@ def test_batches_are_class_balanced_and_rates_fall_along_a_cosine(method, tmp_pa
 
 
 def test_lengths_and_rates_by_default(inputs):
-    for method, iterations in (("crt", 2), ("lws", 2), ("tau-norm", 0), ("drw-resume", 4)):
+    for method, iterations in (("crt", 2), ("lws", 1), ("tau-norm", 0), ("drw-resume", 4)):
         cfg = config(method, inputs)
         assert cfg.train_cfg.max_iters == iterations, method
         assert cfg.start_from["weights"] == str(inputs["stage1"])
+    cfg = config("lws", inputs)
+    # the bias is kept, as released
+    assert cfg.model.head.bias and cfg.start_from["skip"] == ["head.scale"]
     assert config("crt", inputs).optim_wrapper.optimizer.lr == RATE
     assert config("crt", inputs, length=0.0001).train_cfg.max_iters == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "protocol", "epochs", "of"),
+    [
+        ("crt", "imagenet-lt:resnext50", 10, 180),
+        ("lws", "imagenet-lt:resnext50", 5, 180),
+        ("crt", "places-lt:resnet152", 10, 30),
+        ("lws", "places-lt:resnet152", 5, 30),
+        ("crt", "inat18:resnet50", 30, 100),
+        ("lws", "inat18:resnet50", 5, 100),
+    ],
+)
+def test_second_stages_have_the_epochs_of_the_authors(method, protocol, epochs, of):
+    """config/DATA/cls_{crt,lws}.yaml, to the iteration."""
+    under = CATALOG.protocol(TASK, protocol)
+    iterations, rest = divmod(under.budget.iterations, of)
+    assert not rest
+    cfg = SimpleNamespace(train_cfg=SimpleNamespace(max_iters=None))
+    length = CATALOG.resolve(method, under, {})["length"]
+    facts = SimpleNamespace(iterations=under.budget.iterations)
+    assert set_length(cfg, facts, length) == epochs * iterations == cfg.train_cfg.max_iters
 
 
 def test_drw_resume_trains_everything_on_in_two_steps(tmp_path, ce, inputs):
@@ -330,7 +367,7 @@ def test_other_networks_and_bf16(tmp_path):
             module.running_mean.uniform_(-0.1, 0.1)
     weights.save(weights.model_weights(made), path)
     for method, trained in (("crt", {"fc.weight", "fc.bias"}), ("lws", {"scale"})):
-        cfg = config(method, {"stage1": path}, build)
+        cfg = config(method, {"stage1": path}, build, batch_statistics=False)
         runner, watch = train(tmp_path / method, cfg)
         assert runner.model.bf16
         assert changed(watch.start, state(runner)) == {f"head.{name}" for name in trained}

@@ -69,14 +69,21 @@ def test_sharpness_aware_steps_work_on_every_loss(loss, tmp_path):
     assert len(curves["loss"]) == 2
 
 
-def test_stage_two_of_weight_balancing_trains_the_classifier_alone(tmp_path):
+@pytest.mark.parametrize("moving", [True, False])
+def test_stage_two_of_weight_balancing_trains_the_classifier_alone(moving, tmp_path):
     folder = tmp_path / "wb"
-    before = state(train(folder, "wb", 21))
-    runner = train(folder, "wb")
+    given = {} if moving else {"batch_statistics": False}
+    before = state(train(folder, "wb", 21, overrides=given))
+    runner = train(folder, "wb", overrides=given)
     after = state(runner)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
-    assert changed == {"head.fc.weight", "head.fc.bias"}
+    statistics = {key for key in before if "running_" in key or "num_batches" in key}
+    assert changed == {"head.fc.weight", "head.fc.bias"} | (statistics if moving else set())
     assert all(p.requires_grad for p in runner.model.parameters())
+    # projected at the end, though its epoch is not over
+    norms = before["head.fc.weight"].norm(dim=1)
+    radius = norms.min() + 0.1 * (norms.max() - norms.min())
+    assert (after["head.fc.weight"].norm(dim=1) <= radius * (1 + 1e-5)).all()
 
 
 @pytest.mark.usefixtures("plain_dumps")
@@ -285,3 +292,31 @@ def test_protocols_are_named_by_their_variants(asked, full):
 def test_settings_of_the_unified_study_by_protocol(method, protocol, expected):
     found = CATALOG.resolve(method, CATALOG.protocol(TASK, protocol), {})
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("protocol", "head", "tail"),
+    [
+        ("r32-200:cifar100,exp,ir100", 0.4, 0.1),
+        ("r32-200:cifar100,exp,ir50", 0.3, 0.0),
+        ("r32-200:cifar100,exp,ir10", 0.2, 0.0),
+        ("r32-200:cifar10,exp,ir100", 0.3, 0.0),
+        ("r32-200-rot:cifar10,exp,ir50", 0.2, 0.0),
+        ("r32-200:cifar10,exp,ir10", 0.1, 0.0),
+        ("cpu-cifar", 0.3, 0.0),
+        ("imagenet-lt:resnet50", 0.3, 0.0),
+        ("places-lt:resnet152", 0.4, 0.1),
+        ("inat18:resnet50", 0.3, 0.0),
+    ],
+)
+def test_settings_of_mislas_by_protocol(protocol, head, tail):
+    """smooth_head and smooth_tail of its config/DATA/DATA_stage2_mislas.yaml."""
+    found = CATALOG.resolve("las", CATALOG.protocol(TASK, protocol), {})
+    assert (found["head"], found["tail"], found["over"]) == (head, tail, "all")
+
+
+def test_settings_of_weight_balancing():
+    found = CATALOG.resolve("wb", CATALOG.protocol(TASK, "r34-200:cifar100"), {})
+    # 320 epochs, then 10
+    assert found["switch"] == pytest.approx(320 / 330, abs=5e-4)
+    assert (found["loss2"], found["project"], found["batch_statistics"]) == ("bce", "epoch", True)

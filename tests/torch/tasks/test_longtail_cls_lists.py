@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from suite.base.errors import DataError, UserError
 from suite.engine.data import PositionSampler, SeededDataset
+from tasks.longtail_cls.further_sets import list_views
 from tasks.vision.augment import pictures
 from tasks.vision.augment.pictures import (
     CenterCrop,
@@ -621,3 +622,13 @@ class TestCollating:
 
         assert FUNCTIONS.get("collate_images") is collate_images
         assert DATASETS.get("ImageListDataset") is ImageListDataset
+
+
+@pytest.mark.parametrize(
+    ("spec", "least"), [("imagenet-lt", 0.2), ("places-lt", 0.2), ("inat18", 0.08)]
+)
+def test_views_for_adaptation_are_cropped_as_released(spec, least):
+    crop, *_ = list_views(spec)
+    assert crop == {"type": "RandomResizedCrop", "size": 224, "scale": [least, 1.0]}
+    # torchvision's default is that of the transform here, too
+    assert spec != "inat18" or list(RandomResizedCrop(224).scale) == crop["scale"]

@@ -543,6 +543,38 @@ def test_groups_and_overall_of_ratio_100_agree(published):
     assert checked == 9
 
 
+def test_what_was_read_wrongly_at_first(published):
+    """Held against the sources once more: epochs, withdrawn numbers, seeds, settings that differ."""
+    tricks = [claim for claim in published if claim.file == "bag-of-tricks.toml"]
+    assert len(tricks) == 64 and not any("README" in claim.location for claim in tricks)
+    mixed = [claim for claim in tricks if "ixup" in claim.location]
+    assert {claim.method_as_printed for claim in mixed} == {"Mixup", "Remix", "Manifold mixup"}
+    assert len(mixed) == 12
+    for claim in tricks:
+        epochs = 400 if claim in mixed else 200
+        assert f"{epochs} epochs" in claim.protocol_as_printed
+        assert any("400 epochs" in line for line in claim.differs) == (claim in mixed)
+    differs = {claim.method_as_printed: " ".join(claim.differs) for claim in tricks}
+    for printed, words in {
+        "Focal": ["sigmoids"],
+        "CB-Focal": ["sigmoids", "gamma 1", "0.9 on CIFAR-100 (0.99 at ratio 50)"],
+        "CB-CE": ["0.9 on CIFAR-100"],
+        "CDT": ["gamma 0.2"],
+        "cRT": ["30 epochs"],
+        "LWS": ["30 epochs"],
+    }.items():
+        assert all(word in differs[printed] for word in words), printed
+    value = {
+        (claim.file, claim.method_as_printed, claim.protocol_as_printed): claim
+        for claim in published
+    }
+    glmc = value["glmc.toml", "GLMC", "CIFAR-10-LT, ratio 100, ResNet-32"]
+    assert glmc.value == pytest.approx(0.8775) and glmc.verified
+    long = [c for c in published if c.file == "balpoe.toml" and "400" in c.protocol_as_printed]
+    seeds = {claim.metric: claim.n for claim in long}
+    assert seeds.pop("top1[prior=forward-5]") == 4 and set(seeds.values()) == {5}
+
+
 def test_a_method_of_the_sheet_is_named_where_it_is_ours(published):
     """A printed name that is one of our methods' says so."""
     catalog = Catalog.load()
