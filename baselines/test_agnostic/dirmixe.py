@@ -37,6 +37,7 @@ CARD = {
         },
         "scale": "ldam",
         "reduced": "ride",
+        "shared": "ride",
         "weight_decay": "ldam",
         "adapt_lr": "sade",
         "adapt_decay": "sade",
@@ -54,12 +55,15 @@ CARD = {
             "adapt_lr": 0.025,
             "adapt_decay": 0.0007,
             "adapt_batch": 64,
+            "shared": 2,
         },
+        "places-lt": {"shared": 2},
         "inat18": {
             "spread": 1.0,
             "concentration": 100000.0,
             "adapt_lr": 0.2,
             "adapt_decay": 0.0002,
+            "shared": 2,
         },
     },
     "notes": "Settings are the authors' for CIFAR-10 and -100, ImageNet-LT and iNaturalist; elsewhere "
@@ -222,6 +226,7 @@ def configure(
     switch: float,
     scale: float,
     reduced: bool,
+    shared: int = 1,
     weight_decay: float | None,
     **at_test: float,
 ) -> Any:
@@ -240,7 +245,7 @@ def configure(
         "spread": spread,
         "switch": switch,
     }
-    return use_experts(cfg, loss, len(components(counts)), reduced, scale)
+    return use_experts(cfg, loss, len(components(counts)), reduced, scale, shared)
 
 
 infer = weighted_on_test

@@ -16,7 +16,7 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import HOOKS
 from mmengine.utils import import_modules_from_strings
 
-from suite.base.errors import InputError, MethodWarning, RecordError, UserError
+from suite.base.errors import DataError, InputError, MethodWarning, RecordError, UserError
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Facts
 from suite.engine import ranks, test_loop, weights
@@ -140,6 +140,12 @@ def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
         runner.resume_hook, runner.start_from = resume, cfg.get("start_from")
         for hook in (monitor, RestoreGeneratorsHook(resume), resume, JobHook(job, resume)):
             runner.register_hook(hook)
+        # before the training, not after it
+        if not len(runner.test_loop.dataloader.dataset):
+            raise DataError(
+                f"the test set of protocol {job.protocol.name!r} holds no sample; complete the data set "
+                f"({job.protocol.dataset.layout})"
+            )
         begun = job.elapsed
         if ranks.first():
             job.write("running", step=job.status.step, total=runner.max_iters)
