@@ -27,8 +27,13 @@ from suite.engine.runner import SuiteRunner, quiet_runner
 from suite.records.files import Cost
 from suite.runs.job import Job, NonFiniteLoss, Outcome
 
-ENGINE_IMPORTS = ("suite.engine.data", "suite.engine.stages", "suite.engine.selection")
-"""Modules whose components a resolved config names."""
+ENGINE_IMPORTS = (
+    "suite.engine.data",
+    "suite.engine.stages",
+    "suite.engine.selection",
+    "suite.engine.kept_weights",
+)
+"""Modules whose components a resolved config names, or that mmengine's tools need with it."""
 
 Build = Callable[[Path], tuple[dict[str, Any], Facts]]
 Configure = Callable[..., Config]

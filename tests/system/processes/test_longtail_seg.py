@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 from camvid_files import DATA, real
 from conftest import ROOT
+from PIL import Image
 
+from suite.base import settings
 from suite.define.catalog import Catalog
 from suite.engine.run import predict
 from suite.records.attempt import attempts
 from suite.records.files import Status, read
 from suite.runs.predict import prediction_job
+from tasks.vision.data import digit_scenes
 
 SMOKE = ("run", "--task", "longtail-seg", "--protocol", "smoke")
 METHODS = ("aucseg", "aucseg-exp", "aucseg-hinge", "aucseg-nobank", "cdt-seg", "ce", "copy-paste", "dice", "focal", "la", "ldam-drw-seg", "ldam-seg", "lovasz", "ohem", "rcs", "rfs", "seesaw-seg", "seql-seg", "tmb", "tversky", "vs-seg", "wce-en", "wce-inv")  # fmt: skip
@@ -149,6 +152,31 @@ def test_kept_weights_predict_what_was_stored(smoke, inside):
     refused = inside("predict", run, "--set", "test", "--root", str(smoke[0]))
     assert refused.returncode == 2
     assert "stored by every run itself" in refused.stderr
+
+
+def test_mmseg_infers_with_a_runs_config_and_weights(smoke, inside, tmp_path):
+    """What `init_model` and `inference_model` say of a picture is what the run's test said."""
+    from mmseg.apis import inference_model, init_model
+
+    (run,) = by_method(smoke[1])["tmb"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    made = inside(
+        "config", "--task", "longtail-seg", "--protocol", "smoke", "--method", "tmb", "-o", "c.py"
+    )
+    assert made.returncode == 0, made.stderr
+    model = init_model("c.py", str(attempt.weights), device="cpu")
+    assert list(model.dataset_meta["classes"]) == attempt.record().classes
+    assert model.dataset_meta["palette"] == [list(colour) for colour in digit_scenes.PALETTE]
+    stored = attempt.predictions()["test"]["confusion"]
+    scenes = digit_scenes.load(settings.cache_dir())
+    for index in (0, 5):
+        file = tmp_path / f"{index}.png"
+        Image.fromarray(scenes["test_images"][index]).save(file)
+        found = inference_model(model, str(file)).pred_sem_seg.data[0].numpy()
+        label = scenes["test_labels"][index]
+        known = label != 255
+        counts = np.bincount(label[known].astype(int) * 11 + found[known], minlength=121)
+        assert np.array_equal(counts.reshape(11, 11), stored[index])
 
 
 def test_config_runs_under_mmengine_itself(tmp_path, inside):
