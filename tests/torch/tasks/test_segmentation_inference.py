@@ -41,7 +41,7 @@ def at_test(cfg, index=0):
 
 
 @pytest.mark.parametrize("resolution", ["full", "half"])
-def test_a_camvid_frame_is_read_as_at_the_test(tiny, resolution):  # noqa: F811
+def test_a_camvid_frame_is_read_as_at_the_test(tiny, resolution):
     protocol = CATALOG.protocol(TASK, f"camvid:{resolution},segformer-b0")
     frame = tiny / "test" / "v_test1.png"
     noise = np.random.default_rng(1).integers(0, 256, (360, 480, 3), dtype=np.uint8)
@@ -52,7 +52,7 @@ def test_a_camvid_frame_is_read_as_at_the_test(tiny, resolution):  # noqa: F811
     assert torch.equal(through(cfg.test_pipeline, frame), sample["inputs"])
 
 
-def test_a_picture_of_a_large_set_is_read_as_at_the_test(copy):  # noqa: F811
+def test_a_picture_of_a_large_set_is_read_as_at_the_test(copy):
     spec, folder = copy
     protocol = CATALOG.protocol(TASK, f"{spec.name}:segformer-b0")
     cfg = resolved(protocol, folder)
