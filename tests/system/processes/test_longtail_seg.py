@@ -213,6 +213,12 @@ CARD = {
 
 
 def configure(cfg, facts, factor):
+    import logging
+    import warnings
+
+    for _ in range(3):
+        warnings.warn("it may be too loud")
+        logging.getLogger("mine").warning("the volume is %s", factor)
     cfg.model.decode_head.loss_decode[0].loss_weight = factor
     return cfg
 '''
@@ -236,6 +242,21 @@ def test_a_method_of_ones_own_is_one_file(mine):
     assert rows["loud"]["params"] == {"factor": 2.0}
     # without the plug-in its row is still there
     assert by_method(board(mine[0]))["loud"]["metrics"] == rows["loud"]["metrics"]
+
+
+def test_a_runs_log_says_how_it_went_and_what_was_warned_of(mine, inside):
+    rows = by_method(board(mine[0], "--plugin", "mine.py"))
+    (run,) = rows["loud"]["runs"]
+    printed = inside("logs", run, "--lines", "0", "--root", str(mine[0] / "results"))
+    lines = [line.partition("  ")[2] for line in printed.stdout.splitlines()]
+    assert lines.count("warning: the volume is 2.0 (mine, mine.py:22)") == 1
+    assert sum("it may be too loud (UserWarning, mine.py:" in line for line in lines) == 1
+    assert "loud under smoke, seed 0, on cpu: 20 iterations of 8 samples" in lines
+    steps = [line for line in lines if line.startswith("step ")]
+    assert len(steps) == 20
+    said = r"step {}/20  loss \S+  decode\.loss_ce \S+  decode.acc_seg \S+  lr \S+  \S+ s/step"
+    assert re.fullmatch(said.format(1), steps[0]) and re.fullmatch(said.format(20), steps[-1])
+    assert lines[-1].startswith("trained in ")
 
 
 def test_the_method_in_the_readme_works(tmp_path):
