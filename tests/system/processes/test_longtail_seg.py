@@ -1,5 +1,7 @@
 """The main job end to end, on embedded data, through the command line."""
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -156,6 +158,8 @@ def test_kept_weights_predict_what_was_stored(smoke, inside):
 
 def test_mmseg_infers_with_a_runs_config_and_weights(smoke, inside, tmp_path):
     """What `init_model` and `inference_model` say of a picture is what the run's test said."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
     from mmseg.apis import inference_model, init_model
 
     (run,) = by_method(smoke[1])["tmb"]["runs"]
@@ -177,6 +181,13 @@ def test_mmseg_infers_with_a_runs_config_and_weights(smoke, inside, tmp_path):
         known = label != 255
         counts = np.bincount(label[known].astype(int) * 11 + found[known], minlength=121)
         assert np.array_equal(counts.reshape(11, 11), stored[index])
+    # mmengine's own tools take the weights too
+    cfg = Config.fromfile("c.py")
+    cfg.load_from, cfg.work_dir, cfg.log_level = str(attempt.weights), str(tmp_path / "w"), "ERROR"
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = Runner.from_cfg(cfg).test()
+    published = by_method(smoke[1])["tmb"]["metrics"]["mIoU"]["mean"]
+    assert found["seg/mIoU"] == pytest.approx(published, abs=1e-6)
 
 
 def test_config_runs_under_mmengine_itself(tmp_path, inside):
