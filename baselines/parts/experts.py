@@ -1,7 +1,8 @@
 """Several experts on one trunk: the network of RIDE, SADE, DirMixE and BalPoE, and what their losses share.
 
-The experts share the stem and the first stage of the protocol's backbone; each has the later stages and a
-cosine classifier of its own. The plain scores are the mean of the experts' logits.
+The experts share the stem and the first stages of the protocol's backbone; each has the later stages and a
+cosine classifier of its own. The plain scores are the mean of the experts' logits. In the released code a
+ResNet-32's first stage of three is shared, of ResNet-50's and ResNeXt-50's four (`Expert_ResNet.py`) two.
 """
 
 from __future__ import annotations
@@ -26,32 +27,38 @@ REDUCED = 0.75
 and 384 planes in ResNet-50 instead of 256 and 512 (RIDE's code)."""
 
 
-def split(backbone: nn.Module, experts: int, reduced: bool) -> nn.ModuleList:
-    """Take the stages after the first out of `backbone`; returned are new ones for every expert.
+def split(backbone: nn.Module, experts: int, reduced: bool, shared: int = 1) -> nn.ModuleList:
+    """Take the stages after the first `shared` out of `backbone`; returned are new ones for every expert.
 
-    `backbone` is a `SmallResNet` or one of mmseg's ResNets; it ends after its first stage then. Raises
-    ValueError for another.
+    `backbone` is a `SmallResNet` or one of mmseg's ResNets; it ends after its shared stages then. Raises
+    ValueError for another, UserError where no stage is left for the experts.
     """
-    if isinstance(backbone, SmallResNet):
-        kept = len(backbone.blocks) // 3
-        width = backbone.conv.out_channels
-        backbone.blocks = nn.Sequential(*list(backbone.blocks)[:kept])
-        return nn.ModuleList(_small_stages(width, kept, reduced) for _ in range(experts))
-    if not isinstance(backbone, ResNet):
+    if not isinstance(backbone, SmallResNet | ResNet):
         raise ValueError(f"{type(backbone).__name__} cannot be split among experts")
+    stages = 3 if isinstance(backbone, SmallResNet) else backbone.num_stages
+    if not 1 <= shared < stages:
+        raise UserError(
+            f"experts share {shared} of the {stages} stages of the network: 1 to {stages - 1}, "
+            "so that each has a stage of its own"
+        )
+    if isinstance(backbone, SmallResNet):
+        blocks = len(backbone.blocks) // 3
+        width = backbone.conv.out_channels
+        backbone.blocks = nn.Sequential(*list(backbone.blocks)[: shared * blocks])
+        return nn.ModuleList(_small_stages(width, blocks, reduced, shared) for _ in range(experts))
     # mmengine's, which hands `init_weights` on
-    made: nn.ModuleList = ModuleList(_stages(backbone, reduced) for _ in range(experts))
-    for name in backbone.res_layers[1:]:
+    made: nn.ModuleList = ModuleList(_stages(backbone, reduced, shared) for _ in range(experts))
+    for name in backbone.res_layers[shared:]:
         delattr(backbone, name)
-    backbone.res_layers, backbone.out_indices = backbone.res_layers[:1], (0,)
+    backbone.res_layers, backbone.out_indices = backbone.res_layers[:shared], (shared - 1,)
     return made
 
 
-def _small_stages(width: int, blocks: int, reduced: bool) -> nn.Sequential:
+def _small_stages(width: int, blocks: int, reduced: bool, shared: int) -> nn.Sequential:
     factor = REDUCED if reduced else 1.0
-    widths = [int(factor * 2 * width)] * blocks + [int(factor * 4 * width)] * blocks
+    widths = [int(factor * width * 2**i) for i in range(shared, 3) for _ in range(blocks)]
     made: list[nn.Module] = []
-    for before, after in zip([width, *widths[:-1]], widths, strict=True):
+    for before, after in zip([width * 2 ** (shared - 1), *widths[:-1]], widths, strict=True):
         made.append(SmallBlock(before, after, stride=1 if before == after else 2))
     stages = nn.Sequential(*made)
     for module in stages.modules():
@@ -60,12 +67,12 @@ def _small_stages(width: int, blocks: int, reduced: bool) -> nn.Sequential:
     return stages
 
 
-def _stages(backbone: ResNet, reduced: bool) -> BaseModule:
-    """Stages 2 and later, initialised as the backbone's own."""
+def _stages(backbone: ResNet, reduced: bool, shared: int) -> BaseModule:
+    """The stages after the shared ones, initialised as the backbone's own."""
     stages = BaseModule(init_cfg=backbone.init_cfg)
-    inplanes = backbone.base_channels * backbone.block.expansion
+    inplanes = backbone.base_channels * 2 ** (shared - 1) * backbone.block.expansion
     count = backbone.num_stages
-    for i in range(1, count):
+    for i in range(shared, count):
         planes = backbone.base_channels * 2**i
         if reduced and i >= count - 2:
             planes = int(REDUCED * planes)
@@ -102,12 +109,13 @@ class ExpertClassifier(ImageClassifier):
     Args:
         experts: E.
         reduced: whether the last two stages have `REDUCED` of their width.
+        shared: stages that the experts share, from the first.
         others: as in `ImageClassifier`; `head` is an `ExpertHeads`.
     """
 
-    def __init__(self, experts: int, reduced: bool, **others: Any) -> None:
+    def __init__(self, experts: int, reduced: bool, shared: int = 1, **others: Any) -> None:
         super().__init__(**others)
-        self.experts = split(self.backbone, experts, reduced)
+        self.experts = split(self.backbone, experts, reduced, shared)
         if others.get("channels_last"):
             self.to(memory_format=torch.channels_last)
 
@@ -192,13 +200,19 @@ def reversed_prior(class_counts: Sequence[float]) -> list[float]:
 
 
 def use_experts(
-    cfg: Any, loss: dict[str, Any], experts: int, reduced: bool, scale: float = 30.0
+    cfg: Any,
+    loss: dict[str, Any],
+    experts: int,
+    reduced: bool,
+    scale: float = 30.0,
+    shared: int = 1,
 ) -> Any:
-    """`cfg` with `experts` experts that train under `loss`. Raises UserError where another network is."""
+    """`cfg` with `experts` experts that train under `loss`, and share so many stages. Raises UserError where
+    another network is."""
     if cfg.model.type != "ImageClassifier":
         raise UserError(f"experts need an ImageClassifier, but the model is a {cfg.model.type}")
     cfg.model.type = ExpertClassifier.__name__
-    cfg.model.experts, cfg.model.reduced = experts, reduced
+    cfg.model.experts, cfg.model.reduced, cfg.model.shared = experts, reduced, shared
     head = cfg.model.head
     width = int(REDUCED * head.in_channels) if reduced else head.in_channels
     cfg.model.head = {

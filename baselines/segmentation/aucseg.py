@@ -17,6 +17,11 @@ CARD = {
         "aucseg": {
             "summary": "cross-entropy + square pixel AUC risk + T-Memory Bank",
             "params": {"surrogate": "square"},
+            "protocol_defaults": {
+                "ade20k": {"half": True},
+                "cityscapes": {"half": True},
+                "coco-stuff164k": {"half": True},
+            },
         },
         "aucseg-hinge": {
             "summary": "AUCSeg with the hinge surrogate",
@@ -29,6 +34,11 @@ CARD = {
         "aucseg-nobank": {
             "summary": "cross-entropy + square pixel AUC risk, no bank",
             "params": {"surrogate": "square", "bank": False},
+            "protocol_defaults": {
+                "ade20k": {"half": True},
+                "cityscapes": {"half": True},
+                "coco-stuff164k": {"half": True},
+            },
         },
     },
     "params": {
@@ -59,7 +69,7 @@ CARD = {
         },
         "half": {
             "default": False,
-            "help": "factor 1/2 of the released code; square only",
+            "help": "factor 1/2 of the released code's square risk, which its lambda multiplies; square only",
         },
         "bank": {
             "default": True,
@@ -70,12 +80,32 @@ CARD = {
         "resize_ratio": "tmb",
         "update": "tmb",
         "scope": "tmb",
+        "placement": "tmb",
     },
     "protocol_defaults": {
-        "ade20k": {"auc_weight": 4.0, "sample_ratio": 0.05, "resize_ratio": 0.4},
-        "cityscapes": {"auc_weight": 1.0, "sample_ratio": 1.0, "resize_ratio": 1.0},
-        "coco-stuff164k": {"auc_weight": 1.0, "sample_ratio": 0.05, "resize_ratio": 0.1},
+        "ade20k": {
+            "auc_weight": 4.0,
+            "sample_ratio": 0.05,
+            "resize_ratio": 0.4,
+            "placement": "whole",
+        },
+        "cityscapes": {
+            "auc_weight": 1.0,
+            "sample_ratio": 1.0,
+            "resize_ratio": 1.0,
+            "placement": "whole",
+        },
+        "coco-stuff164k": {
+            "auc_weight": 1.0,
+            "sample_ratio": 0.05,
+            "resize_ratio": 0.1,
+            "placement": "whole",
+        },
     },
+    "notes": "Under the paper's three protocols the square risk is halved, as in the released code, whose lambda "
+    "is the default there; elsewhere lambda weighs the mean over pixel pairs itself. The exponential risk is not "
+    "halved there either. The released hinge divides its negative term by the pixels of the class once too "
+    "often and is no mean over pairs; ours is one.",
     "search": {"memory_size": [1, 3, 5, 8, 10, 20]},
     "needs": {"passes": 1},
 }
@@ -89,6 +119,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from baselines.segmentation.tmb import install_bank
+from suite.base.errors import UserError
 
 # 4096 pixels x 150 float32 channels are 2.4 MB: near the core, and still few launches per batch.
 # A GPU has no such cache to respect and pays for each launch.
@@ -231,7 +262,8 @@ class PixelAUCLoss(nn.Module):
         mode: 'ovo' or 'ova'.
         activation: 'sigmoid' (the released code), 'softmax' over channels, or 'identity'.
         margin: gamma > 0.
-        half: the released code's factor 1/2; only for 'square'.
+        half: the released code's factor 1/2, so that the released lambda weighs as much as there; only
+            for 'square'.
         loss_weight: lambda, at least 0.
         loss_name: key in the log; must start with 'loss_' to enter the total loss.
 
@@ -383,11 +415,19 @@ def configure(
     Args:
         cfg: mmengine Config, changed in place. In a cascade the last head gets the loss.
         facts: of the training data; `num_classes` and `groups["tail"]` are read.
-        bank_params: memory_size, sample_ratio, resize_ratio, update, scope.
+        bank_params: memory_size, sample_ratio, resize_ratio, update, scope, placement.
 
     Returns:
         cfg.
+
+    Raises:
+        UserError: `half` with another surrogate than the square.
     """
+    if half and surrogate != "square":
+        raise UserError(
+            f"half=True is a factor of the square risk, not of {surrogate}; add --set METHOD.half=false, or take "
+            f"aucseg-{surrogate}"
+        )
     head = cfg.model.decode_head
     if isinstance(head, list | tuple):
         head = head[-1]

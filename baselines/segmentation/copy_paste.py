@@ -31,9 +31,9 @@ CARD = {
         "coco-stuff164k": {"sample_ratio": 0.05, "resize_ratio": 0.1},
     },
     "notes": "A control for AUCSeg's T-Memory Bank (`tmb`): what is pasted, when and where are the same, "
-    "with the bank's ratios; but it comes from the whole training set, not from what earlier batches showed, "
-    "and is one connected component, not all of a class in an image. So batches show pixels of further "
-    "training images, without their augmentation. The paper pastes objects of any class, with their sizes "
+    "with the bank's ratios and its placement `tight`; but it comes from the whole training set, not from what "
+    "earlier batches showed, and is one connected component, not all of a class in an image. So batches show "
+    "pixels of further training images, without their augmentation. The paper pastes objects of any class, with their sizes "
     "and images jittered.",
     "needs": {"passes": 1},
 }

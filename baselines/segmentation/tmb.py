@@ -45,12 +45,22 @@ CARD = {
             "choices": ["batch", "image"],
             "help": "a class is missing from the mini-batch (paper) or the image (released code)",
         },
+        "placement": {
+            "default": "tight",
+            "choices": ["tight", "whole"],
+            "neutral": "tight",
+            "help": "what is resized and placed at random: the box around the class, or its whole image with "
+            "all but the class left out (released code; at a ratio of 1 nothing then moves)",
+        },
     },
     "protocol_defaults": {
-        "ade20k": {"sample_ratio": 0.05, "resize_ratio": 0.4},
-        "cityscapes": {"sample_ratio": 1.0, "resize_ratio": 1.0},
-        "coco-stuff164k": {"sample_ratio": 0.05, "resize_ratio": 0.1},
+        "ade20k": {"sample_ratio": 0.05, "resize_ratio": 0.4, "placement": "whole"},
+        "cityscapes": {"sample_ratio": 1.0, "resize_ratio": 1.0, "placement": "whole"},
+        "coco-stuff164k": {"sample_ratio": 0.05, "resize_ratio": 0.1, "placement": "whole"},
     },
+    "notes": "placement is the released code's under the three protocols of the paper; elsewhere, where the "
+    "ratio is 1, it would paste every object where it was, so the box around it is placed. Which of the two "
+    "the paper's text describes was not verified.",
     "search": {"memory_size": [1, 3, 5, 8, 10, 20]},
     "needs": {"passes": 1},
 }
@@ -70,28 +80,58 @@ STATE_PREFIX = "tmb."
 
 
 class Crop(NamedTuple):
-    """Bounding box of one class in one image.
+    """A box around one class in one image.
 
     image: normalised float pixels (3, h, w), the class's surroundings included.
     mask: bool (h, w), true on the class.
+    frame: int64 (4,), (top, left) of the box in its image and (H, W) of that image; None where boxes are
+        placed without their image.
     """
 
     image: Tensor
     mask: Tensor
+    frame: Tensor | None = None
 
 
-def _tight_crop(image: Tensor, mask: Tensor) -> Crop:
-    """Copy of the box around a non-empty mask (H, W) of image (3, H, W)."""
-    rows = mask.any(1).nonzero()[:, 0]
-    columns = mask.any(0).nonzero()[:, 0]
-    box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+def _crop(image: Tensor, mask: Tensor, margin: int | None = None) -> Crop:
+    """Copy of the box around a non-empty mask (H, W) of image (3, H, W).
+
+    With a `margin`, the box is so many pixels wider on each side, as far as the image goes, and has a frame.
+    """
+    places = []
+    for line in (mask.any(1), mask.any(0)):
+        there = line.nonzero()[:, 0]
+        first, last = int(there[0]), int(there[-1]) + 1
+        wider = margin or 0
+        places.append(slice(max(0, first - wider), min(len(line), last + wider)))
+    frame = torch.tensor([*(place.start for place in places), *mask.shape])
     # The batch is pasted into afterwards: a view would let other classes into the stored pixels.
-    return Crop(image[:, *box].clone(), mask[box].clone())
+    kept = image[:, *places].clone(), mask[*places].clone()
+    return Crop(*kept, None if margin is None else frame)
+
+
+def _margin(ratio: float) -> int:
+    """Pixels around a class that bilinear resizing by `ratio` may read for those that nearest resizing takes.
+
+    Output pixel d takes source pixel floor(d / ratio), but is interpolated around (d + 1/2) / ratio - 1/2.
+    """
+    return math.ceil(0.5 / ratio) + 2
 
 
 def _resized(crop: Crop, ratio: float) -> Crop:
-    """Crop with both sides scaled by ratio: image bilinear, mask nearest."""
-    size = [max(1, round(side * ratio)) for side in crop.mask.shape]
+    """Crop with both sides scaled by ratio: image bilinear, mask nearest.
+
+    With a frame it is the whole image that is scaled, to sides rounded down (released code): pixels that
+    were not stored are zeros, and the mask excludes them.
+    """
+    if crop.frame is not None:
+        top, left, height, width = crop.frame.tolist()
+        rows, columns = crop.mask.shape
+        around = (left, width - left - columns, top, height - top - rows)
+        crop = Crop(F.pad(crop.image, around), F.pad(crop.mask, around))
+        size = [max(1, int(side * ratio)) for side in crop.mask.shape]
+    else:
+        size = [max(1, round(side * ratio)) for side in crop.mask.shape]
     if size == list(crop.mask.shape):
         return crop
     image = F.interpolate(crop.image[None], size=size, mode="bilinear", align_corners=False)[0]
@@ -106,7 +146,9 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
     For each training batch (scope 'batch') or each image in turn (scope 'image'): the crop of every
     tail class present is stored, one per image; of the tail classes that are missing,
     ceil(sample_ratio * missing) are drawn, and one stored crop of each (if there is one) is resized
-    and pasted at a uniform offset into a uniformly drawn image. Only the class's own pixels are
+    and pasted at a uniform offset into a uniformly drawn image: the box around the class (placement
+    'tight'), or the whole image that it was stored from (placement 'whole'; as released), which at a
+    ratio of 1 leaves the class where it was. Only the class's own pixels are
     written, to image and label alike; padding may be pasted over. A crop larger than the image is
     cut to it, and a thin crop can vanish when shrunk: then nothing is pasted.
 
@@ -115,8 +157,8 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
 
     All draws come from an own CPU generator, seeded with `torch.initial_seed()` at construction:
     the global stream is not touched. The state_dict holds, all tensors, `tmb.generator` and per
-    stored crop `tmb.<class>.<slot>.image` and `.mask`, oldest slot first except under 'random';
-    weights without these keys load and leave the bank as it is.
+    stored crop `tmb.<class>.<slot>.image` and `.mask`, with placement 'whole' `.frame` too, oldest slot
+    first except under 'random'; weights without these keys load and leave the bank as it is.
 
     Args:
         tail_classes: class indices as in the label maps that reach the model (after
@@ -126,6 +168,7 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
         resize_ratio: R_R > 0.
         update: 'random', 'fifo' or 'lifo': the crop that a new one replaces when a class is full.
         scope: 'batch' (paper) or 'image' (released code).
+        placement: 'tight' or 'whole' (released code).
         kwargs: those of SegDataPreProcessor.
 
     Raises:
@@ -140,6 +183,7 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
         resize_ratio: float = 1.0,
         update: str = "random",
         scope: str = "batch",
+        placement: str = "tight",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -153,6 +197,7 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
             f"update must be random, fifo or lifo, not {update!r}": update
             in ("random", "fifo", "lifo"),
             f"scope must be batch or image, not {scope!r}": scope in ("batch", "image"),
+            f"placement must be tight or whole, not {placement!r}": placement in ("tight", "whole"),
         }
         for message, holds in checks.items():
             if not holds:
@@ -163,6 +208,7 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
         self.resize_ratio = resize_ratio
         self.update = update
         self.scope = scope
+        self.margin = _margin(resize_ratio) if placement == "whole" else None
         self.crops: dict[int, list[Crop]] = {}
         self._generator = torch.Generator()
         self._generator.manual_seed(torch.initial_seed())
@@ -197,7 +243,7 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
             present = set(torch.bincount(label.flatten()).nonzero()[:, 0].tolist())
             for index in self.tail_classes:
                 if index in present:
-                    self._store(index, _tight_crop(image, label == index))
+                    self._store(index, _crop(image, label == index, self.margin))
             missing -= present
         ordered = sorted(missing)
         # 0.1 * 30 is 3.0000000000000004: the tolerance keeps the ceiling at 3.
@@ -248,7 +294,8 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
         for index, slots in self.crops.items():
             for slot, crop in enumerate(slots):
                 for name, value in crop._asdict().items():
-                    destination[f"{prefix}{STATE_PREFIX}{index}.{slot}.{name}"] = value
+                    if value is not None:
+                        destination[f"{prefix}{STATE_PREFIX}{index}.{slot}.{name}"] = value
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -267,8 +314,9 @@ class TMemoryBankPreProcessor(SegDataPreProcessor):
         keys = sorted({tuple(int(part) for part in key.split(".")[:2]) for key in saved})
         self.crops = {}
         for index, slot in keys:
-            image, mask = (saved[f"{index}.{slot}.{name}"].clone() for name in Crop._fields)
-            self.crops.setdefault(index, []).append(Crop(image, mask))
+            fields = {name: saved.get(f"{index}.{slot}.{name}") for name in Crop._fields}
+            kept = {name: value.clone() for name, value in fields.items() if value is not None}
+            self.crops.setdefault(index, []).append(Crop(**kept))
 
 
 def install_bank(
@@ -280,6 +328,7 @@ def install_bank(
     resize_ratio: float = 1.0,
     update: str = "random",
     scope: str = "batch",
+    placement: str = "tight",
 ) -> Any:
     """Put the bank in place of `cfg.model.data_preprocessor`, whose other settings stay.
 
@@ -310,6 +359,7 @@ def install_bank(
         "resize_ratio": resize_ratio,
         "update": update,
         "scope": scope,
+        "placement": placement,
     }
     return cfg
 

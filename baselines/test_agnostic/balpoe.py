@@ -24,6 +24,12 @@ CARD = {
             "default": False,
             "help": "last two stages of an expert at three quarters of their width",
         },
+        "shared": "ride",
+    },
+    "protocol_defaults": {
+        "imagenet-lt": {"shared": 2},
+        "places-lt": {"shared": 2},
+        "inat18": {"shared": 2},
     },
     "protocol_defaults": {
         "cpu-cifar": {"alpha": 0.8},
@@ -53,7 +59,14 @@ def adjustments(class_counts: Sequence[float], taus: Sequence[float]) -> list[li
 
 
 def configure(
-    cfg: Any, facts: Any, *, taus: list[float], alpha: float, scale: float, reduced: bool
+    cfg: Any,
+    facts: Any,
+    *,
+    taus: list[float],
+    alpha: float,
+    scale: float,
+    reduced: bool,
+    shared: int = 1,
 ) -> Any:
     """Experts of full width under the mean of their adjusted losses, on mixed batches."""
     if not taus or not all(isinstance(t, int | float) for t in taus):
@@ -64,4 +77,4 @@ def configure(
         cfg.model.mixing = {**mixing, "kappa": 1.0, "tau": 0.0}
     shifts = adjustments(counts, taus)
     loss = {"type": "ExpertAdjustedLoss", "adjustments": shifts, "mean": True}
-    return use_experts(cfg, loss, len(shifts), reduced, scale)
+    return use_experts(cfg, loss, len(shifts), reduced, scale, shared)

@@ -42,6 +42,7 @@ CARD = {
         },
         "scale": "ldam",
         "reduced": "ride",
+        "shared": "ride",
         "weight_decay": "ldam",
         "adapt_lr": "sade",
         "adapt_decay": "sade",
@@ -60,13 +61,16 @@ CARD = {
             "adapt_lr": 0.025,
             "adapt_decay": 0.0007,
             "adapt_batch": 64,
+            "shared": 2,
         },
+        "places-lt": {"shared": 2},
         "inat18": {
             "spread": 1.0,
             "concentration": 100000.0,
             "adapt_lr": 0.2,
             "adapt_decay": 0.0002,
             "adapt_entropy": 0.01,
+            "shared": 2,
         },
     },
     "notes": "Settings are the authors' for CIFAR-10 and -100, ImageNet-LT and iNaturalist; elsewhere "
@@ -246,6 +250,7 @@ def configure(
     capped: bool,
     scale: float,
     reduced: bool,
+    shared: int = 1,
     weight_decay: float | None,
     **at_test: float,
 ) -> Any:
@@ -265,7 +270,7 @@ def configure(
         "switch": switch,
         "capped": capped,
     }
-    return use_experts(cfg, loss, len(components(counts)), reduced, scale)
+    return use_experts(cfg, loss, len(components(counts)), reduced, scale, shared)
 
 
 infer = weighted_on_test

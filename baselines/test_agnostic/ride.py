@@ -39,6 +39,18 @@ CARD = {
             "default": True,
             "help": "last two stages of an expert at three quarters of their width",
         },
+        "shared": {
+            "default": 1,
+            "low": 1,
+            "high": 3,
+            "neutral": 1,
+            "help": "stages of the network that the experts share, from the first",
+        },
+    },
+    "protocol_defaults": {
+        "imagenet-lt": {"shared": 2},
+        "places-lt": {"shared": 2},
+        "inat18": {"shared": 2},
     },
     "protocol_defaults": {
         "*:cifar100": {"diversity": 0.45},
@@ -129,8 +141,15 @@ class RIDELoss(nn.Module):
 
 
 def configure(
-    cfg: Any, facts: Any, *, experts: int, reduced: bool, scale: float, **settings: float
+    cfg: Any,
+    facts: Any,
+    *,
+    experts: int,
+    reduced: bool,
+    scale: float,
+    shared: int = 1,
+    **settings: float,
 ) -> Any:
     """Experts in place of the single network, under RIDE's loss."""
     loss = {"type": "RIDELoss", "class_counts": counts_of(facts), "scale": scale, **settings}
-    return use_experts(cfg, loss, experts, reduced, scale)
+    return use_experts(cfg, loss, experts, reduced, scale, shared)

@@ -18,6 +18,7 @@ CARD = {
         },
         "scale": "ldam",
         "reduced": "ride",
+        "shared": "ride",
         "adapt_lr": {
             "default": 0.1,
             "low": 0.000001,
@@ -42,9 +43,21 @@ CARD = {
         },
     },
     "protocol_defaults": {
-        "imagenet-lt": {"adapt_lr": 0.025},
-        "places-lt": {"tau": 1.0, "reduced": False, "adapt_lr": 0.01, "adapt_decay": 0.0004},
-        "inat18": {"tau": 1.0, "adapt_lr": 0.2, "adapt_decay": 0.0002, "adapt_entropy": 0.01},
+        "imagenet-lt": {"adapt_lr": 0.025, "shared": 2},
+        "places-lt": {
+            "tau": 1.0,
+            "reduced": False,
+            "adapt_lr": 0.01,
+            "adapt_decay": 0.0004,
+            "shared": 2,
+        },
+        "inat18": {
+            "tau": 1.0,
+            "adapt_lr": 0.2,
+            "adapt_decay": 0.0002,
+            "adapt_entropy": 0.01,
+            "shared": 2,
+        },
     },
     "notes": "tau, reduced and adapt_entropy are the authors' for CIFAR-100, ImageNet-LT, Places-LT and "
     "iNaturalist; elsewhere CIFAR-100's. The learning rate and weight decay at test time are those of the authors' training.",
@@ -68,12 +81,19 @@ def adjustments(class_counts: Sequence[float], tau: float) -> list[list[float]]:
 
 
 def configure(
-    cfg: Any, facts: Any, *, tau: float, scale: float, reduced: bool, **at_test: float
+    cfg: Any,
+    facts: Any,
+    *,
+    tau: float,
+    scale: float,
+    reduced: bool,
+    shared: int = 1,
+    **at_test: float,
 ) -> Any:
     """Three experts under the sum of their losses."""
     shifts = adjustments(counts_of(facts), tau)
     loss = {"type": "ExpertAdjustedLoss", "adjustments": shifts, "mean": False}
-    return use_experts(cfg, loss, len(shifts), reduced, scale)
+    return use_experts(cfg, loss, len(shifts), reduced, scale, shared)
 
 
 infer = weighted_on_test

@@ -16,6 +16,11 @@ CURVE_POINTS = 200
 """About as many points a curve has, however long the training."""
 
 
+def curve_interval(total: int) -> int:
+    """Iterations between two points of a curve, of a training of `total`."""
+    return max(1, total // CURVE_POINTS)
+
+
 class MonitorHook(RuntimeInfoHook):
     """Curves and the NaN check, without waiting for the device at every iteration.
 
@@ -58,8 +63,7 @@ class MonitorHook(RuntimeInfoHook):
                 self._bad = bad if self._bad is None else torch.minimum(self._bad, bad)
         self._count += 1
         on_cpu = self._bad is None or self._bad.device.type == "cpu"
-        interval = max(1, total // CURVE_POINTS)
-        at_point = step % interval == 0 or step == total
+        at_point = step % curve_interval(total) == 0 or step == total
         # on a CPU looking costs nothing; elsewhere it waits for the device
         if self._bad is not None and (on_cpu or at_point):
             first = self._bad.item()

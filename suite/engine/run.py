@@ -16,7 +16,7 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import HOOKS
 from mmengine.utils import import_modules_from_strings
 
-from suite.base.errors import InputError, MethodWarning, RecordError, UserError
+from suite.base.errors import DataError, InputError, MethodWarning, RecordError, UserError
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Facts
 from suite.engine import ranks, test_loop, weights
@@ -24,11 +24,17 @@ from suite.engine.hooks import JobHook, MonitorHook
 from suite.engine.keys import BUDGET_KEYS, FIXED
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, bare_model
 from suite.engine.runner import SuiteRunner, quiet_runner
+from suite.engine.training_log import LogHook, say, warnings_once
 from suite.records.files import Cost
 from suite.runs.job import Job, NonFiniteLoss, Outcome
 
-ENGINE_IMPORTS = ("suite.engine.data", "suite.engine.stages", "suite.engine.selection")
-"""Modules whose components a resolved config names."""
+ENGINE_IMPORTS = (
+    "suite.engine.data",
+    "suite.engine.stages",
+    "suite.engine.selection",
+    "suite.engine.kept_weights",
+)
+"""Modules whose components a resolved config names, or that mmengine's tools need with it."""
 
 Build = Callable[[Path], tuple[dict[str, Any], Facts]]
 Configure = Callable[..., Config]
@@ -93,14 +99,17 @@ def train(job: Job, join: Callable[[], None]) -> Outcome:
     cache for them.
     """
     torch.set_num_threads(job.protocol.threads)
-    cfg, facts = _config(job)
-    for role, attempt in job.inputs.items():
-        if attempt.record().data != dict(facts.observed):
-            raise InputError(
-                f"its {role} run {attempt.run_id} was trained on another copy of the data than this"
-            )
-    join()
-    return _carry_out(job, cfg, facts)
+    with warnings_once():
+        cfg, facts = _config(job)
+        for text in job.warnings:
+            say(f"warning: {text}")
+        for role, attempt in job.inputs.items():
+            if attempt.record().data != dict(facts.observed):
+                raise InputError(
+                    f"its {role} run {attempt.run_id} was trained on another copy of the data than this"
+                )
+        join()
+        return _carry_out(job, cfg, facts)
 
 
 def follow(job: Job, rank: int, store: Any) -> None:
@@ -138,17 +147,30 @@ def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
         )
         monitor = MonitorHook()
         runner.resume_hook, runner.start_from = resume, cfg.get("start_from")
-        for hook in (monitor, RestoreGeneratorsHook(resume), resume, JobHook(job, resume)):
+        restore = RestoreGeneratorsHook(resume)
+        for hook in (monitor, restore, resume, LogHook(monitor), JobHook(job, resume)):
             runner.register_hook(hook)
+        # before the training, not after it
+        if not len(runner.test_loop.dataloader.dataset):
+            raise DataError(
+                f"the test set of protocol {job.protocol.name!r} holds no sample; complete the data set "
+                f"({job.protocol.dataset.layout})"
+            )
         begun = job.elapsed
+        say(
+            f"{job.method.name} under {job.protocol.name}, seed {job.spec.seed}, on {job.device}: "
+            f"{runner.max_iters} iterations of {samples_seen // runner.max_iters} samples"
+        )
         if ranks.first():
             job.write("running", step=job.status.step, total=runner.max_iters)
         runner.train()
         if resume.changed is not None:
-            job.warn(
+            odd = (
                 f"resumed on {job.ranks} rank(s) from a checkpoint of {resume.changed}: random draws of "
                 "the network and memory banks went on otherwise than undisturbed"
             )
+            job.warn(odd)
+            say(f"warning: {odd}")
         train_seconds = job.elapsed - begun
         if not all(bool(torch.isfinite(p).all()) for p in runner.model.parameters()):
             raise NonFiniteLoss(runner.max_iters, "a weight")
@@ -156,6 +178,7 @@ def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
         arrays, samples, rows = _test(runner)
         views = {name: _other_set(runner, cfg, name) for name in job.required}
         test_seconds = job.elapsed - begun
+        say(f"trained in {train_seconds:.1f} s, tested in {test_seconds:.1f} s")
         model = bare_model(runner)
         gpu_seconds = job.elapsed * job.ranks if on_gpu else 0.0
         passes = getattr(runner.optim_wrapper, "passes_per_step", job.method.passes)
@@ -243,6 +266,11 @@ def _config(job: Job) -> tuple[Config, Facts]:
     for warning in caught:
         if issubclass(warning.category, MethodWarning):
             job.warn(str(warning.message))
+        else:
+            # a method's configure too may warn as Python code does
+            warnings.showwarning(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     return cfg, facts
 
 

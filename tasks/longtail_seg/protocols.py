@@ -15,6 +15,7 @@ from suite.define.protocols import Declared, Protocols
 from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.recipes import HASHED_IMPORTS, base_config
 from tasks.longtail_seg.schedules import SCHEDULES
+from tasks.longtail_seg.segmentor import inference_pipeline
 from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official, survey
 from tasks.vision.data import digit_scenes as digits
 from tasks.vision.groups import groups_beside_tail
@@ -161,6 +162,7 @@ def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], F
         shown=[test_images * i // 3 for i in range(3)],
     )
     cfg["test_cfg"] = dict(type="TestLoop")
+    cfg["test_pipeline"] = inference_pipeline(cfg["test_dataloader"]["dataset"])
     cfg["prediction_dataloaders"] = _prediction_loaders(cfg)
     cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.sketch"]
     return cfg, Facts(
@@ -231,6 +233,7 @@ def _build_official(recipe: str, spec: official.Spec, data: Path) -> tuple[dict[
         auc_stride=AUC_STRIDE,
     )
     cfg["test_cfg"] = dict(type="TestLoop")
+    cfg["test_pipeline"] = inference_pipeline(cfg["test_dataloader"]["dataset"])
     cfg["prediction_dataloaders"] = {}
     cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.sketch"]
     return cfg, Facts(

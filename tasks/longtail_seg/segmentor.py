@@ -49,6 +49,17 @@ def segmentor(
     }
 
 
+def inference_pipeline(dataset: Config) -> list[Config]:
+    """What mmseg's `inference_model` does to a picture from a file, or in memory, before the network sees
+    it: what the test set `dataset` does to its own ones."""
+    reading: list[Config] = [{"type": "LoadImageFromFile"}]
+    if dataset.get("scale", 1.0) != 1.0:
+        # a pixel is the mean of 2x2, as in `CamVidDataset`
+        resize = {"type": "Resize", "scale_factor": dataset["scale"], "interpolation": "area"}
+        reading.append({**resize, "keep_ratio": False})
+    return [*reading, *dataset["pipeline"]]
+
+
 def segmentation(
     model: Config,
     *,

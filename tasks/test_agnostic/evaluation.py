@@ -13,6 +13,7 @@ A method whose scores depend on the test set (its unlabelled images, its prior) 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -162,7 +163,9 @@ def evaluate(
     asked = json.dumps(settings, sort_keys=True)
     for test in made_once(label.tobytes(), tuple(trained.class_counts), asked):
         predicted = {"": stored}
-        if trained.infer is not None:
+        if trained.infer is not None and not len(test.images):
+            predicted["unadapted"] = stored  # nothing to adapt to, and nothing to score
+        elif trained.infer is not None:
             prior = np.bincount(label[test.images], minlength=classes) / len(test.images)
             seen = None if views is None else views[:, test.unlabelled]
             own = adapted(trained, logits, prior, seen).argmax(axis=1)
@@ -198,11 +201,11 @@ class _Table:
         import numpy as np
 
         here, found = label[test.images], predicted[test.images]
-        scores = {
-            "top1": float((here == found).mean()),
-            # classes without an image are left out
-            "balanced_accuracy": float(np.nanmean(recalls(here, found, classes))),
-        }
+        # classes without an image are left out; of a set without any all is undefined
+        scores = dict.fromkeys(("top1", "balanced_accuracy"), math.nan)
+        if len(here):
+            scores["top1"] = float((here == found).mean())
+            scores["balanced_accuracy"] = float(np.nanmean(recalls(here, found, classes)))
         if test.kind == "drawn":
             self._drawn.setdefault(test.prior, []).append(scores)
             return
@@ -214,6 +217,8 @@ class _Table:
             self._shifts.append(scores["top1"])
 
     def rows(self, scores: str) -> list[MetricRow]:
+        import numpy as np
+
         where = {"scores": scores} if scores else {}
         rows = []
         for prior, found in self._named.items():
@@ -227,7 +232,7 @@ class _Table:
                 row("top1", _mean(self._shifts), {**where, "prior": "shifts", "draw": "mean"})
             )
             rows.append(
-                row("top1", min(self._shifts), {**where, "prior": "shifts", "draw": "worst"})
+                row("top1", np.min(self._shifts), {**where, "prior": "shifts", "draw": "worst"})
             )
             rows.append(row("top1_std", _spread(self._shifts), {**where, "prior": "shifts"}))
         drawn = dict(self._drawn)

@@ -74,7 +74,7 @@ def make_sets(
     def made(
         prior: str, kind: str, counts: Sequence[int], images: Array, seen: Array | None = None
     ) -> TestSet:
-        shares = np.asarray(counts) / sum(counts)
+        shares = np.asarray(counts) / max(sum(counts), 1)
         return TestSet(prior, kind, images, shares, images if seen is None else seen)
 
     ratios = settings["ratios"]

@@ -78,10 +78,12 @@ class ClassScores(BaseMetric):
     def arrays(self) -> dict[str, np.ndarray]:
         """The stored form (`stored.store`) of the last loop.
 
-        Raises RecordError if there was none, or for logits that are not finite.
+        Raises RecordError if it had no batch, or for logits that are not finite.
         """
         if not self._label:
-            raise RecordError("no logits were collected: the test loop has not run")
+            raise RecordError(
+                "no logits were collected: the set holds no sample, or was not tested"
+            )
         return store(torch.cat(self._logits).numpy(), torch.cat(self._label).numpy())
 
     def samples(self) -> dict[str, bytes]:

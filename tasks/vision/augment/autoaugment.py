@@ -2,10 +2,11 @@
 
 Cubuk, Zoph, Mane, Vasudevan and Le, "AutoAugment: Learning Augmentation Policies from Data",
 CVPR 2019 (arXiv 1805.09501): the policy is the appendix's table of 25 sub-policies for CIFAR-10.
-Where the paper leaves a choice, torchvision's `AutoAugment(CIFAR10)` on PIL images decides:
-- magnitude 0..9 is linear on the ranges of `magnitude`; Shear, Translate, Rotate and the four
-  enhancements (Brightness, Color, Contrast, Sharpness) draw a sign as well;
-- shears keep the top left corner in place, rotations the centre; nearest neighbour throughout.
+Magnitude 0..9 is linear on the ranges of `magnitude`; Shear, Translate, Rotate and the four enhancements
+(Brightness, Color, Contrast, Sharpness) draw a sign as well; shears keep the top left corner in place,
+rotations the centre. Where the paper leaves a choice, a `Form` decides: that of torchvision's
+`AutoAugment(CIFAR10)` on PIL images, or that of the PIL script which long-tail code ships (the unified study's
+`utils/autoaug.py`).
 
 Every operation gives bit for bit what Pillow gives for each image (its rounding, its 16.16 fixed
 point coordinates), so that a batch differs from the usual per-image pipeline in speed only; a
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -55,6 +57,30 @@ CIFAR10: tuple[tuple[Operation, Operation], ...] = (
 # fmt: on
 POLICIES = {"cifar10": CIFAR10}
 
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What implementations of the policy differ in.
+
+    Attributes:
+        bicubic: shears interpolate bicubically (Keys, a = -1), instead of taking the nearest neighbour.
+        whole: translations are by whole pixels, rounded towards zero.
+        solarize: threshold at magnitude 0.
+        fill: grey level of what geometry uncovers.
+    """
+
+    bicubic: bool
+    whole: bool
+    solarize: float
+    fill: float
+
+
+FORMS = {
+    "torchvision": Form(bicubic=False, whole=True, solarize=255.0, fill=0.0),
+    "released": Form(bicubic=True, whole=False, solarize=256.0, fill=128.0),
+}
+TORCHVISION = FORMS["torchvision"]
+
 _LARGEST = {
     "ShearX": 0.3,  # pixels a pixel
     "ShearY": 0.3,
@@ -73,23 +99,30 @@ def signed(name: str) -> bool:
     return name in _LARGEST
 
 
-def magnitude(name: str, level: int | None) -> float:
+def kind_of(name: str, form: Form = TORCHVISION) -> str:
+    """The key of `FUNCTIONS` that does the operation."""
+    return "shear" if form.bicubic and name in ("ShearX", "ShearY") else KINDS[name]
+
+
+def magnitude(name: str, level: int | None, form: Form = TORCHVISION) -> float:
     """The strength of an operation at `level` 0..9, in the operation's own unit.
 
     ShearX/Y 0..0.3, TranslateX/Y 0..150/331 of the side, Rotate 0..30 degrees, Brightness, Color,
     Contrast and Sharpness 0..0.9 (the factor is 1 + it), Posterize 8..4 bits, Solarize threshold
-    255..0; 0 for AutoContrast, Equalize and Invert. Positive: the sign is the caller's.
+    255 or 256..0; 0 for AutoContrast, Equalize and Invert. Positive: the sign is the caller's.
     """
     if level is None:
         return 0.0
     if name == "Posterize":
         return float(8 - round(level * 4 / 9))
     if name == "Solarize":
-        return 255 * (9 - level) / 9
+        return form.solarize * (9 - level) / 9
     return _LARGEST.get(name, 0.0) * level / 9
 
 
-def apply(images: Tensor, name: str, strength: float, fill: Tensor) -> Tensor:
+def apply(
+    images: Tensor, name: str, strength: float, fill: Tensor, form: Form = TORCHVISION
+) -> Tensor:
     """One operation of one (signed) strength, as `magnitude` gives it, on every image.
 
     images uint8 (n, C, H, W) with C 1 or 3, fill uint8 (C,) for what geometry uncovers; returns
@@ -97,33 +130,42 @@ def apply(images: Tensor, name: str, strength: float, fill: Tensor) -> Tensor:
     """
     if name not in KINDS:
         raise ValueError(f"unknown operation {name!r}; known: {', '.join(KINDS)}")
-    one = parameter(name, strength, *images.shape[2:]).to(images.device)
-    return FUNCTIONS[KINDS[name]](images, one.expand(len(images), *one.shape), fill)
+    height, width = images.shape[2:]
+    one = parameter(name, strength, height, width, form).to(images.device)
+    return FUNCTIONS[kind_of(name, form)](images, one.expand(len(images), *one.shape), fill)
 
 
-def parameter(name: str, strength: float, height: int, width: int) -> Tensor:
+def parameter(
+    name: str, strength: float, height: int, width: int, form: Form = TORCHVISION
+) -> Tensor:
     """What the function of the operation's kind wants for one image; on the CPU.
 
-    `move`: source indices (H * W,) int64; `point`: table (256,) uint8; blends: factor () float32;
-    AutoContrast and Equalize: an unused () float32.
+    `move`: source indices (H * W,) int64; `shear`: (5, H * W) float64, see there; `point`: table (256,)
+    uint8; blends: factor () float32; AutoContrast and Equalize: an unused () float32.
     """
-    if KINDS[name] == "move":
-        return _source(_inverse(name, strength, height, width), height, width)
-    if KINDS[name] == "point":
+    kind = kind_of(name, form)
+    if kind in ("move", "shear"):
+        matrix = _inverse(name, strength, height, width, form)
+        return (_source if kind == "move" else _taps)(matrix, height, width)
+    if kind == "point":
         return _table(name, strength)
     return torch.tensor(1.0 + strength)
 
 
-def _inverse(name: str, strength: float, height: int, width: int) -> tuple[float, ...]:
+def _inverse(name: str, strength: float, height: int, width: int, form: Form) -> tuple[float, ...]:
     """(a, b, c, d, e, f): the output pixel (x, y) shows input (a x + b y + c, d x + e y + f)."""
     if name == "ShearX":
         return (1.0, -strength, 0.0, 0.0, 1.0, 0.0)
     if name == "ShearY":
         return (1.0, 0.0, 0.0, -strength, 1.0, 0.0)
-    if name == "TranslateX":
-        return (1.0, 0.0, -int(strength * width), 0.0, 1.0, 0.0)
-    if name == "TranslateY":
-        return (1.0, 0.0, 0.0, 0.0, 1.0, -int(strength * height))
+    if name in ("TranslateX", "TranslateY"):
+        offset = strength * (width if name == "TranslateX" else height)
+        offset = -int(offset) if form.whole else -offset
+        return (
+            1.0,
+            0.0,
+            *((offset, 0.0, 1.0, 0.0) if name == "TranslateX" else (0.0, 0.0, 1.0, offset)),
+        )
     sin, cos = math.sin(math.radians(strength)), math.cos(math.radians(strength))
     x, y = width / 2, height / 2
     return (cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y)
@@ -147,6 +189,32 @@ def _source(matrix: tuple[float, ...], height: int, width: int) -> Tensor:
     return torch.where(inside, row * width + column, height * width).flatten()
 
 
+def _taps(matrix: tuple[float, ...], height: int, width: int) -> Tensor:
+    """What `shear` wants for the matrix of ShearX or ShearY: (5, H * W) float64.
+
+    Four flat indices of input pixels along the sheared axis, clipped to the image, and the place 0..1
+    between the inner two; the first index is H * W where the output pixel lies outside.
+    """
+    _, b, _, d, _, _ = matrix
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64),
+        torch.arange(width, dtype=torch.float64),
+        indexing="ij",
+    )
+    along, place, side = (
+        ((x + 0.5) + b * (y + 0.5), y * width, width)
+        if d == 0
+        else (d * (x + 0.5) + (y + 0.5), x, height)
+    )
+    step = 1 if d == 0 else width
+    inner = (along - 0.5).floor()
+    share = (along - 0.5) - inner
+    taps = [place + step * (inner + k).clamp(0, side - 1) for k in (-1, 0, 1, 2)]
+    inside = (along >= 0) & (along < side)
+    taps[0] = torch.where(inside, taps[0], height * width)
+    return torch.stack([*taps, share]).flatten(1)
+
+
 def _table(name: str, strength: float) -> Tensor:
     level = torch.arange(256)
     if name == "Invert":
@@ -166,6 +234,24 @@ def move(images: Tensor, source: Tensor, fill: Tensor) -> Tensor:
     outside = fill.view(1, channels, 1).expand(n, -1, -1)
     pixels = torch.cat((images.flatten(2), outside), dim=2)
     return pixels.gather(2, source.unsqueeze(1).expand(-1, channels, -1)).view(images.shape)
+
+
+def shear(images: Tensor, taps: Tensor, fill: Tensor) -> Tensor:
+    """Bicubic shears: each image by its own taps (n, 5, H * W), as `_taps` makes them; truncated."""
+    channels, height, width = images.shape[1:]
+    pixels = images.flatten(2)
+    index, share = taps[:, :4].long(), taps[:, 4:]
+    outside = index[:, :1] == height * width
+    a, b, c, d = (
+        pixels.gather(
+            2, one[:, None].clamp(max=height * width - 1).expand(-1, channels, -1)
+        ).double()
+        for one in index.unbind(1)
+    )
+    # Keys's cubic convolution, a = -1, in Pillow's order of operations, so that truncation falls alike
+    value = b + share * ((c - a) + share * ((2 * (a - b) + c - d) + share * (b - a - c + d)))
+    sheared = value.clamp(0, 255).to(torch.uint8)
+    return torch.where(outside, fill.view(1, channels, 1), sheared).view(images.shape)
 
 
 def point(images: Tensor, table: Tensor, fill: Tensor) -> Tensor:
@@ -251,6 +337,7 @@ def _through(images: Tensor, tables: Tensor) -> Tensor:
 # Operations of one kind share a function, hence one pass over the images that drew any of them.
 FUNCTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "move": move,
+    "shear": shear,
     "point": point,
     "contrast": contrast,
     "autocontrast": autocontrast,

@@ -138,24 +138,37 @@ class BatchAutoAugment:
     Args:
         policy: a name of `autoaugment.POLICIES`.
         fill: grey level 0..255 of what shears, translations and rotations uncover, one for all
-            channels or one a channel; 0 is torchvision's default, 128 that of some CIFAR code.
+            channels or one a channel; None: the form's.
+        form: a name of `autoaugment.FORMS`: `torchvision` (nearest shears, whole offsets, solarize
+            over 255..0, fill 0) or `released` (bicubic shears, offsets as they are, solarize over
+            256..0, fill 128), that of the PIL script in long-tail code.
 
-    Raises ValueError for an unknown policy, a fill outside 0..255 and, at a call, for a fill of
-    another number of channels than the images'.
+    Raises ValueError for an unknown policy or form, a fill outside 0..255 and, at a call, for a fill
+    of another number of channels than the images'.
     """
 
-    def __init__(self, policy: str = "cifar10", fill: Fill = 0.0) -> None:
-        if policy not in autoaugment.POLICIES:
-            known = ", ".join(autoaugment.POLICIES)
-            raise ValueError(f"BatchAutoAugment: unknown policy {policy!r}; known: {known}")
+    def __init__(
+        self, policy: str = "cifar10", fill: Fill | None = None, form: str = "torchvision"
+    ) -> None:
+        for what, name, names in (
+            ("policy", policy, autoaugment.POLICIES),
+            ("form", form, autoaugment.FORMS),
+        ):
+            if name not in names:
+                known = ", ".join(names)
+                raise ValueError(f"BatchAutoAugment: unknown {what} {name!r}; known: {known}")
         self.policy = policy
-        self.fill = _levels("BatchAutoAugment", fill)
+        self.form = autoaugment.FORMS[form]
+        self.fill = _levels("BatchAutoAugment", self.form.fill if fill is None else fill)
         self._kinds = list(autoaugment.FUNCTIONS)
         self._variants: dict[str, list[tuple[str, float]]] = {kind: [] for kind in self._kinds}
         steps = autoaugment.POLICIES[policy]
         self._prob = torch.tensor([[prob for _, prob, _ in step] for step in steps])
         self._kind = torch.tensor(
-            [[self._kinds.index(autoaugment.KINDS[name]) for name, _, _ in step] for step in steps]
+            [
+                [self._kinds.index(autoaugment.kind_of(name, self.form)) for name, _, _ in step]
+                for step in steps
+            ]
         )
         self._row = torch.tensor(
             [[self._rows(name, level) for name, _, level in step] for step in steps]
@@ -196,8 +209,8 @@ class BatchAutoAugment:
 
     def _rows(self, name: str, level: int | None) -> tuple[int, int]:
         """Where the bank of its kind holds the operation with negative and with positive sign."""
-        strength = autoaugment.magnitude(name, level)
-        variants = self._variants[autoaugment.KINDS[name]]
+        strength = autoaugment.magnitude(name, level, self.form)
+        variants = self._variants[autoaugment.kind_of(name, self.form)]
         both = [(name, -strength if autoaugment.signed(name) else strength), (name, strength)]
         variants += [v for v in dict.fromkeys(both) if v not in variants]
         return variants.index(both[0]), variants.index(both[1])
@@ -208,10 +221,11 @@ class BatchAutoAugment:
         key = (images.device, height, width)
         if key not in self._banks:
             self._banks[key] = {
-                kind: torch.stack([autoaugment.parameter(*v, height, width) for v in variants]).to(
-                    images.device
-                )
+                kind: torch.stack(
+                    [autoaugment.parameter(*v, height, width, self.form) for v in variants]
+                ).to(images.device)
                 for kind, variants in self._variants.items()
+                if variants
             }
         return self._banks[key]
 

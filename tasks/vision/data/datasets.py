@@ -52,7 +52,7 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
         limit: int | None = None,
     ) -> None:
         images, labels = _split(Source(**source), Path(root), split, pool)
-        if limit is not None:
+        if limit is not None and len(labels):
             classes = range(int(labels.max()) + 1)
             kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in classes])
             images, labels = images[kept], labels[kept]

@@ -13,7 +13,9 @@ class WideStemResNet(ResNet):
 
     (B, C, H, W) -> a tuple of the last maps (B, 8w, ceil(H/8), ceil(W/8)), of basic blocks. Parameters
     are named and initialised as torchvision's: convolutions by Kaiming's normal distribution (fan-out),
-    normalisation with 1 and 0, the last one of a block too.
+    normalisation with 1 and 0, the last one of a block too. The stem's convolution starts as torch's own,
+    uniform within 1 / sqrt(fan-in): SSE-SAM's code puts it in place of torchvision's after that has been
+    initialised.
 
     Args:
         depth: 18 or 34.
@@ -39,3 +41,8 @@ class WideStemResNet(ResNet):
         super()._make_stem_layer(in_channels, stem_channels)
         self.conv1 = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
         self.maxpool = nn.Identity()
+
+    def init_weights(self) -> None:
+        """As the class says."""
+        super().init_weights()
+        self.conv1.reset_parameters()

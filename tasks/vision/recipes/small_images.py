@@ -85,10 +85,11 @@ def small_images(recipe: SmallRecipe, source: Source, root: str) -> Config:
     if recipe.rotate:
         transforms.append({"type": "BatchRotate", "degrees": recipe.rotate})
     if recipe.auto_augment:
-        transforms.append({"type": "BatchAutoAugment", "policy": "cifar10"})
+        form = {"policy": "cifar10", "form": "released"}
+        transforms.append({"type": "BatchAutoAugment", **form})
     if recipe.cutout:
-        # grey levels that normalise to zero
-        transforms.append({"type": "BatchCutout", "size": recipe.cutout, "fill": mean})
+        # black: the unified study's code covers before it normalises
+        transforms.append({"type": "BatchCutout", "size": recipe.cutout, "fill": 0.0})
     data = {"type": "MemoryImages", "source": source.config(), "root": root, "pool": recipe.pool}
     further = [] if recipe.network == "SmallResNet" else ["tasks.vision.networks.wide_stem"]
     if recipe.rotate:

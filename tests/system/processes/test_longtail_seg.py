@@ -1,5 +1,7 @@
 """The main job end to end, on embedded data, through the command line."""
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -14,12 +16,15 @@ import numpy as np
 import pytest
 from camvid_files import DATA, real
 from conftest import ROOT
+from PIL import Image
 
+from suite.base import settings
 from suite.define.catalog import Catalog
 from suite.engine.run import predict
 from suite.records.attempt import attempts
 from suite.records.files import Status, read
 from suite.runs.predict import prediction_job
+from tasks.vision.data import digit_scenes
 
 SMOKE = ("run", "--task", "longtail-seg", "--protocol", "smoke")
 METHODS = ("aucseg", "aucseg-exp", "aucseg-hinge", "aucseg-nobank", "cdt-seg", "ce", "copy-paste", "dice", "focal", "la", "ldam-drw-seg", "ldam-seg", "lovasz", "ohem", "rcs", "rfs", "seesaw-seg", "seql-seg", "tmb", "tversky", "vs-seg", "wce-en", "wce-inv")  # fmt: skip
@@ -151,6 +156,40 @@ def test_kept_weights_predict_what_was_stored(smoke, inside):
     assert "stored by every run itself" in refused.stderr
 
 
+def test_mmseg_infers_with_a_runs_config_and_weights(smoke, inside, tmp_path):
+    """What `init_model` and `inference_model` say of a picture is what the run's test said."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+    from mmseg.apis import inference_model, init_model
+
+    (run,) = by_method(smoke[1])["tmb"]["runs"]
+    (attempt,) = attempts(smoke[0], run)
+    made = inside(
+        "config", "--task", "longtail-seg", "--protocol", "smoke", "--method", "tmb", "-o", "c.py"
+    )
+    assert made.returncode == 0, made.stderr
+    model = init_model("c.py", str(attempt.weights), device="cpu")
+    assert list(model.dataset_meta["classes"]) == attempt.record().classes
+    assert model.dataset_meta["palette"] == [list(colour) for colour in digit_scenes.PALETTE]
+    stored = attempt.predictions()["test"]["confusion"]
+    scenes = digit_scenes.load(settings.cache_dir())
+    for index in (0, 5):
+        file = tmp_path / f"{index}.png"
+        Image.fromarray(scenes["test_images"][index]).save(file)
+        found = inference_model(model, str(file)).pred_sem_seg.data[0].numpy()
+        label = scenes["test_labels"][index]
+        known = label != 255
+        counts = np.bincount(label[known].astype(int) * 11 + found[known], minlength=121)
+        assert np.array_equal(counts.reshape(11, 11), stored[index])
+    # mmengine's own tools take the weights too
+    cfg = Config.fromfile("c.py")
+    cfg.load_from, cfg.work_dir, cfg.log_level = str(attempt.weights), str(tmp_path / "w"), "ERROR"
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = Runner.from_cfg(cfg).test()
+    published = by_method(smoke[1])["tmb"]["metrics"]["mIoU"]["mean"]
+    assert found["seg/mIoU"] == pytest.approx(published, abs=1e-6)
+
+
 def test_config_runs_under_mmengine_itself(tmp_path, inside):
     made = inside(
         "config", "--task", "longtail-seg", "--protocol", "smoke", "--method", "aucseg",
@@ -185,6 +224,12 @@ CARD = {
 
 
 def configure(cfg, facts, factor):
+    import logging
+    import warnings
+
+    for _ in range(3):
+        warnings.warn("it may be too loud")
+        logging.getLogger("mine").warning("the volume is %s", factor)
     cfg.model.decode_head.loss_decode[0].loss_weight = factor
     return cfg
 '''
@@ -208,6 +253,21 @@ def test_a_method_of_ones_own_is_one_file(mine):
     assert rows["loud"]["params"] == {"factor": 2.0}
     # without the plug-in its row is still there
     assert by_method(board(mine[0]))["loud"]["metrics"] == rows["loud"]["metrics"]
+
+
+def test_a_runs_log_says_how_it_went_and_what_was_warned_of(mine, inside):
+    rows = by_method(board(mine[0], "--plugin", "mine.py"))
+    (run,) = rows["loud"]["runs"]
+    printed = inside("logs", run, "--lines", "0", "--root", str(mine[0] / "results"))
+    lines = [line.partition("  ")[2] for line in printed.stdout.splitlines()]
+    assert lines.count("warning: the volume is 2.0 (mine, mine.py:22)") == 1
+    assert sum("it may be too loud (UserWarning, mine.py:" in line for line in lines) == 1
+    assert "loud under smoke, seed 0, on cpu: 20 iterations of 8 samples" in lines
+    steps = [line for line in lines if line.startswith("step ")]
+    assert len(steps) == 20
+    said = r"step {}/20  loss \S+  decode\.loss_ce \S+  decode.acc_seg \S+  lr \S+  \S+ s/step"
+    assert re.fullmatch(said.format(1), steps[0]) and re.fullmatch(said.format(20), steps[-1])
+    assert lines[-1].startswith("trained in ")
 
 
 def test_the_method_in_the_readme_works(tmp_path):

@@ -10,6 +10,7 @@ from mmseg.registry import MODELS
 
 from baselines.segmentation import aucseg
 from baselines.segmentation.aucseg import PixelAUCLoss, configure
+from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 
 LABEL = torch.tensor([[[0, 0, 1, 2]]])
@@ -254,6 +255,24 @@ def test_configure_adds_the_risk_beside_cross_entropy(as_list):
     assert (built.num_classes, built.scale, built.loss_name) == (3, 4.0, "loss_auc")
     assert cfg.model.data_preprocessor.type == "TMemoryBankPreProcessor"
     assert cfg.model.data_preprocessor.memory_size == 3
+
+
+def test_a_released_lambda_weighs_half_of_the_pairwise_mean():
+    """`auc_loss.py` of the release halves the square risk before its lambda multiplies it."""
+    cfg = configure(encoder_decoder({"type": "CrossEntropyLoss"}), FACTS, auc_weight=4.0, half=True)
+    released = MODELS.build(cfg.model.decode_head.loss_decode[1])
+    assert released.scale == 2.0
+    torch.manual_seed(0)
+    logits, label = torch.randn(1, 3, 4, 4), torch.randint(3, (1, 4, 4))
+    assert released(logits, label) == 2.0 * PixelAUCLoss(3)(logits, label)
+
+
+@pytest.mark.parametrize("surrogate", ["exp", "hinge"])
+def test_half_of_another_surrogate_says_what_to_type(surrogate):
+    with pytest.raises(UserError, match=f"half=false, or take aucseg-{surrogate}"):
+        configure(
+            encoder_decoder({"type": "CrossEntropyLoss"}), FACTS, half=True, surrogate=surrogate
+        )
 
 
 def test_configure_without_bank_leaves_the_preprocessor():

@@ -41,6 +41,7 @@ from baselines.test_agnostic.dirmixe import (
 )
 from baselines.test_agnostic.ride import RIDELoss, temperatures
 from suite.base.errors import UserError
+from suite.define.card import resolve
 from tasks.vision.groups import class_counts
 from tasks.vision.networks.classifier import CrossEntropy, SmallResNet
 from tasks.vision.networks.wide_stem import WideStemResNet
@@ -682,7 +683,7 @@ def bottleneck_stage(inputs, planes, blocks, wide, groups):
     return found
 
 
-def listed(next_=False, depth=50, experts=3, reduced=True, **backbone):
+def listed(next_=False, depth=50, experts=3, reduced=True, shared=1, **backbone):
     """Config of a classifier of image files with experts."""
     recipe = ListRecipe(
         spec="imagenet-lt", images=100, classes=10, depth=depth, next=next_, batch=8, lr=0.1,
@@ -693,7 +694,7 @@ def listed(next_=False, depth=50, experts=3, reduced=True, **backbone):
     cfg.model.backbone.update(backbone)
     if "base_channels" in backbone:
         cfg.model.head.in_channels = 32 * backbone["base_channels"]
-    return use_experts(cfg, {"type": "CrossEntropy"}, experts, reduced)
+    return use_experts(cfg, {"type": "CrossEntropy"}, experts, reduced, shared=shared)
 
 
 @pytest.mark.parametrize("next_", [False, True])
@@ -717,6 +718,49 @@ def test_experts_of_a_large_resnet(next_, reduced):
     assert total(model) == trunk + 3 * each + 3 * 10 * width
     assert model.experts[0].layer3[0].conv1.out_channels == factor * planes[0]
     assert model.experts[2].layer4[2].conv2.out_channels == factor * planes[1]
+
+
+@pytest.mark.parametrize(("next_", "fewer"), [(False, 2_439_168), (True, 2_394_112)])
+def test_experts_of_a_large_resnet_share_two_stages_as_released(next_, fewer):
+    """`Expert_ResNet.py`: stem, layer1 and layer2 are shared."""
+    with torch.device("meta"):
+        one, two = (MODELS.build(listed(next_, shared=shared).model) for shared in (1, 2))
+        maps = two.backbone(torch.zeros(2, 3, 64, 64))[-1]
+        assert two.features(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 1536)
+    assert maps.shape == (2, 512, 8, 8)
+    assert [name for name, _ in two.experts[0].named_children()] == ["layer3", "layer4"]
+    # two copies of layer2 less
+    assert total(one) - total(two) == fewer == 2 * total(two.backbone.layer2)
+
+
+def test_experts_share_as_many_stages_as_the_released_code_of_each_network():
+    for method in EXPERTS:
+        for protocol, shared in {
+            "imagenet-lt:resnet50": 2,
+            "imagenet-lt:resnext50": 2,
+            "places-lt:resnet152": 2,
+            "inat18:resnet50": 2,
+            "r32-200-rot:cifar100,exp,ir100,shuffled": 1,
+            "cpu-cifar": 1,
+        }.items():
+            assert resolve(CATALOG.card(method), method, protocol, {})["shared"] == shared
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+def test_experts_of_a_small_resnet_that_share_two_stages(reduced):
+    backbone = SmallResNet(32)
+    stages = split(backbone, 2, reduced, 2)
+    assert total(backbone) == 9 * 3 * 16 + 2 * 16 + small_stage(16, 16, 5) + small_stage(16, 32, 5)
+    assert [total(one) for one in stages] == [small_stage(32, 48 if reduced else 64, 5)] * 2
+    maps = backbone(torch.zeros(2, 3, 32, 32))
+    assert maps.shape == (2, 32, 16, 16)
+    assert stages[0](maps).shape == (2, 48 if reduced else 64, 8, 8)
+
+
+def test_each_expert_has_a_stage_of_its_own():
+    for backbone, shared in ((SmallResNet(8), 3), (WideStemResNet(18, width=8), 4)):
+        with pytest.raises(UserError, match=f"share {shared} of the {shared} stages"):
+            split(backbone, 2, False, shared)
 
 
 @pytest.mark.parametrize("reduced", [True, False])

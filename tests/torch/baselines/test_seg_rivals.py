@@ -730,8 +730,12 @@ def test_the_control_has_the_banks_ratios(catalog):
         bank = catalog.resolve("tmb", protocol, {})
         for key, value in catalog.resolve("copy-paste", protocol, {}).items():
             assert value == bank[key]
-    source = catalog.source("tmb").card
-    assert copy_paste.CARD["protocol_defaults"] == source.protocol_defaults
+    # the ratios; the control places the box around what it pastes under every protocol
+    bank = catalog.source("tmb").card.protocol_defaults
+    assert copy_paste.CARD["protocol_defaults"] == {
+        name: {key: value for key, value in defaults.items() if key != "placement"}
+        for name, defaults in bank.items()
+    }
     kept = resolved(catalog, "copy-paste").model.data_preprocessor
     plain = resolved(catalog, "ce").model.data_preprocessor
     changed = {"type", "tail_classes", "source", "sample_ratio", "resize_ratio"}

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.runner.checkpoint import get_state_dict, load_state_dict, weights_to_cpu
 from mmengine.structures import PixelData
@@ -10,7 +11,15 @@ from mmseg.models.data_preprocessor import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from baselines.segmentation.tmb import STATE_PREFIX, Crop, TMemoryBankPreProcessor, install_bank
+from baselines.segmentation.tmb import (
+    STATE_PREFIX,
+    Crop,
+    TMemoryBankPreProcessor,
+    _crop,
+    _margin,
+    _resized,
+    install_bank,
+)
 
 SIDE = 8
 
@@ -263,6 +272,7 @@ def test_unknown_keys_are_still_reported():
         {"resize_ratio": 0.0},
         {"update": "newest"},
         {"scope": "dataset"},
+        {"placement": "centre"},
     ],
 )
 def test_invalid_arguments_are_refused(kwargs):
@@ -290,3 +300,67 @@ def test_install_bank_without_tail_classes_changes_nothing():
 def test_install_bank_refuses_to_displace_another_method():
     with pytest.raises(ValueError, match="Other"):
         install_bank(preprocessor_config("Other"), SimpleNamespace(groups={"tail": (1,)}))
+
+
+# -- placement
+
+
+def released(image, label, index, ratio):
+    """(image, mask) that the released code places: the whole image and the class's pixels in it, resized to
+    sides rounded down, bilinear and nearest."""
+    size = [max(1, int(side * ratio)) for side in label.shape]
+    mask = (label == index).float()[None, None]
+    if size == list(label.shape):
+        return image, label == index
+    image = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+    return image, F.interpolate(mask, size=size, mode="nearest")[0, 0] > 0.5
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.17, 0.4, 0.5, 0.9, 1.0, 1.3])
+def test_the_whole_placement_is_the_released_resize_of_the_whole_image(ratio):
+    """Though only a box around the class is stored."""
+    generator = torch.Generator().manual_seed(0)
+    found = 0
+    for _ in range(20):
+        image = torch.rand(3, 41, 30, generator=generator)
+        label = torch.zeros(41, 30, dtype=torch.int64)
+        top, left = (int(torch.randint(side - 9, (), generator=generator)) for side in (41, 30))
+        label[top : top + 9, left : left + 7] = torch.randint(0, 2, (9, 7), generator=generator)
+        label[top, left] = 1
+        crop = _resized(_crop(image, label == 1, _margin(ratio)), ratio)
+        wanted, mask = released(image, label, 1, ratio)
+        assert torch.equal(crop.mask, mask)
+        assert torch.equal(crop.image[:, mask], wanted[:, mask])
+        found += int(mask.sum())
+    assert found
+
+
+def positions(ratio, placement, pastes=60):
+    """Where the pasted class comes to lie, top left corners."""
+    module = bank(tail=(1,), resize_ratio=ratio, placement=placement)
+    module(batch(block(1, side=1, at=4), value=7.0), training=True)
+    found = set()
+    for _ in range(pastes):
+        _, labels = outcome(module(batch(block(0)), training=True))
+        if (labels == 1).any():
+            found.add(tuple((labels[0] == 1).nonzero()[0].tolist()))
+    return found
+
+
+def test_at_full_size_a_whole_image_leaves_the_object_where_it_was():
+    assert positions(1.0, "whole") == {(4, 4)}
+    assert len(positions(1.0, "tight")) > 30
+    # of 4 x 4 pixels, in which it is at (2, 2), at five offsets a side
+    assert positions(0.5, "whole", 300) == {(2 + y, 2 + x) for y in range(5) for x in range(5)}
+
+
+def test_whole_images_come_back_from_a_state():
+    module = bank(tail=(1,), resize_ratio=0.5, placement="whole")
+    module(batch(block(1, at=2), value=7.0), training=True)
+    other = bank(tail=(1,), resize_ratio=0.5, placement="whole")
+    other.load_state_dict(module.state_dict())
+    (kept,), (loaded,) = module.crops[1], other.crops[1]
+    assert kept.frame.tolist() == [0, 0, SIDE, SIDE] and torch.equal(kept.frame, loaded.frame)
+    later = [outcome(one(batch(block(0)), training=True)) for one in (module, other)]
+    assert all(torch.equal(*pair) for pair in zip(*later, strict=True))
+    assert "tmb.1.0.frame" not in bank(tail=(1,)).state_dict()

@@ -19,6 +19,7 @@ ALL = [
     BatchCrop(4),
     BatchFlip(),
     BatchAutoAugment(fill=(9, 80, 200)),
+    BatchAutoAugment(fill=(9, 80, 200), form="released"),
     BatchCutout(16, (1, 2, 3)),
 ]
 
@@ -40,13 +41,18 @@ def pictures(batch=6, channels=3, height=32, width=32, seed=0):
     return torch.from_numpy(levels.clip(0, 255).astype(np.uint8))
 
 
-def pillow(image, name, strength, fill):
-    """The operation as torchvision and the paper's code call it."""
+def pillow(image, name, strength, fill, form="torchvision"):
+    """The operation as torchvision calls it, or the PIL script that long-tail code ships."""
     width, height = image.size
+    released = form == "released"
+    whole = float if released else int
 
-    def affine(*matrix):
-        affine, nearest = Image.Transform.AFFINE, Image.Resampling.NEAREST
-        return image.transform(image.size, affine, matrix, nearest, fillcolor=fill)
+    def affine(*matrix, how=Image.Resampling.NEAREST):
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, how, fillcolor=fill)
+
+    def shear(*matrix):
+        how = Image.Resampling.BICUBIC if released else Image.Resampling.NEAREST
+        return affine(*matrix, how=how)
 
     if name in ENHANCEMENTS:
         return getattr(ImageEnhance, name)(image).enhance(1 + strength)
@@ -54,46 +60,54 @@ def pillow(image, name, strength, fill):
         return ImageOps.posterize(image, int(strength))
     if name == "Solarize":
         return ImageOps.solarize(image, strength)
+    if name == "Rotate" and released and image.mode == "RGB":
+        turned = image.convert("RGBA").rotate(strength)
+        return Image.composite(turned, Image.new("RGBA", image.size, (*fill, 128)), turned).convert(
+            "RGB"
+        )
     if name == "Rotate":
         return image.rotate(strength, Image.Resampling.NEAREST, fillcolor=fill)
     return {
-        "ShearX": lambda: affine(1, -strength, 0, 0, 1, 0),
-        "ShearY": lambda: affine(1, 0, 0, -strength, 1, 0),
-        "TranslateX": lambda: affine(1, 0, -int(strength * width), 0, 1, 0),
-        "TranslateY": lambda: affine(1, 0, 0, 0, 1, -int(strength * height)),
+        "ShearX": lambda: shear(1, -strength, 0, 0, 1, 0),
+        "ShearY": lambda: shear(1, 0, 0, -strength, 1, 0),
+        "TranslateX": lambda: affine(1, 0, -whole(strength * width), 0, 1, 0),
+        "TranslateY": lambda: affine(1, 0, 0, 0, 1, -whole(strength * height)),
         "AutoContrast": lambda: ImageOps.autocontrast(image),
         "Equalize": lambda: ImageOps.equalize(image),
         "Invert": lambda: ImageOps.invert(image),
     }[name]()
 
 
-def by_pillow(images, name, strength, fill):
+def by_pillow(images, name, strength, fill, form):
     """uint8 (B, C, H, W) through `pillow`, image by image."""
     results = []
     for image in images.permute(0, 2, 3, 1).numpy():
         grey = image.shape[2] == 1
         picture = Image.fromarray(image[..., 0] if grey else np.ascontiguousarray(image))
-        done = np.asarray(pillow(picture, name, strength, fill[0] if grey else fill))
+        done = np.asarray(pillow(picture, name, strength, fill[0] if grey else fill, form))
         results.append(done.reshape(image.shape).transpose(2, 0, 1))
     return torch.from_numpy(np.stack(results))
 
 
-def strengths(name):
-    levels = {autoaugment.magnitude(name, level): None for level in range(10)}
+def strengths(name, form):
+    levels = {autoaugment.magnitude(name, level, form): None for level in range(10)}
     if not autoaugment.signed(name):
         return list(levels)
     return [sign * strength for strength in levels for sign in (1, -1)]
 
 
+@pytest.mark.parametrize("form", autoaugment.FORMS)
 @pytest.mark.parametrize("name", autoaugment.KINDS)
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 17, 40), (3, 2, 5), (1, 1, 1)])
-def test_every_operation_and_magnitude_gives_pillows_pixels(name, shape):
+def test_every_operation_and_magnitude_gives_pillows_pixels(name, shape, form):
     images = pictures(6, *shape)
     before = images.clone()
     fill = (10, 200, 90)[: shape[0]]
-    for strength in strengths(name):
-        done = autoaugment.apply(images, name, strength, torch.tensor(fill, dtype=torch.uint8))
-        wanted = by_pillow(images, name, strength, fill)
+    how = autoaugment.FORMS[form]
+    for strength in strengths(name, how):
+        levels = torch.tensor(fill, dtype=torch.uint8)
+        done = autoaugment.apply(images, name, strength, levels, how)
+        wanted = by_pillow(images, name, strength, fill, form)
         if name in ENHANCEMENTS:  # floating point in C: a compiler may fuse multiply and add
             off = (done.int() - wanted.int()).abs()
             assert off.max() <= 1 and off.float().mean() < 0.01, strength
@@ -114,6 +128,23 @@ def test_magnitudes_span_the_papers_ranges():
     assert [autoaugment.magnitude("Posterize", k) for k in range(10)] == [
         8, 8, 7, 7, 6, 6, 5, 5, 4, 4,
     ]  # fmt: skip
+
+
+def test_the_released_form_is_that_of_the_script():
+    form = autoaugment.FORMS["released"]
+    assert BatchAutoAugment(form="released").fill.tolist() == [128]
+    assert BatchAutoAugment().fill.tolist() == [0]
+    thresholds = [autoaugment.magnitude("Solarize", level, form) for level in range(10)]
+    assert thresholds == pytest.approx(np.linspace(256, 0, 10))
+    # 4.83 pixels to the left, not 4: half of the way to the next neighbour decides
+    ramp = torch.arange(32, dtype=torch.uint8).view(1, 1, 1, 32).expand(1, 1, 32, 32)
+    fill = torch.tensor([128], dtype=torch.uint8)
+    strength = autoaugment.magnitude("TranslateX", 3, form)
+    assert strength * 32 == pytest.approx(4.834, abs=1e-3)
+    moved = autoaugment.apply(ramp, "TranslateX", -strength, fill, form)
+    assert moved[0, 0, 0].tolist() == [*range(5, 32), *[128] * 5]
+    moved = autoaugment.apply(ramp, "TranslateX", -strength, fill)
+    assert moved[0, 0, 0].tolist() == [*range(4, 32), *[128] * 4]
 
 
 def test_the_policy_has_the_papers_25_sub_policies():
@@ -141,22 +172,24 @@ def test_an_unknown_operation_is_named():
         autoaugment.apply(pictures(), "Shear", 0.1, torch.zeros(3, dtype=torch.uint8))
 
 
+@pytest.mark.parametrize("form", autoaugment.FORMS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_auto_augment_is_its_draws_done_one_image_at_a_time(channels):
+def test_auto_augment_is_its_draws_done_one_image_at_a_time(channels, form):
     images = pictures(80, channels)
     fill = (9, 80, 200)[:channels]
-    transform = BatchAutoAugment(fill=fill)
+    transform = BatchAutoAugment(fill=fill, form=form)
+    how = autoaugment.FORMS[form]
     which, applied, sign = transform.draw(len(images), seeded(3))
     done = transform(images, seeded(3))
     for k, image in enumerate(images):
         wanted = image[None]
         for step, (name, _, level) in enumerate(autoaugment.CIFAR10[which[k]]):
             if applied[k, step]:
-                strength = autoaugment.magnitude(name, level)
+                strength = autoaugment.magnitude(name, level, how)
                 if autoaugment.signed(name) and not sign[k, step]:
                     strength = -strength
                 levels = torch.tensor(fill, dtype=torch.uint8)
-                wanted = autoaugment.apply(wanted, name, strength, levels)
+                wanted = autoaugment.apply(wanted, name, strength, levels, how)
         assert torch.equal(done[k], wanted[0])
 
 
@@ -308,6 +341,7 @@ def test_built_from_a_config_by_name():
         dict(type="BatchCrop", padding=4),
         dict(type="BatchFlip"),
         dict(type="BatchAutoAugment", policy="cifar10", fill=[9, 80, 200]),
+        dict(type="BatchAutoAugment", form="released", fill=[9, 80, 200]),
         dict(type="BatchCutout", size=16, fill=[1, 2, 3]),
     ]
     built = [TRANSFORMS.build(config) for config in configs]
@@ -327,6 +361,7 @@ def test_built_from_a_config_by_name():
         (lambda: BatchCutout(8, [0, 0]), "fill must be 1 or 3 grey levels"),
         (lambda: BatchAutoAugment(fill=-1), "BatchAutoAugment: fill must be 1 or 3 grey levels"),
         (lambda: BatchAutoAugment("svhm"), "unknown policy 'svhm'; known: cifar10"),
+        (lambda: BatchAutoAugment(form="pil"), "unknown form 'pil'; known: torchvision, released"),
     ],
 )
 def test_bad_arguments_are_named_at_construction(build, message):

@@ -80,7 +80,12 @@ def test_it_starts_as_torchvisions_does(model):
             count = module.weight.numel()
             # a standard deviation of n normal numbers is off by 1/sqrt(2n)
             within = 5 / math.sqrt(2 * count)
-            expected = pytest.approx(math.sqrt(2 / fan_out), rel=within)
+            wanted = math.sqrt(2 / fan_out)
+            if name == "conv1":
+                # put in place after torchvision's initialisation: torch's own, uniform within 1 / sqrt(27)
+                assert module.weight.abs().max().item() <= 1 / math.sqrt(27)
+                wanted = 1 / 9
+            expected = pytest.approx(wanted, rel=within)
             assert module.weight.std().item() == expected, name
         elif isinstance(module, nn.BatchNorm2d):
             norms += 1
@@ -101,6 +106,8 @@ def test_its_settings_are_the_papers():
     protocol = CATALOG.protocol(TASK, "r34-200")
     assert protocol.name == "r34-200:cifar100,exp,ir100,first"
     assert (protocol.budget.iterations, protocol.budget.batch) == (170 * 200, 64)
+    # 1 was with the stem's convolution started as the others
+    assert protocol.revision == 2
     assert (protocol.backbone, protocol.precision) == ("resnet34-w64", "fp32")
     assert (protocol.augmentation, protocol.selection) == ("crop 4, flip", "last")
     cfg = small_images(protocols._R34_200, Source("cifar100"), "")

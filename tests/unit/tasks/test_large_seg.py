@@ -98,19 +98,24 @@ def test_protocols_are_the_sheets():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ade20k", (4.0, 5, 0.05, 0.4)),
-        ("cityscapes", (1.0, 5, 1.0, 1.0)),
-        ("coco-stuff164k", (1.0, 5, 0.05, 0.1)),
-        ("quick", (1.0, 5, 1.0, 1.0)),
+        ("ade20k", (4.0, 5, 0.05, 0.4, "whole")),
+        ("cityscapes", (1.0, 5, 1.0, 1.0, "whole")),
+        ("coco-stuff164k", (1.0, 5, 0.05, 0.1, "whole")),
+        ("quick", (1.0, 5, 1.0, 1.0, "tight")),
     ],
 )
 def test_aucsegs_defaults_are_the_sheets(name, expected):
+    """The released configs' lambda multiplies a halved square risk, and a whole exponential one."""
     catalog = Catalog.load()
     protocol = catalog.protocol(catalog.task("longtail-seg"), name)
-    keys = ("auc_weight", "memory_size", "sample_ratio", "resize_ratio")
-    for method in ("aucseg", "aucseg-exp"):
+    keys = ("auc_weight", "memory_size", "sample_ratio", "resize_ratio", "placement")
+    for method in ("aucseg", "aucseg-nobank", "aucseg-exp", "aucseg-hinge"):
         found = resolve(catalog.card(method), method, protocol.name, {})
         assert tuple(found[key] for key in keys) == expected
+        square = method in ("aucseg", "aucseg-nobank")
+        assert found["half"] == (square and name != "quick"), method
+    found = resolve(catalog.card("tmb"), "tmb", protocol.name, {})
+    assert tuple(found[key] for key in keys[1:]) == expected[1:]
 
 
 # -- copies

@@ -174,6 +174,20 @@ def test_classes_without_test_images_are_left_out():
     assert all(value is not None and np.isfinite(value) for value in found.values())
 
 
+@pytest.mark.filterwarnings("error")
+def test_scores_of_a_set_without_images_are_undefined():
+    """Of the largest class there is no test image, and of the others fewer than the ratio leaves one of."""
+    label = np.array([1, 2, 3])
+    sets = {"test": store(np.eye(4, dtype=np.float32)[label], label)}
+    settings = {**SETTINGS, "ratios": [50]}
+    for trained in ({}, {"infer": lambda arrays, **_: arrays["logits"]}):
+        rows = evaluate(sets, settings, Trained(class_counts=COUNTS, **trained))
+        found = values(rows)
+        for key in ("top1[prior=forward-50]", "top1[draw=worst,prior=shifts]"):
+            assert found[key] is None, key
+        assert found["top1[prior=uniform]"] == found["top1[draw=mean,prior=dirichlet]"] == 1
+
+
 def test_a_method_is_told_the_set_and_shown_its_views_only():
     asked = []
 
