@@ -27,15 +27,11 @@ CARD = {
         "shared": "ride",
     },
     "protocol_defaults": {
-        "imagenet-lt": {"shared": 2},
-        "places-lt": {"shared": 2},
-        "inat18": {"shared": 2},
-    },
-    "protocol_defaults": {
         "cpu-cifar": {"alpha": 0.8},
         "*:cifar10": {"alpha": 0.8},
-        "imagenet-lt": {"taus": [0.0, 1.25, 2.5], "alpha": 0.3},
-        "inat18": {"taus": [-1.0, 1.0, 3.0], "alpha": 0.2},
+        "imagenet-lt": {"taus": [0.0, 1.25, 2.5], "alpha": 0.3, "shared": 2},
+        "places-lt": {"shared": 2},
+        "inat18": {"taus": [-1.0, 1.0, 3.0], "alpha": 0.2, "shared": 2},
     },
     "notes": "Settings are those of the authors' configs for CIFAR-10 and -100, ImageNet-LT and "
     "iNaturalist; elsewhere CIFAR-100's.",

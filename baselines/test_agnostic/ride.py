@@ -48,14 +48,10 @@ CARD = {
         },
     },
     "protocol_defaults": {
-        "imagenet-lt": {"shared": 2},
-        "places-lt": {"shared": 2},
-        "inat18": {"shared": 2},
-    },
-    "protocol_defaults": {
         "*:cifar100": {"diversity": 0.45},
-        "imagenet-lt": {"spread": 0.02},
-        "inat18": {"spread": 0.015},
+        "imagenet-lt": {"spread": 0.02, "shared": 2},
+        "places-lt": {"shared": 2},
+        "inat18": {"spread": 0.015, "shared": 2},
     },
     "notes": "Stage 1 of the paper: no routing (EA), no distillation. Settings are those of the authors' "
     "configs for CIFAR-100, ImageNet-LT and iNaturalist; elsewhere their code's defaults.",
