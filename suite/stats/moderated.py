@@ -254,7 +254,8 @@ def _behrens_fisher(gap: Array, a: Array, b: Array, f: Array, g: Array) -> Array
     nodes = 14 * np.sinh(stretch * u) / np.sinh(stretch)
     f, g = f[:, None], g[:, None]
     logit = np.log(f / g) + np.sqrt(2 / f + 2 / g) * nodes
-    weight = np.exp(f / 2 * log_expit(logit) + g / 2 * log_expit(-logit)) * np.cosh(stretch * u)
+    weight = f / 2 * log_expit(logit) + g / 2 * log_expit(-logit)
+    weight = np.exp(weight - weight.max(axis=1, keepdims=True)) * np.cosh(stretch * u)
     weight /= weight.sum(axis=1, keepdims=True)
     variance = a[:, None] * f / expit(logit) + b[:, None] * g / expit(-logit)
     t = gap[:, None] * np.sqrt((f + g) / variance)
