@@ -10,6 +10,7 @@ from records import CLASSES, EVALUATION, SCORED, TASK, Records, edit, scored
 from suite.base.errors import UserError
 from suite.define.task import Trained
 from suite.stats import tests as stats
+from suite.stats.ranking import rank_rows
 from suite.store.connection import connect
 from tasks.test_agnostic import axis, expected, recalls
 from tasks.test_agnostic.distributions import shifted_counts
@@ -152,7 +153,7 @@ def test_intervals_and_ranks_are_those_of_the_statistics():
     scores = [(row @ prior).tolist() for row in (HEAD, FLAT, TAIL)]
     samples = [dict(enumerate(values)) for values in scores]
     found = expected.standings(THREE, place)
-    assert [one.rank for one in found] == stats.shared_ranks(samples) == [3, 2, 1]
+    assert [one.rank for one in found] == rank_rows(samples).ranks == [3, 2, 1]
     best = stats.mean_interval(scores[2]).mean
     for one, values in zip(found, scores, strict=True):
         interval = stats.mean_interval(values)
