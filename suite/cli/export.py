@@ -51,7 +51,7 @@ def export(
       python -m suite export --task longtail-seg --long -o runs.parquet
     """
     from suite.base.errors import UserError
-    from suite.base.settings import results_root
+    from suite.base.settings import existing_root
     from suite.cli.leaderboard import read_board
     from suite.cli.output import printable
     from suite.render import export as exports
@@ -60,7 +60,7 @@ def export(
     # before the store is read: a wrong name shows at once
     format = exports.format_of(output, format, long)
     writing.check(output, format)
-    where = results_root(root)
+    where = existing_root(root)
     catalog = catalog_at(plugin, where)
     found, by, rows, _ = read_board(where, catalog, task, protocol, by)
     if format in ("latex", "markdown"):

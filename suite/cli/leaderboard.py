@@ -47,14 +47,14 @@ def leaderboard(
       python -m suite leaderboard --task longtail-seg --format latex > table.tex
     """
     from suite.base.errors import UserError
-    from suite.base.settings import results_root
+    from suite.base.settings import existing_root
 
     parse_format(format, FORMATS)
     if claims and format == "json":
         raise UserError(
             "--claims: JSON holds our results; `claims --format json` the published ones"
         )
-    results = results_root(root)
+    results = existing_root(root)
     print_board(results, catalog_at(plugin, results), task, protocol, by, format, claims)
 
 

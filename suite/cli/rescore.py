@@ -120,7 +120,7 @@ def rescore(
     by = canonical_key(by) if by else None
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     chosen = shifting_task(catalog, task)
     made = scores_of(

@@ -50,7 +50,7 @@ def verify(
     parse_format(format, FORMATS)
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
-    results = settings.results_root(root)
+    results = settings.existing_root(root, or_none_yet=True)
     found = attempts_named(results, runs or ())
     if not found:
         raise UserError(f"no finished run below {results}; name a run or a folder, or give --root")
