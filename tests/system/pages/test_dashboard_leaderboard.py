@@ -15,6 +15,7 @@ from suite.boards.leaderboard import board as read_board
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
 from suite.render.grid import grid
+from suite.render.view import View
 
 CATALOG = Catalog({TASK.name: TASK}, {})
 
@@ -65,7 +66,7 @@ def test_the_board_shows_what_every_format_shows(root):
 
 def test_intervals_lie_on_one_scale_a_column(root):
     made = read_board(root, TASK, protocol="toy:quick", by="mIoU", today={}, planned=[])
-    html = boards.html(made, grid(made, TASK, "mIoU"))
+    html = boards.html(grid(made, TASK, View(by="mIoU")))
     first = [line.partition("</td>")[0] for line in html.split('<td class="number')]
     bars = [re.findall(r"left:([\d.]+)%", cell) for cell in first if "±" in cell or "0.5" in cell]
     assert all(0 <= float(place) <= 100 for bar in bars for place in bar)

@@ -18,7 +18,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 def test_a_named_root_that_is_missing_is_no_results_folder(tmp_path):
     (tmp_path / "results").mkdir()
     for lenient in (False, True):
-        with pytest.raises(UserError, match="--root .*/resluts: no such folder; did you mean res"):
+        with pytest.raises(UserError, match=r"--root .*/resluts: no such folder; did you mean res"):
             settings.existing_root(tmp_path / "resluts", or_none_yet=lenient)
     with pytest.raises(UserError, match="no such folder; name the folder that"):
         settings.existing_root(tmp_path / "none" / "there")
@@ -40,7 +40,7 @@ def test_the_line_says_where_the_name_was_read(tmp_path, monkeypatch):
 
 
 def test_the_default_root_may_not_be_there_yet(tmp_path):
-    with pytest.raises(UserError, match="no results yet: there is no .*/results; `python -m suite"):
+    with pytest.raises(UserError, match=r"no results yet: there is no .*/results; `python -m suite"):
         settings.existing_root(None)
     assert settings.existing_root(None, or_none_yet=True) == tmp_path / "results"
     (tmp_path / "results").mkdir()
@@ -48,7 +48,7 @@ def test_the_default_root_may_not_be_there_yet(tmp_path):
 
 
 def test_a_data_root_that_is_given_must_be_there(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="--data-root .*/dta: no such folder"):
+    with pytest.raises(UserError, match=r"--data-root .*/dta: no such folder"):
         settings.data_root(tmp_path / "dta")
     # the nodes of a cluster may see what this machine does not
     assert settings.data_root(tmp_path / "dta", here=False) == tmp_path / "dta"

@@ -55,6 +55,8 @@ def test_a_row_in_full(records):
         "n": 3,
         "state": "done",
         "rank": 1,
+        "groups": "",
+        "seeds_to_next": None,
         "flags": ["data-variant"],
         "failures": [],
         "cost": {

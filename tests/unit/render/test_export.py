@@ -34,7 +34,7 @@ from suite.render import board as tables
 from suite.render import files, long_form
 from suite.render import html as pages
 from suite.render.export import Export, format_of
-from suite.render.grid import Published
+from suite.render.view import Published, View
 from suite.render.write import check, write
 from suite.store.row import Cell
 
@@ -218,7 +218,7 @@ def test_wide_parquet_is_the_board(content, tmp_path):
 def test_claims_stand_beside_ours_with_their_source(content, tmp_path):
     claim = Published(0.615, "61.5 ?", "within noise", "A & B, table 2")
     claims = {("la", "toy:quick", "mIoU"): claim}
-    told = Export(root=content.root, task=TASK, rows=content.rows, claims=claims)
+    told = Export(root=content.root, task=TASK, rows=content.rows, view=View(claims=claims))
     write(told, "csv", tmp_path / "a.csv")
     lines = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
     (la,) = [line for line in lines if line["method"] == "la"]
@@ -244,6 +244,7 @@ OURS = {
     *("textless", "textgreater", "textbar", "char", "textasciigrave", "ldots", "times", "leq"),
     *("geq", "rightarrow", "cdot", "ss", "ae", "AE", "o", "O", "oe", "OE", "l", "L", "i", "alpha"),
     *("beta", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "lambda", "mu", "rho", "sigma"),
+    *("shortstack", "endfirsthead", "endhead", "endfoot"),
     *("tau", "phi", "u", "r", "H", "v", "c"),
 }
 
