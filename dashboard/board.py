@@ -50,7 +50,7 @@ def html(made: Grid) -> str:
         for at, column in enumerate(made.columns)
         if column.kind == "metric" and column.key is not None
     }
-    tied = bars(row.groups for row in made.rows)
+    tied = bars([row.groups for row in made.rows])
     head = "".join(_heading(made, at) for at in range(len(made.columns)))
     body = "".join(_line(row, made, at, scales, tied[at]) for at, row in enumerate(made.rows))
     return (
@@ -69,17 +69,22 @@ def _safe(text: str, width: int = MAX_TEXT) -> str:
 def _heading(made: Grid, at: int) -> str:
     column = made.columns[at]
     name, bracket, subset = clipped(column.title).partition("[")
+    if subset.startswith("group=") and subset.endswith("]"):
+        # the groups of classes are known by their names, and their values are narrow
+        bracket, subset = "", subset[len("group=") : -1]
     # a long name may be broken after an underscore
-    text = _safe(name).replace("_", "_<wbr>") + (
-        f"<br>{_safe(bracket + subset)}" if bracket else ""
-    )
+    text = _safe(name).replace("_", "_<wbr>") + (f"<br>{_safe(bracket + subset)}" if subset else "")
     kind = "text" if column.kind in TEXT_KINDS else "number"
     ranking = ' aria-sort="other"' if at == made.ranking else ""
-    return f'<th scope="col" class="{kind}"{ranking}>{text}</th>'
+    return f'<th scope="col" class="{kind}"{ranking} title="{_safe(column.title)}">{text}</th>'
 
 
 def _line(
-    row: Row, made: Grid, number: int, scales: Mapping[int, Scale | None], tied: Sequence[Bar]
+    row: Row,
+    made: Grid,
+    number: int,
+    scales: Mapping[int, Scale | None],
+    tied: Sequence[Bar | None],
 ) -> str:
     cells = []
     for at, (column, text) in enumerate(zip(made.columns, made.body[number], strict=True)):
@@ -105,11 +110,9 @@ def _line(
     return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
-def _tied(tied: Sequence[Bar]) -> str:
-    """A bar a letter, through all rows that share it."""
-    parts = [
-        f'<i class="{bar.kind}">{_safe(bar.letter)}</i>' if bar.on else "<i></i>" for bar in tied
-    ]
+def _tied(tied: Sequence[Bar | None]) -> str:
+    """Bars through all rows that share a letter."""
+    parts = [f'<i class="{bar.kind}">{_safe(bar.letter)}</i>' if bar else "<i></i>" for bar in tied]
     return f'<td class="tied"><span class="ties">{"".join(parts)}</span></td>'
 
 

@@ -58,5 +58,3 @@ def ranked():
             zip(LETTERS.items(), ranks, SEEDS, strict=True)
         )
     ]
-
-

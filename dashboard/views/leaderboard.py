@@ -77,7 +77,7 @@ def page() -> None:
         _block(block, task, by, f"{task.name}-{protocol}" + f"-{number + 1}" * (number > 0))
     if planned:
         say.nothing(
-            f"{not_run(planned)} under this protocol (the filter State: planned shows them)",
+            not_run(planned, most=len(planned)),
             run_command(task, protocol),
         )
 

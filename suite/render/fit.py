@@ -33,20 +33,20 @@ def fitted(made: Grid, width: int) -> Fitted:
     groups of classes. Rank, method and ranking metric stay. A note names what is not shown.
     """
     steps = _steps(made)
-    short, bare = False, False
+    short = False
     gone: list[str] = []
     while (step := next(steps, None)) is not None and _total(_least(made, short)) > width:
         if isinstance(step, Column):
             gone.append(step.title)
             made = _without(made, step)
         elif step:
-            bare = True
+            gone.append(
+                "intervals of the groups" if len(step) > 1 else f"interval of {step[0].title}"
+            )
             made = _without_halves(made, step)
         else:
             short = True
     notes = [Note(f"not shown at this width: {', '.join(gone)} (a pipe shows all)")] if gone else []
-    if bare:
-        notes.append(Note("intervals are not shown at this width (a pipe shows all)"))
     return Fitted(
         replace(made, notes=(*notes, *made.notes)),
         _shared(made, short, width),

@@ -325,11 +325,13 @@ def _reading(
         yield f"{len(rows)} of {there} rows are shown; ranks are over all of them"
 
 
-def not_run(names: Sequence[str]) -> str:
-    """A line on methods that have not run, "" for none."""
+def not_run(names: Sequence[str], most: int = 8) -> str:
+    """A line on methods that have not run, with the names of `most` of them; "" for none."""
     if not names:
         return ""
-    return plain(f"{len(names)} method{'s' if len(names) > 1 else ''} not run: {_some(names)}")
+    return plain(
+        f"{len(names)} method{'s' if len(names) > 1 else ''} not run: {_some(names, most)}"
+    )
 
 
 def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[Note]:

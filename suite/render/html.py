@@ -175,7 +175,7 @@ def _board(
         if column.kind == "method":
             # what a row lacks is worth a column of its own, beside its name
             columns.append(_column("state", numeric=False))
-    tied = bars(row.groups for row in made.rows)
+    tied = bars([row.groups for row in made.rows])
     lines = []
     for number, row in enumerate(made.rows):
         cells: list[dict[str, Any]] = []

@@ -1,33 +1,44 @@
-"""Rows that cannot be told apart as bars: a letter a column, drawn through the rows that share it.
+"""Rows that cannot be told apart as bars, which go through the rows that share a letter.
 
 Letter and place say what is tied, so no colour has to.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Bar(NamedTuple):
-    """A letter's place in one row: whether the row has the letter, and whether the rows beside it do."""
+    """A bar's part in one row: its letter, and whether it begins or ends there."""
 
     letter: str
-    on: bool
     first: bool
     last: bool
 
     @property
     def kind(self) -> str:
         """Words for a style sheet."""
-        ends = [word for word, is_end in (("first", self.first), ("last", self.last)) if is_end]
-        return " ".join(["on", *ends]) if self.on else ""
+        return " ".join(["on", *["first"] * self.first, *["last"] * self.last])
 
 
-def bars(groups: Iterable[str]) -> list[list[Bar]]:
-    """For each row (its letters given) a `Bar` for every letter of the table, in the same order."""
-    rows = list(groups)
-    letters = list(dict.fromkeys(letter for row in rows for letter in row))
-    around = ["", *rows, ""]
-    return [
-        [Bar(x, x in row, x not in around[number], x not in around[number + 2]) for x in letters]
-        for number, row in enumerate(rows)
-    ]
+def bars(groups: Sequence[str]) -> list[list[Bar | None]]:
+    """For each row (its letters given) what stands in each lane: a part of a bar, or None.
+
+    A lane takes the next bar when one has ended, so that there are as many lanes as bars side by side.
+    """
+    spans: dict[str, tuple[int, int]] = {}
+    for number, letters in enumerate(groups):
+        for letter in letters:
+            spans[letter] = spans.get(letter, (number, number))[0], number
+    free: list[int] = []
+    lanes: dict[str, int] = {}
+    for letter, (first, last) in spans.items():
+        lane = next((at for at, row in enumerate(free) if row < first), len(free))
+        free[lane : lane + 1] = [last]
+        lanes[letter] = lane
+    made: list[list[Bar | None]] = [[None] * len(free) for _ in groups]
+    around = ["", *groups, ""]
+    for number, letters in enumerate(groups):
+        for letter in letters:
+            first, last = letter not in around[number], letter not in around[number + 2]
+            made[number][lanes[letter]] = Bar(letter, first, last)
+    return made

@@ -40,7 +40,9 @@ def test_the_line_says_where_the_name_was_read(tmp_path, monkeypatch):
 
 
 def test_the_default_root_may_not_be_there_yet(tmp_path):
-    with pytest.raises(UserError, match=r"no results yet: there is no .*/results; `python -m suite"):
+    with pytest.raises(
+        UserError, match=r"no results yet: there is no .*/results; `python -m suite"
+    ):
         settings.existing_root(None)
     assert settings.existing_root(None, or_none_yet=True) == tmp_path / "results"
     (tmp_path / "results").mkdir()

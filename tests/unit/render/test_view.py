@@ -70,15 +70,17 @@ def test_ties_are_in_every_format():
 
 def test_bars_go_through_the_rows_that_share_a_letter():
     made = bars(["a", "ab", "b", "", "c"])
-    assert [[bar.kind for bar in line] for line in made] == [
-        ["on first", "", ""],
-        ["on last", "on first", ""],
-        ["", "on last", ""],
-        ["", "", ""],
-        ["", "", "on first last"],
+    assert [[bar and (bar.letter, bar.kind) for bar in line] for line in made] == [
+        [("a", "on first"), None],
+        [("a", "on last"), ("b", "on first")],
+        [None, ("b", "on last")],
+        [None, None],
+        # the first lane is free again
+        [("c", "on first last"), None],
     ]
-    assert [bar.letter for bar in made[0]] == ["a", "b", "c"]
     assert bars([]) == [] and bars([""]) == [[]]
+    # a bar with a gap keeps its lane
+    assert [len(line) for line in bars(["a", "b", "a"])] == [2, 2, 2]
 
 
 # -- rows
@@ -153,8 +155,14 @@ def test_columns_as_typed():
 @pytest.mark.parametrize(
     ("view", "message"),
     [
-        (View(methods=["ce", "sad"]), r"--method sad: task toy-task has no such method; did .* sade"),
-        (View(columns=["mIuO"]), "--columns mIuO: the board of toy-task has no such column; did .* mIoU"),
+        (
+            View(methods=["ce", "sad"]),
+            r"--method sad: task toy-task has no such method; did .* sade",
+        ),
+        (
+            View(columns=["mIuO"]),
+            "--columns mIuO: the board of toy-task has no such column; did .* mIoU",
+        ),
         (View(columns=["ranks"]), "did you mean rank"),
     ],
 )
@@ -183,5 +191,3 @@ def test_a_latex_table_of_chosen_columns_fits_into_a_column():
     text = tables.to_latex(ranked(), GROUPED, View(columns=["rank", "method", "mIoU", TAIL]))
     assert r"rank & method & mIoU & \shortstack[r]{mIoU\\ {[}group=tail{]}} \\" in text
     assert r"\begin{tabular}{rlrr}" in text
-
-
