@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -53,10 +53,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
 
 class Listing:
     """A table that fits into the console: long texts are broken into lines, and where that is not enough,
-    each row is a paragraph with a line a column. No text is left out, and no short one broken."""
+    each row is a paragraph with a line a column, or a table of many columns (a matrix) is printed in parts. No text is left out, and no short one broken."""
 
-    GAP, LONG, LEAST = 2, 24, 20
-    """Spaces between columns; longer texts may be broken, and how narrow their column may get."""
+    GAP, LONG, LEAST, MANY = 2, 24, 20, 10
+    """Spaces between columns; longer texts may be broken, and how narrow their column may get; with more
+    columns a row is no paragraph."""
 
     def __init__(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
@@ -78,7 +79,23 @@ class Listing:
             if widths is not None:
                 yield self._table(places, widths)
                 return
-        yield self._paragraphs()
+        if len(self.columns) <= self.MANY:
+            yield self._paragraphs()
+            return
+        for number, part in enumerate(self._parts(options.max_width)):
+            if number:
+                yield Text()
+            yield self._table(part, self._widths(part, options.max_width) or [1] * len(part))
+
+    def _parts(self, width: int) -> Iterator[list[int]]:
+        """The columns in parts for which there is room, each with the first, which names the rows."""
+        part = [0]
+        for at in range(1, len(self.columns)):
+            if len(part) > 1 and self._widths([*part, at], width) is None:
+                yield part
+                part = [0]
+            part.append(at)
+        yield part
 
     def _widths(self, places: Sequence[int], width: int) -> list[int] | None:
         """Width of each of these columns, the widest narrowed first; None where there is no room for all."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from suite.base.text import plain
 from suite.render import svg
-from suite.render.grid import Grid, metric_of
+from suite.render.cells import metric_of
+from suite.render.grid import Grid
 from suite.store.row import Row
 
 if TYPE_CHECKING:

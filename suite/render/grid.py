@@ -16,15 +16,14 @@ import msgspec
 from suite.base.command import Command, Note
 from suite.base.text import clipped, plain
 from suite.define.protocol import Protocol
-from suite.define.task import Metric, Task
+from suite.define.task import Task
+from suite.render.cells import cell_text, cost_text, metric_of, seeds_text
 from suite.render.view import KINDS, Kind, View
 from suite.stats.tests import ALPHA, LEVEL, MIN_REPLICATES
-from suite.store.row import Cell, MeanCost, Row, RowFailure
+from suite.store.row import Row, RowFailure
 
 TEXT_KINDS = ("tied", "method", "flags")
 RULE = f"1 + rows significantly better (t tests, Holm over the board, {ALPHA:.0%})"
-MOST_SEEDS = 1000
-"""More seeds than these are told as more than these."""
 ALL = View()
 """The board's own rows and columns."""
 
@@ -117,12 +116,12 @@ def grid(block: Sequence[Row], task: Task, view: View = ALL, more: Sequence[str]
         if column.kind == "n":
             return str(row.n)
         if column.kind == "cost":
-            return _cost(row.cost, least)
+            return cost_text(row.cost, least)
         if column.kind == "flags":
             return clipped(" ".join(row.flags))
         assert column.key is not None
         if column.kind == "metric":
-            return _cell(row.cell(column.key), units[column.key])
+            return cell_text(row.cell(column.key), units[column.key])
         claim = view.claims.get((row.method, row.protocol, column.key))
         if claim is None:
             return ""
@@ -185,15 +184,6 @@ def _columns(
     return tuple(chain.from_iterable(map(of, names)))
 
 
-def seeds_text(row: Row) -> str:
-    """Seeds in all that would tell a row from the next one; `apart` where it is told from it already."""
-    if row.seeds_to_next is None:
-        return ""
-    if row.seeds_to_next <= row.n:
-        return "apart"
-    return str(row.seeds_to_next) if row.seeds_to_next <= MOST_SEEDS else f">{MOST_SEEDS}"
-
-
 def legend(made: Grid) -> tuple[str, ...]:
     """What bold means, where anything is."""
     tied = sum(made.best)
@@ -201,39 +191,6 @@ def legend(made: Grid) -> tuple[str, ...]:
         return ()
     rows = "the best" if tied == 1 else f"the best and those tied with it ({tied} rows)"
     return (f"bold: rank 1, {rows}: no row is significantly better",)
-
-
-def metric_of(task: Task, key: str) -> Metric:
-    """The metric that a key such as `mIoU[group=tail]` is of; a bare one where the task has none."""
-    name = key.partition("[")[0]
-    return next((m for m in task.metrics if m.name == name), Metric(name=name, unit=""))
-
-
-def _cell(cell: Cell, metric: Metric) -> str:
-    """Mean and half-width of the interval; percent with one decimal for fractions."""
-    if cell.mean is None:
-        return "–"
-    mean, low, high = cell.mean, cell.low, cell.high
-    half = None if low is None or high is None else (high - low) / 2
-    if metric.unit == "fraction":
-        text = f"{100 * mean:.1f}"
-        return text if half is None else f"{text} ±{100 * half:.1f}"
-    return f"{mean:.4g}" if half is None else f"{mean:.4g} ±{half:.2g}"
-
-
-def _cost(cost: MeanCost, least: float | None = None) -> str:
-    """Wall time of a run and its input runs; passes per step where they are more than one; parameters where
-    they are a tenth above `least`, the board's fewest."""
-    seconds, passes, size_of = cost.wall_seconds, cost.passes_per_step, cost.parameters
-    if seconds is None:
-        return "–"
-    size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
-    text = f"{seconds / size:.3g} {unit}"
-    if passes is not None and passes != 1:
-        text += f", {passes:.3g}x passes"
-    if least and size_of is not None and size_of > 1.1 * least:
-        text += f", {size_of / least:.2g}x params"
-    return text
 
 
 class Named(typing.Protocol):

@@ -27,6 +27,7 @@ from suite.base.text import clipped, plain
 from suite.render import board as tables
 from suite.render import files, formats, long_form
 from suite.render import parquet as wide
+from suite.render.cells import metric_of
 from suite.render.charts import charts, group_metrics
 from suite.render.grid import (
     RULE,
@@ -34,7 +35,6 @@ from suite.render.grid import (
     blocks,
     grid,
     legend,
-    metric_of,
     protocol_of,
     state_text,
 )

@@ -5,10 +5,12 @@ import io
 import re
 
 import pytest
+from by_hand import GROUPED, QUICK, ranked
 from dashboards import _restored, cells, check, open_page, texts  # noqa: F401
 from records import HOSTILE, TASK, Records, edit, protocol
 
 from dashboard import board as boards
+from dashboard import source
 from dashboard import tables as buttons
 from dashboard.views import leaderboard
 from suite.boards.leaderboard import board as read_board
@@ -62,6 +64,47 @@ def test_the_board_shows_what_every_format_shows(root):
     assert "loss is nan at \\[red\\]step\\[/\\]" in told
     assert "python -m suite run --task toy-task --protocol toy:quick --stale" in told
     assert "groups\\: tail\\: the last third" in told
+
+
+def test_rows_that_are_tied_share_a_bar():
+    html = boards.html(grid(ranked(), GROUPED))
+    body = html.partition("<tbody>")[2]
+    lanes = [
+        re.findall(r"<i(?: class=\"([a-z ]+)\")?>(.?)</i>", row) for row in body.split("</tr>")
+    ]
+    assert lanes[:5] == [
+        [("on first", "a"), ("", "")],
+        [("on", "a"), ("", "")],
+        [("on last", "a"), ("on first", "b")],
+        [("", ""), ("on last", "b")],
+        [("on first last", "c"), ("", "")],
+    ]
+    assert [line[:4] for line in cells(html)][1:3] == [
+        ["1", "a", "12", "logit-adjustment"],
+        ["3", "ab", "&gt;1000", "sade"],
+    ]
+    # groups of classes by their names, the whole key for whoever points at it
+    assert 'title="mIoU[group=tail]">mIoU<br>tail</th>' in html
+
+
+def test_what_has_not_run_is_a_line_with_its_number(tmp_path, monkeypatch):
+    catalog = Catalog({TASK.name: TASK}, {})
+    made = Records(tmp_path)
+    made.run("ce", mIoU=0.5)
+    made.ingest()
+    to_come = [
+        (name, {}, QUICK.name, QUICK.hash, TASK.evaluation_hash(QUICK), "toy")
+        for name in ("ce", *(f"m{number}" for number in range(9)))
+    ]
+    monkeypatch.setattr(source.leaderboard, "rows_to_come", lambda *_: to_come)
+    page = open_page(tmp_path, "leaderboard", catalog=catalog, protocol="toy:quick")
+    assert methods(page) == ["ce"]
+    names = ", ".join(f"m{number}" for number in range(9))
+    assert f"9 methods not run\\: {names}" in texts(page)
+    page = open_page(
+        tmp_path, "leaderboard", catalog=catalog, protocol="toy:quick", state="planned"
+    )
+    assert len(methods(page)) == 9
 
 
 def test_intervals_lie_on_one_scale_a_column(root):

@@ -16,7 +16,6 @@ READING = (
     ("rescore", "--task", "fake", "--dirichlet", "1"),
     ("show", "3f2a9c"),
     ("logs", "3f2a9c"),
-    ("prune", "--dry-run"),
     ("evaluate",),
     ("predict", "3f2a9c", "--set", "train"),
     ("cancel", "--all"),
@@ -27,6 +26,7 @@ READING = (
 LENIENT = (
     ("claims", "--task", "longtail-cls", "--method", "sade"),
     ("status",),
+    ("prune", "--dry-run"),
     ("tasks",),
     ("plan", "--task", "fake"),
     ("doctor", "--format", "json"),

@@ -1,6 +1,7 @@
 """Exports: whole or absent, the same everywhere, and no name breaks out of any format."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -338,6 +339,42 @@ def made_pages(content, folder):
     return {
         str(path.relative_to(folder)): Page(path.read_text(encoding="utf-8"))
         for path in folder.rglob("*.html")
+    }
+
+
+def test_the_site_shows_ties_and_no_row_to_come(content, tmp_path):
+    tied = [replace(row, groups="ab"[at] if at < 2 else "") for at, row in enumerate(content.rows)]
+    later = replace(
+        content.rows[-1], method="later", state="planned", failures=[], n=0, rank=None, metrics={}
+    )
+    site = tmp_path / "site"
+    write(replace_rows(content, [*tied, later]), "html", site)
+    text = (site / "index.html").read_text()
+    assert '<i class="on first last">a</i>' in text
+    assert "1 method not run: later" in text
+    assert "later" not in (site / "data" / "board.csv").read_text()
+    # every script and style is known to the policy by its hash: none stands in an element
+    assert "style=" not in text.partition("<body>")[2]
+    every = replace_rows(content, [*tied, later], View(planned=True))
+    write(every, "html", site)
+    assert "later" in (site / "data" / "board.csv").read_text()
+    write(replace_rows(content, tied, View(methods=["la"], columns=["rank", "mIoU"])), "html", site)
+    page = Page((site / "index.html").read_text())
+    assert "rows are shown; ranks are over all of them" in page.text
+    assert "loss" not in (site / "data" / "board.csv").read_text()
+
+
+def replace_rows(content, rows, view=View()):
+    return dataclasses.replace(content, rows=rows, view=view)
+
+
+def test_the_long_form_keeps_to_the_rows_and_columns_chosen(content):
+    chosen = View(methods=["la", "bad"], columns=["mIoU[group=tail]"])
+    lines = long_form.read(dataclasses.replace(content, view=chosen)).to_pylist()
+    assert {(x["method"], x["metric"], x["subset"]) for x in lines} == {
+        ("la", "mIoU", "group=tail"),
+        # a failed run is no silent gap
+        ("bad", None, None),
     }
 
 

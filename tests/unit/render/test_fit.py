@@ -123,6 +123,15 @@ def test_a_listing_without_room_is_a_paragraph_a_row():
     ]
 
 
+def test_a_matrix_without_room_is_printed_in_parts():
+    names = [f"method-{number}" for number in range(12)]
+    lines = listed(("", *names), [(name, *["50"] * 12) for name in names], 60)
+    heads = [line.split() for line in lines if line.startswith("   ")]
+    assert [name for head in heads for name in head] == names and len(heads) == 3
+    assert max(map(len, lines)) <= 60
+    assert sum(line.startswith("method-7 ") for line in lines) == 3
+
+
 def test_a_listing_in_a_pipe_is_a_line_a_row():
     head, line = listed(HEAD, LISTING, PIPE)[1:]
     assert "changed" in head

@@ -13,7 +13,8 @@ from suite.cli.options import each_key
 from suite.render import board as tables
 from suite.render import formats
 from suite.render import parquet as wide
-from suite.render.grid import grid, grids, seeds_text
+from suite.render.cells import seeds_text
+from suite.render.grid import grid, grids
 from suite.render.ties import bars
 from suite.render.view import View, check, named_columns
 
