@@ -43,7 +43,7 @@ class Grid:
 
     `rows` are those shown, each with as many texts in `body` as there are `columns`; `ranking` is the place
     of the ranking metric, None where it is not shown; `best[i]` says that row i is best or tied with it
-    (rank 1). `notes` are lines below the table, `not_run` one on the planned rows that are left out, "" for
+    (rank 1), as `first` rows of the whole block are. `notes` are lines below the table, `not_run` one on the planned rows that are left out, "" for
     none. `names` are the methods without their state.
     """
 
@@ -53,6 +53,7 @@ class Grid:
     body: tuple[tuple[str, ...], ...]
     ranking: int | None
     best: tuple[bool, ...]
+    first: int
     notes: tuple[Note, ...]
     not_run: str
     names: tuple[str, ...]
@@ -140,6 +141,7 @@ def grid(block: Sequence[Row], task: Task, view: View = ALL, more: Sequence[str]
         body=tuple(body),
         ranking=places[0] if places else None,
         best=tuple(row.rank == 1 for row in rows),
+        first=sum(row.rank == 1 for row in block),
         notes=(
             *_notes(rows, names, task),
             *(Note(f"[{number}] {source}") for source, number in sources.items()),
@@ -186,10 +188,9 @@ def _columns(
 
 def legend(made: Grid) -> tuple[str, ...]:
     """What bold means, where anything is."""
-    tied = sum(made.best)
-    if not tied:
+    if not made.strong:
         return ()
-    rows = "the best" if tied == 1 else f"the best and those tied with it ({tied} rows)"
+    rows = "the best" if made.first == 1 else f"the best and those tied with it ({made.first} rows)"
     return (f"bold: rank 1, {rows}: no row is significantly better",)
 
 

@@ -96,6 +96,13 @@ def test_chosen_rows_keep_the_ranks_of_the_whole_board():
     assert wide.table(ranked(), view)["method"].to_pylist() == ["sade", "ce"]
 
 
+def test_what_is_tied_for_the_first_rank_is_told_of_the_whole_board():
+    text = tables.to_latex(ranked(), GROUPED, View(methods=["lade", "ce"]))
+    assert text.count(r"\textbf") == 1
+    assert "bold: rank 1, the best and those tied with it (2 rows)" in text
+    assert "bold" not in tables.to_latex(ranked(), GROUPED, View(columns=["rank"]))
+
+
 def test_rows_are_named_by_what_they_differ_in_on_the_whole_board():
     rows = [row("ce", params={"lr": 1}), *planned("ce"), row("la", params={"lr": 1})]
     assert [line[1] for line in grid(rows, GROUPED).body] == ["ce lr=1", "la"]
