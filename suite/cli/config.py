@@ -51,7 +51,7 @@ def config(
     from suite.engine.export import config_text
     from suite.runs.plan import split_settings
 
-    results = settings.existing_root(root, or_none_yet=True)
+    results = settings.results_root(root)
     catalog = catalog_at(plugin, results)
     catalog, _, accepted, _ = under(
         catalog, catalog.task(task), protocol, results, base_config, pretrained

@@ -159,6 +159,8 @@ def _board(
     groups = group_metrics(block, task, key)
     made = grid(block, task, view, more=list(groups.values()))
     costs = _costs(made.rows) if view.shows("cost") else []
+    # what a row lacks is worth a column of its own, beside its name
+    lacking = any(row.state != "done" for row in made.rows)
     columns: list[dict[str, Any]] = []
     for column in made.columns:
         if column.kind == "metric":
@@ -172,8 +174,7 @@ def _board(
             first = "down" if column.kind == "n" else "up"
             numeric = column.kind not in TEXT_KINDS
             columns.append(_column(column.title, first, numeric=numeric))
-        if column.kind == "method":
-            # what a row lacks is worth a column of its own, beside its name
+        if column.kind == "method" and lacking:
             columns.append(_column("state", numeric=False))
     tied = bars([row.groups for row in made.rows])
     lines = []
@@ -189,7 +190,8 @@ def _board(
             elif column.kind == "method":
                 link = f"method-{row.method}" if row.method in linked else ""
                 cells.append({**_cell(made.names[number], None), "kind": "name", "link": link})
-                cells.append({**_cell(state_text(row), None), "kind": "state"})
+                if lacking:
+                    cells.append({**_cell(state_text(row), None), "kind": "state"})
             elif column.kind == "n":
                 cells.append(_cell(text, row.n))
             elif column.kind == "metric":

@@ -35,7 +35,7 @@ LENIENT = (
 
 
 def test_a_mistyped_root_is_refused_by_every_verb_that_reads(inside, tmp_path):
-    # `plan` and `doctor` ask of a place where a run may begin; `config` and `dashboard` start slowly
+    # `plan` and `doctor` ask of a place where a run may begin
     verbs = (
         *READING,
         ("verify",),
