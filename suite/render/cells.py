@@ -1,10 +1,8 @@
 """Values of a row as people read them."""
 
 from suite.define.task import Metric, Task
+from suite.stats.power import MOST_SEEDS
 from suite.store.row import Cell, MeanCost, Row
-
-MOST_SEEDS = 1000
-"""More seeds than these are told as more than these."""
 
 
 def metric_of(task: Task, key: str) -> Metric:

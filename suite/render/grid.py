@@ -19,11 +19,16 @@ from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.render.cells import cell_text, cost_text, metric_of, seeds_text
 from suite.render.view import KINDS, Kind, View
+from suite.stats.ranking import TARGET
 from suite.stats.tests import ALPHA, LEVEL, MIN_REPLICATES
 from suite.store.row import Row, RowFailure
 
 TEXT_KINDS = ("tied", "method", "flags")
-RULE = f"1 + rows significantly better (t tests, Holm over the board, {ALPHA:.0%})"
+TESTS = {
+    "moderated t": f"moderated t test, Holm over the board, {ALPHA:.0%}",
+    "t": f"t tests, Holm over the board, {ALPHA:.0%}: fewer than five rows vary, too few for a moderated one",
+}
+"""`Row.test` in words."""
 ALL = View()
 """The board's own rows and columns."""
 
@@ -173,11 +178,11 @@ def _columns(
     if view.columns:
         asked = view.columns if "method" in view.columns else ("method", *view.columns)
         return tuple(chain.from_iterable(map(of, asked)))
-    told_apart = any(row.groups for row in rows), any(row.seeds_to_next for row in rows)
+    several = sum(bool(row.groups) for row in rows) > 1
     names = [
         "rank",
-        *(["tied"] if told_apart[0] else []),
-        *(["seeds to next"] if told_apart[1] else []),
+        *(["tied"] if several else []),
+        *(["seeds to next"] if any(row.seeds_to_next for row in rows) else []),
         *("method", "n"),
         *dict.fromkeys([view.key(task), *task.columns, *more]),
         "cost",
@@ -264,19 +269,28 @@ def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:
     return tuple(map(plain, (first, *lines)))
 
 
+def rule(block: Sequence[Row]) -> str:
+    """What a rank on this board is."""
+    better = "1 + rows significantly better, in the order of the means"
+    test = next((row.test for row in block if row.test), "")
+    if not test:
+        return f"{better}; from two rows with {MIN_REPLICATES} replicates on"
+    return f"{better} ({TESTS.get(test, test)})"
+
+
 def _reading(
     block: Sequence[Row], rows: Sequence[Row], columns: Sequence[Column], view: View
 ) -> Iterator[str]:
     """How ranks are to be read, and that rows are left out of sight."""
     kinds = {column.kind for column in columns}
     if "rank" in kinds:
-        yield f"rank: {RULE}"
+        yield f"rank: {rule(block)}"
     if "tied" in kinds:
         yield "tied: rows that share a letter cannot be told apart"
     if "seeds" in kinds:
         yield (
-            "seeds to next: seeds in all that would tell a row from the next one below it (power 80%); "
-            "apart: it is told from it already"
+            "seeds to next: seeds in all that would tell a row from the next one below it "
+            f"(power {TARGET:.0%}); apart: it is told from it already"
         )
     there = sum(view.planned or row.state != "planned" for row in block)
     if len(rows) < there:

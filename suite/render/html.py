@@ -30,7 +30,6 @@ from suite.render import parquet as wide
 from suite.render.cells import metric_of
 from suite.render.charts import charts, group_metrics
 from suite.render.grid import (
-    RULE,
     TEXT_KINDS,
     blocks,
     grid,
@@ -102,7 +101,6 @@ def _fill(content: Export, folder: Path) -> None:
         .render(
             title=f"{content.task.name} leaderboard",
             question=content.task.question,
-            rule=RULE,
             min_replicates=MIN_REPLICATES,
             files=[{"path": name, "what": what} for name, what in listed],
             overview=overview,

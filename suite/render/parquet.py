@@ -33,7 +33,7 @@ def table(rows: Sequence[Row], view: View = ALL) -> pa.Table:
     columns["state"] = pa.array([row.state for row in rows], pa.string())
     for column, name in CHOSEN.items():
         if view.shows(column):
-            kind = pa.string() if column == "tied" else pa.int64()
+            kind = pa.string() if column in ("tied", "test") else pa.int64()
             columns[name] = pa.array([getattr(row, name) for row in rows], kind)
     if view.shows("flags"):
         columns["flags"] = pa.array([row.flags for row in rows], pa.list_(pa.string()))

@@ -25,8 +25,9 @@ def bars(groups: Sequence[str]) -> list[list[Bar | None]]:
 
     A lane takes the next bar when one has ended, so that there are as many lanes as bars side by side.
     """
+    rows = letters_of(groups)
     spans: dict[str, tuple[int, int]] = {}
-    for number, letters in enumerate(groups):
+    for number, letters in enumerate(rows):
         for letter in letters:
             spans[letter] = spans.get(letter, (number, number))[0], number
     free: list[int] = []
@@ -35,10 +36,16 @@ def bars(groups: Sequence[str]) -> list[list[Bar | None]]:
         lane = next((at for at, row in enumerate(free) if row < first), len(free))
         free[lane : lane + 1] = [last]
         lanes[letter] = lane
-    made: list[list[Bar | None]] = [[None] * len(free) for _ in groups]
-    around = ["", *groups, ""]
-    for number, letters in enumerate(groups):
+    made: list[list[Bar | None]] = [[None] * len(free) for _ in rows]
+    around: list[Sequence[str]] = ["", *rows, ""]
+    for number, letters in enumerate(rows):
         for letter in letters:
             first, last = letter not in around[number], letter not in around[number + 2]
             made[number][lanes[letter]] = Bar(letter, first, last)
     return made
+
+
+def letters_of(groups: Sequence[str]) -> list[list[str]]:
+    """The letters of each row: after z comes aa, and they stand apart where there are so many."""
+    many = any("aa" in text.split() for text in groups)
+    return [text.split() if many or " " in text else list(text) for text in groups]

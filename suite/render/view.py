@@ -26,7 +26,13 @@ KINDS: dict[str, Kind] = {
     "flags": "flags",
 }
 """The columns of a board that are no metric, by their titles."""
-CHOSEN = {"n": "n", "rank": "rank", "tied": "groups", "seeds to next": "seeds_to_next"}
+CHOSEN = {
+    "n": "n",
+    "rank": "rank",
+    "tied": "groups",
+    "seeds to next": "seeds_to_next",
+    "test": "test",
+}
 """Columns that the data formats have too -> what they are called there."""
 
 

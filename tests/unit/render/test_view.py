@@ -41,6 +41,19 @@ def test_ties_and_the_seeds_that_would_break_them_stand_beside_the_rank():
     assert "apart: it is told from it already" in said
 
 
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("moderated t", "(moderated t test, Holm over the board, 5%)"),
+        ("t", "(t tests, Holm over the board, 5%: fewer than five rows vary"),
+        ("", "; from two rows with 3 replicates on"),
+    ],
+)
+def test_the_rule_names_the_test(test, words):
+    (line,) = (line for line in grid([row(test=test)], GROUPED).caption if "rank: " in line)
+    assert line.startswith("rank: 1 + rows significantly better") and words in line
+
+
 def test_a_board_without_ranks_has_neither_column():
     made = grid([row(n=1)], GROUPED)
     assert made.head[:3] == ("rank", "method", "n")
@@ -80,6 +93,9 @@ def test_bars_go_through_the_rows_that_share_a_letter():
         [("c", "on first last"), None],
     ]
     assert bars([]) == [] and bars([""]) == [[]]
+    # after z comes aa
+    (first, last) = bars(["a z", "z aa"])
+    assert [bar and bar.letter for bar in (*first, *last)] == ["a", "z", "aa", "z"]
     # a bar with a gap keeps its lane
     assert [len(line) for line in bars(["a", "b", "a"])] == [2, 2, 2]
 
