@@ -55,11 +55,16 @@ def fitted(made: Grid, width: int) -> Fitted:
 
 
 def title_lines(title: str, short: bool = False) -> list[str]:
-    """A title on up to two lines; `short`: of `top1[group=tail]` only `top1` and `tail`, and broken after an
-    underscore."""
+    """A title as lines: a subset below its metric; `short`: of `top1[group=tail]` only `top1` and `tail`,
+    broken after commas and an underscore too."""
     name, bracket, subset = title.partition("[")
+    if bracket and short:
+        return [
+            name,
+            *subset.removesuffix("]").replace("group=", "").replace(",", ",\n").split("\n"),
+        ]
     if bracket:
-        return [name, subset.removesuffix("]").replace("group=", "") if short else f"[{subset}"]
+        return [name, f"[{subset}"]
     if title == "seeds to next":
         return ["seeds", "to next"]
     first, underscore, rest = title.partition("_")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from suite.cli.output import PIPE, table
 from suite.render import board as tables
+from suite.render.fit import title_lines
 from suite.render.view import View
 from suite.store.row import RowFailure
 
@@ -57,6 +58,24 @@ def test_cost_goes_first_and_groups_go_last():
         *("cost", "loss", "flags", "n", "seeds to next", "intervals of the groups"),
         *("interval of mIoU", "tied", *subsets),
     ]
+
+
+@pytest.mark.parametrize(
+    ("title", "lines", "short"),
+    [
+        ("mIoU[group=tail]", ["mIoU", "[group=tail]"], ["mIoU", "tail"]),
+        (
+            "top1[draw=mean,prior=x]",
+            ["top1", "[draw=mean,prior=x]"],
+            ["top1", "draw=mean,", "prior=x"],
+        ),
+        ("balanced_accuracy", ["balanced_accuracy"], ["balanced_", "accuracy"]),
+        ("rank", ["rank"], ["rank"]),
+    ],
+)
+def test_titles(title, lines, short):
+    assert title_lines(title) == lines
+    assert title_lines(title, short=True) == short
 
 
 def test_intervals_go_before_groups_of_classes():
