@@ -14,7 +14,8 @@ from dashboard.charts import GROUP_COLOURS
 from dashboard.tables import run_link
 from suite.base.text import MAX_TEXT, clipped, plain
 from suite.define.flags import FLAGS
-from suite.render.grid import Grid, state_text
+from suite.render.grid import TEXT_KINDS, Grid, state_text
+from suite.render.ties import Bar, bars
 from suite.store.row import Cell, Row
 
 STATES = {
@@ -42,11 +43,16 @@ class Scale(NamedTuple):
         return 50.0 if span <= 0 else 100 * min(1.0, max(0.0, (value - self.low) / span))
 
 
-def html(rows: Sequence[Row], made: Grid) -> str:
-    """The block's table; `made` is the grid of these rows. Every text in it is escaped."""
-    scales = {at: _scale(rows, key) for at, key in enumerate(made.keys) if key is not None}
-    head = "".join(_heading(made, at) for at in range(len(made.head)))
-    body = "".join(_line(row, made, number, scales) for number, row in enumerate(rows))
+def html(made: Grid) -> str:
+    """The block's table. Every text in it is escaped."""
+    scales = {
+        at: _scale(made.rows, column.key)
+        for at, column in enumerate(made.columns)
+        if column.kind == "metric" and column.key is not None
+    }
+    tied = bars([row.groups for row in made.rows])
+    head = "".join(_heading(made, at) for at in range(len(made.columns)))
+    body = "".join(_line(row, made, at, scales, tied[at]) for at, row in enumerate(made.rows))
     return (
         f'<div class="board-frame"><table class="board"><caption>{_safe(made.caption[0])}</caption>'
         f'<thead><tr>{head}<th scope="col" class="text">runs</th></tr></thead>'
@@ -61,37 +67,53 @@ def _safe(text: str, width: int = MAX_TEXT) -> str:
 
 
 def _heading(made: Grid, at: int) -> str:
-    name, bracket, subset = clipped(made.head[at]).partition("[")
+    column = made.columns[at]
+    name, bracket, subset = clipped(column.title).partition("[")
+    if subset.startswith("group=") and subset.endswith("]"):
+        # the groups of classes are known by their names, and their values are narrow
+        bracket, subset = "", subset[len("group=") : -1]
     # a long name may be broken after an underscore
-    text = _safe(name).replace("_", "_<wbr>") + (
-        f"<br>{_safe(bracket + subset)}" if bracket else ""
-    )
-    kind = "text" if made.head[at] in ("method", "flags") else "number"
+    text = _safe(name).replace("_", "_<wbr>") + (f"<br>{_safe(bracket + subset)}" if subset else "")
+    kind = "text" if column.kind in TEXT_KINDS else "number"
     ranking = ' aria-sort="other"' if at == made.ranking else ""
-    return f'<th scope="col" class="{kind}"{ranking}>{text}</th>'
+    return f'<th scope="col" class="{kind}"{ranking} title="{_safe(column.title)}">{text}</th>'
 
 
-def _line(row: Row, made: Grid, number: int, scales: Mapping[int, Scale | None]) -> str:
+def _line(
+    row: Row,
+    made: Grid,
+    number: int,
+    scales: Mapping[int, Scale | None],
+    tied: Sequence[Bar | None],
+) -> str:
     cells = []
-    for at, text in enumerate(made.body[number]):
-        title, key = made.head[at], made.keys[at]
-        if at == 0:
+    for at, (column, text) in enumerate(zip(made.columns, made.body[number], strict=True)):
+        if column.kind == "rank":
             rank = _safe(text) or f'<i title="{_safe(_unranked(row))}">–</i>'
             cells.append(f'<td class="number">{rank}</td>')
-        elif at == 1:
+        elif column.kind == "tied":
+            cells.append(_tied(tied))
+        elif column.kind == "method":
             cells.append(_method(row, made.names[number]))
-        elif key is not None:
-            best = " best" if made.best[number] and at == made.ranking else ""
+        elif column.kind == "metric":
+            best = " best" if (number, at) in made.strong else ""
+            key = column.key or ""
             bar = _bar(row.cell(key), scales[at], _group(key))
             cells.append(f'<td class="number{best}">{_safe(text)}{bar}</td>')
-        elif title == "flags":
+        elif column.kind == "flags":
             cells.append(_flags(row.flags))
         else:
-            kind = "number wide" if title == "cost" else "number"
+            kind = "number wide" if column.kind == "cost" else "number"
             cells.append(f'<td class="{kind}">{_safe(text)}</td>')
     cells.append(_runs(row.runs))
     kind = ' class="unranked"' if row.rank is None else ""
     return f"<tr{kind}>{''.join(cells)}</tr>"
+
+
+def _tied(tied: Sequence[Bar | None]) -> str:
+    """Bars through all rows that share a letter."""
+    parts = [f'<i class="{bar.kind}">{_safe(bar.letter)}</i>' if bar else "<i></i>" for bar in tied]
+    return f'<td class="tied"><span class="ties">{"".join(parts)}</span></td>'
 
 
 def _method(row: Row, name: str) -> str:

@@ -86,6 +86,7 @@ def fill(root, catalog):
 def call(tmp_path, monkeypatch, capsys):
     """`rescore` as typed below tmp_path, in this process: a start costs more than the command."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
 
     def made(*arguments, task="fake"):
         asked = ("--task", task) if task else ()

@@ -16,7 +16,8 @@ from suite.boards.confusions import CONFUSION, Flow, busiest, flows, share_diffe
 from suite.boards.more_seeds import next_seeds, run_command
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
-from suite.render.grid import metric_of, row_names
+from suite.render.cells import metric_of
+from suite.render.grid import row_names
 from suite.render.table import Column, Sheet, Value
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.rows import Side

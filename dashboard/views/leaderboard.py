@@ -11,7 +11,8 @@ from suite.base.command import Command, Note
 from suite.define.flags import FLAGS
 from suite.define.task import Task, direction
 from suite.render import board as boards
-from suite.render.grid import blocks, grid, legend
+from suite.render.grid import blocks, grid, legend, not_run
+from suite.render.view import View
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.coverage import Coverage
 from suite.store.row import Row
@@ -76,7 +77,8 @@ def page() -> None:
         _block(block, task, by, f"{task.name}-{protocol}" + f"-{number + 1}" * (number > 0))
     if planned:
         say.nothing(
-            f"Not run yet under this protocol: {', '.join(planned)}", run_command(task, protocol)
+            not_run(planned, most=len(planned)),
+            run_command(task, protocol),
         )
 
 
@@ -184,15 +186,17 @@ def _block(block: Sequence[Row], task: Task, by: str, key: str) -> None:
         )
         start = (int(number) - 1) * MOST_ROWS
     shown = block[start : start + MOST_ROWS]
-    made = grid(shown, task, by)
-    st.html(board.html(shown, made))
+    # what is planned is shown where a filter asks for it: the rows are chosen already
+    view = View(by=by, planned=True)
+    made = grid(shown, task, view)
+    st.html(board.html(made))
     for line in (*made.caption[1:], *legend(made)):
         say.note(line)
     tables.downloads(
         key,
-        lambda: boards.to_csv(block),
-        lambda: boards.to_markdown(block, task, by),
-        lambda: boards.to_latex(block, task, by),
+        lambda: boards.to_csv(block, view),
+        lambda: boards.to_markdown(block, task, view),
+        lambda: boards.to_latex(block, task, view),
     )
     _explained(block, made.notes)
 

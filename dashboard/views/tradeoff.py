@@ -10,9 +10,11 @@ import streamlit as st
 from dashboard import charts, controls, say, source, tables
 from dashboard.palette import PALETTE
 from dashboard.views import common, compare
+from suite.base.text import plain
 from suite.boards.overview import group_keys
 from suite.define.task import Task, direction
-from suite.render.grid import grid, metric_of, protocol_of
+from suite.render.cells import metric_of
+from suite.render.grid import protocol_of, row_names
 from suite.render.table import Column, Kind, Sheet
 from suite.stats.pareto import group_key, grouped, pareto
 from suite.store.row import Row
@@ -119,7 +121,7 @@ def _axis(task: Task, metric: str, group: str) -> Axis:
 
 def _shown(task: Task, protocol: str, rows: Sequence[Row], axes: Sequence[Axis]) -> None:
     higher = direction(task, axes[0].key) is not False
-    points = _points(task, rows, axes, higher)
+    points = _points(rows, axes, higher)
     if not points:
         say.nothing(
             f"no row has a value of both {axes[0].key} and {axes[1].key} in every replicate"
@@ -143,16 +145,14 @@ def _shown(task: Task, protocol: str, rows: Sequence[Row], axes: Sequence[Axis])
     tables.show(_sheet(task, protocol, points, axes, higher), f"trade-off-{task.name}-{protocol}")
 
 
-def _points(task: Task, rows: Sequence[Row], axes: Sequence[Axis], higher: bool) -> list[Point]:
+def _points(rows: Sequence[Row], axes: Sequence[Axis], higher: bool) -> list[Point]:
     def ends(row: Row, axis: Axis) -> tuple[float, float] | None:
         cell = row.cell(axis.key)
         if cell.low is None or cell.high is None:
             return None
         return axis.scale * cell.low, axis.scale * cell.high
 
-    if not rows:
-        return []
-    names = grid(rows, task).names
+    names = [plain(name) for name in row_names(rows)]
     means = [[row.cell(axis.key).mean for axis in axes] for row in rows]
     whole = [
         place for place, values in enumerate(pareto(means, (higher, higher))) if values is not None

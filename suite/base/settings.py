@@ -11,6 +11,7 @@ from typing import Any
 from suite.base.errors import UserError, did_you_mean
 
 KEYS = ("root", "data_root", "protocol")
+DEFAULT_ROOT = "results"
 
 
 def config_path() -> Path:
@@ -45,14 +46,50 @@ def config() -> dict[str, Any]:
 
 
 def results_root(given: Path | None) -> Path:
-    """Results root; not created here."""
-    root = _absolute(given or config().get("root") or "results")
+    """Results root, for what makes it where it is not there; not created here."""
+    root = _absolute(given or config().get("root") or DEFAULT_ROOT)
     try:
         if root.exists() and not root.is_dir():
-            raise UserError(f"--root {root}: is a file, not a folder")
+            raise UserError(f"{_asked(given)}{root}: is a file, not a folder")
     except OSError as error:
-        raise UserError(f"--root {root}: {error.strerror}") from None
+        raise UserError(f"{_asked(given)}{root}: {error.strerror}") from None
     return root
+
+
+def existing_root(given: Path | None, *, or_none_yet: bool = False) -> Path:
+    """Results root of a verb that reads: nothing is created.
+
+    `or_none_yet`: the default root may be missing, for verbs whose answer to no results is one. A root that
+    was named must be there always. Raises UserError where it is not.
+    """
+    root = results_root(given)
+    if root.exists():
+        return root
+    if given or config().get("root"):
+        near = did_you_mean(root.name, _folders_beside(root)) if root.parent.is_dir() else ""
+        near = near if near.startswith("; did") else "; name the folder that `run` wrote to"
+        raise UserError(f"{_asked(given)}{root}: no such folder{near}")
+    if or_none_yet:
+        return root
+    raise UserError(
+        f"no results yet: there is no {root}; `python -m suite run --task TASK` makes some "
+        "(`python -m suite tasks` lists the tasks), and --root DIR names results elsewhere"
+    )
+
+
+def _asked(given: Path | None) -> str:
+    """Where a root's name was read."""
+    if given is None:
+        return f"{config_path()}: root " if config().get("root") else ""
+    return "$LONGTAIL_ROOT " if os.environ.get("LONGTAIL_ROOT") == str(given) else "--root "
+
+
+def _folders_beside(path: Path) -> list[str]:
+    """Names of the folders in the one that `path` would lie in; none where that cannot be read."""
+    try:
+        return [one.name for one in os.scandir(path.parent) if one.is_dir()]
+    except OSError:
+        return []
 
 
 def writable_root(root: Path) -> None:
@@ -72,10 +109,19 @@ def _absolute(path: Path | str) -> Path:
         raise UserError(f"{path}: {error}") from None
 
 
-def data_root(given: Path | None) -> Path | None:
-    """Data root, None if none is named anywhere; need not exist (the reader of the data says)."""
+def data_root(given: Path | None, *, here: bool = True) -> Path | None:
+    """Data root, None if none is named anywhere.
+
+    One that was `given` must be there, also where the data of the protocol are embedded and it is not read;
+    `here`: false where the nodes of a cluster read it, or somebody else says so. What the environment or the
+    config file names stands for many commands: the reader of the data says.
+    """
     chosen = given or os.environ.get("LONGTAIL_DATA") or config().get("data_root")
-    return _absolute(chosen) if chosen else None
+    path = _absolute(chosen) if chosen else None
+    if here and given and path is not None and not path.is_dir():
+        what = "is a file, not a folder" if path.exists() else "no such folder"
+        raise UserError(f"--data-root {path}: {what}")
+    return path
 
 
 def default_protocol(task: str) -> str | None:

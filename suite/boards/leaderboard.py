@@ -34,7 +34,7 @@ def board(
     root: Path,
     task: Task,
     *,
-    protocol: str | None,
+    protocol: str | Sequence[str] | None,
     by: str | None,
     today: Mapping[str, str],
     planned: Sequence[Planned],
@@ -44,10 +44,12 @@ def board(
     """Rows of the leaderboard, block after block.
 
     A block is one protocol hash and one evaluation hash; only within it are rows comparable. In a
-    block, rows go by the mean of `by` in its direction, those without a value last.
+    block, rows go by the mean of `by` in its direction, those without a value last. Blocks of which nothing
+    has run come last.
 
     Args:
-        protocol: name of the only protocol to show; ranks are over whole boards all the same.
+        protocol: name of the only protocol to show, or several in their order; ranks are over whole boards
+            all the same.
         by: metric key that ranks, such as `mIoU[group=tail]`; default the task's first primary.
         today: method -> digest of its code today, of methods that no other's code is part of; what the
             store says of them may be older.
@@ -58,8 +60,9 @@ def board(
     Raises UserError: no store, unknown protocol or metric key.
     """
     connection = store or connect(root)
+    under = [protocol] if isinstance(protocol, str) else protocol
     try:
-        only = None if protocol is None else _protocol_rows(connection, task, protocol)
+        only = None if under is None else _protocol_rows(connection, task, under)
         with no_collection():
             metrics = _metrics(connection, task, only)
         named = accepted(connection, task, catalog, only)
@@ -74,10 +77,10 @@ def board(
         if store is None:
             connection.close()
     rows += _planned_rows(task, rows, planned)
-    if protocol is not None:
-        rows = _only(task, rows, protocol)
+    if under is not None:
+        rows = _only(task, rows, under)
     named |= _of_planned(task, named, planned)
-    return sorted(rows, key=_order(task, named.values(), key))
+    return sorted(rows, key=_order(task, rows, under or (), named.values(), key))
 
 
 def rows_to_come(catalog: "Catalog", task: Task, protocol: Protocol) -> list[Planned]:
@@ -89,12 +92,17 @@ def rows_to_come(catalog: "Catalog", task: Task, protocol: Protocol) -> list[Pla
     ]
 
 
-def _protocol_rows(connection: duckdb.DuckDBPyConnection, task: Task, protocol: str) -> list[int]:
-    """Ids of the rows that may be shown: a board of one protocol must not read all the others."""
-    current = task.protocols.get(protocol)
-    asked = {"name": protocol, "hash": current.hash if current else ""}
-    result = connection.execute(statements("protocol_rows"), asked)
-    return [row_id for (row_id,) in result.fetchall()]
+def _protocol_rows(
+    connection: duckdb.DuckDBPyConnection, task: Task, under: Sequence[str]
+) -> list[int]:
+    """Ids of the rows that may be shown: a board of some protocols must not read all the others."""
+    found: set[int] = set()
+    for name in under:
+        current = task.protocols.get(name)
+        asked = {"name": name, "hash": current.hash if current else ""}
+        result = connection.execute(statements("protocol_rows"), asked)
+        found.update(row_id for (row_id,) in result.fetchall())
+    return sorted(found)
 
 
 def _of_planned(
@@ -244,25 +252,37 @@ def _planned_rows(task: Task, rows: Iterable[Row], planned: Sequence[Planned]) -
     return missing
 
 
-def _only(task: Task, rows: list[Row], protocol: str) -> list[Row]:
+def _only(task: Task, rows: list[Row], under: Sequence[str]) -> list[Row]:
     known = {*task.protocols.names, *(row.protocol for row in rows)}
-    if protocol not in known:
-        near = did_you_mean(protocol, known)
-        raise UserError(f"--protocol {protocol}: task {task.name} has no such protocol{near}")
-    return [row for row in rows if row.protocol == protocol]
+    for name in under:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise UserError(f"--protocol {name}: task {task.name} has no such protocol{near}")
+    return [row for row in rows if row.protocol in under]
 
 
-def _order(task: Task, protocols: Iterable[Protocol], key: str) -> Callable[[Row], tuple[Any, ...]]:
-    """Sort key: protocol, block (today's evaluation first), then the mean, best first.
+def _order(
+    task: Task,
+    rows: Iterable[Row],
+    under: Sequence[str],
+    protocols: Iterable[Protocol],
+    key: str,
+) -> Callable[[Row], tuple[Any, ...]]:
+    """Sort key: blocks with runs, protocol (as in `under`, then by name), block (today's evaluation first),
+    then the mean, best first.
 
     Rows come by method and parameters from the store, and sorting keeps that among equals.
     """
+    begun = {row.block for row in rows if row.state != "planned"}
+    place = {name: number for number, name in enumerate(under)}
     sign = -1 if direction(task, key) is not False else 1
     current = {(p.hash, task.evaluation_hash(p)) for p in protocols}
 
     def order(row: Row) -> tuple[Any, ...]:
         mean = row.cell(key).mean
         return (
+            row.block not in begun,
+            place.get(row.protocol, 0),
             row.protocol,
             row.block not in current,
             *row.block,

@@ -37,7 +37,7 @@ def cancel(
 
     if sum((bool(runs), task is not None, all_)) != 1:
         raise UserError("cancel what? Name runs, or say --task TASK or --all (one of the three)")
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     if task is not None:
         catalog.task(task)

@@ -71,14 +71,14 @@ def claims(
       python -m suite claims --status below --format markdown
     """
     from suite.base.errors import UserError, did_you_mean
-    from suite.base.settings import results_root
+    from suite.base.settings import existing_root
     from suite.claims.compare import STATUSES, compare
     from suite.claims.read import default_folder, read_claims
 
     parse_format(format, FORMATS)
     if status is not None and status not in STATUSES:
         raise UserError(f"--status {status}: {did_you_mean(status, STATUSES)[2:]}")
-    results = results_root(root)
+    results = existing_root(root, or_none_yet=True)
     catalog = catalog_at(plugin, results)
     found = read_claims(folder or default_folder(), catalog.methods(), catalog.tasks())
     wanted = _wanted(found, task, protocol, method)
@@ -122,7 +122,7 @@ def _boards(root: Path, catalog: Catalog, tasks: set[str]) -> dict[str, list[Row
     from suite.store import ingest as store
 
     there = sorted(tasks & set(catalog.tasks()))
-    if not there:
+    if not there or not root.is_dir():
         return {}
     report = store.refresh(root, catalog.tasks(), catalog.code)
     for refused in report.refused:

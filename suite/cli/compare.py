@@ -96,7 +96,7 @@ def compare(
         raise UserError("compare what? Give two methods or run ids, or --all")
     if not all_ and reference is not None:
         raise UserError("--reference is for --all")
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     refresh(results, catalog)
     chosen = pick_task(results, catalog, task, [side for side in (a, b) if side is not None])

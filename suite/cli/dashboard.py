@@ -40,7 +40,7 @@ def dashboard(
     # the command line stands above all packages; `suite` itself imports none of the dashboard
     serve = import_module("dashboard.serve")
     serve.check_free(address, port)
-    results = settings.results_root(root)
+    results = settings.existing_root(root, or_none_yet=True)
     catalog = catalog_at(plugin, results)
     if (results / "runs").is_dir():
         try:

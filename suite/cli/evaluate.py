@@ -40,7 +40,7 @@ def evaluate(
     from suite.runs.evaluate import evaluate_attempt
     from suite.store.ingest import update_store
 
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     tasks = [catalog.task(task)] if task else list(catalog.tasks().values())
     if runs:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import OnlyProtocol, Plugins, Root, TaskName, catalog_at
+from suite.cli.options import (
+    AllRows,
+    Columns,
+    OnlyMethods,
+    OnlyProtocols,
+    Plugins,
+    RankBy,
+    Root,
+    TaskName,
+    catalog_at,
+)
 
 FORMATS = "csv, markdown, latex, parquet, html"
 
@@ -22,15 +32,11 @@ def export(
         str | None,
         typer.Option(help=f"One of {FORMATS}. Default: by the ending of PATH.", show_default=False),
     ] = None,
-    protocol: OnlyProtocol = None,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            help="Metric that ranks, such as mIoU or 'mIoU[group=tail]'. Default: the task's.",
-            show_default=False,
-        ),
-    ] = None,
+    protocol: OnlyProtocols = [],  # noqa: B006 - typer copies defaults
+    method: OnlyMethods = [],  # noqa: B006
+    columns: Columns = [],  # noqa: B006
+    all_: AllRows = False,
+    by: RankBy = None,
     long: Annotated[
         bool, typer.Option("--long", help="csv, parquet: one line per run and metric.")
     ] = False,
@@ -38,7 +44,7 @@ def export(
         bool, typer.Option("--claims", help="Published numbers beside ours, see `claims`.")
     ] = False,
     root: Root = None,
-    plugin: Plugins = [],  # noqa: B006 - typer copies defaults
+    plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Write the leaderboard of a task to a file, or to a folder that opens in a browser.
 
@@ -47,37 +53,37 @@ def export(
     \b
     Examples:
       python -m suite export --task longtail-seg -o table.tex
+      python -m suite export --task longtail-seg --method ce,la --columns 'rank,mIoU' -o table.tex
       python -m suite export --task longtail-seg --format html -o site
       python -m suite export --task longtail-seg --long -o runs.parquet
     """
     from suite.base.errors import UserError
-    from suite.base.settings import results_root
+    from suite.base.settings import existing_root
     from suite.cli.leaderboard import read_board
     from suite.cli.output import printable
     from suite.render import export as exports
     from suite.render import write as writing
+    from suite.render.board import nothing
+    from suite.render.view import View, named_columns
 
     # before the store is read: a wrong name shows at once
     format = exports.format_of(output, format, long)
     writing.check(output, format)
-    where = results_root(root)
+    where = existing_root(root)
     catalog = catalog_at(plugin, where)
-    found, by, rows, _ = read_board(where, catalog, task, protocol, by)
-    if format in ("latex", "markdown"):
-        # a paper's table has no use for what nobody has run
-        rows = [row for row in rows if row.state != "planned"]
-        if not rows:
-            raise UserError(
-                f"no run of task {task!r} to export; make some: python -m suite run --task {task}"
-            )
+    asked = View(by=by, methods=method, columns=named_columns(columns), planned=all_)
+    found, view, rows, _ = read_board(where, catalog, task, protocol, asked, claims)
+    shown = view.rows(rows)
+    if not shown:
+        note = nothing(rows, found, view)
+        raise UserError(f"{note.text}: nothing to export; make some: {note.command}")
     content = exports.Export(
         root=where,
         task=found,
         rows=rows,
-        by=by,
+        view=view,
         cards={name: catalog.card(name) for name in catalog.methods()},
-        claims=exports.published(catalog, found, rows) if claims else {},
     )
     writing.write(content, format, output, long=long)
     opened = output / "index.html" if format == "html" else output
-    print(f"{len(rows)} rows: {printable(opened)}")
+    print(f"{len(shown)} rows: {printable(opened)}")

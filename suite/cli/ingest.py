@@ -34,12 +34,12 @@ def ingest(
       python -m suite ingest --rebuild --root /data/results
     """
     from suite.base.errors import UserError
-    from suite.base.settings import results_root
+    from suite.base.settings import existing_root
     from suite.base.text import plain
     from suite.store import ingest as store
     from suite.store.connection import store_path
 
-    folder = results_root(root)
+    folder = existing_root(root)
     catalog = catalog_at(plugin, folder)
     if rebuild and if_changed:
         raise UserError("--rebuild reads everything, --if-changed little: give one")

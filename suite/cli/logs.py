@@ -37,7 +37,7 @@ def logs(
 
     if lines < 0:
         raise UserError(f"--lines {lines}: 0 or more")
-    path = find_log(settings.results_root(root), run, job)
+    path = find_log(settings.existing_root(root), run, job)
     print(f"{printable(path)}:", file=sys.stderr)
     try:
         _print(path, lines, follow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,11 +68,61 @@ Pretrained = Annotated[
 ]
 
 
+RankBy = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        help="Metric that ranks, such as mIoU or 'mIoU[group=tail]'. Default: the task's.",
+        show_default=False,
+    ),
+]
+AllRows = Annotated[
+    bool, typer.Option("--all", help="Rows too for methods that have not run: else one line.")
+]
+
+
 def each(given: list[str]) -> list[str]:
     """What was named, one by one: `a,b` as well as `a` and `b`, each once."""
     return list(dict.fromkeys(name for some in given for name in some.split(",")))
 
 
+def each_key(given: list[str]) -> list[str]:
+    """As `each`, of metric keys: the commas of `top1[draw=mean,prior=uniform]` divide nothing."""
+    parts = [part for some in given for part in re.split(r",(?![^\[]*\])", some)]
+    return list(dict.fromkeys(part.strip() for part in parts))
+
+
+OnlyMethods = Annotated[
+    list[str],
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="Only rows of this method, or of several, such as ce,la; repeatable. Ranks are over all rows.",
+        show_default=False,
+        callback=each,
+    ),
+]
+OnlyProtocols = Annotated[
+    list[str],
+    typer.Option(
+        "--protocol",
+        metavar="PROTOCOL",
+        help="Only this protocol, or several, such as quick,camvid; repeatable. Default: all.",
+        show_default=False,
+        callback=each,
+    ),
+]
+Columns = Annotated[
+    list[str],
+    typer.Option(
+        "--columns",
+        metavar="COLUMN",
+        help="Only these, in this order: rank, tied, 'seeds to next', method, n, cost, flags, or metrics "
+        "such as 'mIoU[group=tail]'; a list with commas, repeatable.",
+        show_default=False,
+        callback=each_key,
+    ),
+]
 Methods = Annotated[
     list[str],
     typer.Option(

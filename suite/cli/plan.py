@@ -81,7 +81,9 @@ def plan(
     )
     number = accepted.on(ranks)
     slots = make_slots(device, workers, accepted.threads, number)
-    summary = describe_plan(made, results, len(slots), settings.data_root(data_root), number)
+    summary = describe_plan(
+        made, results, len(slots), settings.data_root(data_root, here=False), number
+    )
     summary["cluster_problem"] = now.problem
     if format == "json":
         print_json(summary)

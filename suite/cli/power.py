@@ -73,7 +73,7 @@ def power(
         for name, value in given.items():
             if value:
                 raise UserError(f"--{name} is for --run")
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     chosen = catalog.task(task)
     under = catalog.protocol(chosen, protocol or settings.default_protocol(task))

@@ -37,7 +37,7 @@ def predict(
     from suite.runs.predict import predict_sets
     from suite.store.ingest import update_store
 
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     # all that can be wrong with a name, before the first is begun
     chosen = [newest_finished(results, find_run(results, run)) for run in runs]

@@ -67,7 +67,7 @@ def prune(
 
     if all_ and not weights and (checkpoints or superseded):
         raise UserError("--all is for weights; add --weights to the kinds you name")
-    results = settings.results_root(root)
+    results = settings.existing_root(root, or_none_yet=True)
     chosen = {find_run(results, run) for run in runs or ()}
     catalog = catalog_at(plugin, results)
     kinds = _kinds(checkpoints, weights, superseded)

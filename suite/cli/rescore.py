@@ -120,7 +120,7 @@ def rescore(
     by = canonical_key(by) if by else None
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     chosen = shifting_task(catalog, task)
     made = scores_of(
@@ -190,6 +190,7 @@ def _print(blocks: Sequence[Block], task: Task, format: str, by: str | None) -> 
     from suite.cli.output import console
     from suite.render import board as tables
     from suite.render import formats
+    from suite.render.view import View
 
     rows = [row for block in blocks for row in block.rows]
     if format == "json":
@@ -203,7 +204,9 @@ def _print(blocks: Sequence[Block], task: Task, format: str, by: str | None) -> 
         for number, block in enumerate(blocks):
             if number:
                 out.print()
-            tables.terminal(block.rows, block.task, out, by)
+            tables.terminal(block.rows, block.task, out, View(by=by))
     else:
         written = tables.to_markdown if format == "markdown" else tables.to_latex
-        sys.stdout.write("\n".join(written(block.rows, block.task, by) for block in blocks))
+        sys.stdout.write(
+            "\n".join(written(block.rows, block.task, View(by=by)) for block in blocks)
+        )

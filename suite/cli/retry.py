@@ -124,7 +124,8 @@ def retry(
         if name not in (*FAILURE_KINDS, "cancelled"):
             near = did_you_mean(name, (*FAILURE_KINDS, "cancelled"))
             raise UserError(f"--kind {name!r}: no such kind{near}")
-    results = settings.results_root(root)
+    results = settings.existing_root(root)
+    settings.data_root(data_root, here=on == "local")
     plugins = tuple(path.absolute() for path in plugin)
     catalog = catalog_at(plugins, results)
     if task is not None:
@@ -172,7 +173,7 @@ def retry(
         return Launcher(
             results,
             catalog,
-            settings.data_root(data),
+            settings.data_root(data, here=False),
             plugins,
             seconds if checkpoint_seconds is None else checkpoint_seconds,
             limit if time_limit is None else time_limit * 60,

@@ -191,7 +191,7 @@ def run(
     launcher = Launcher(
         results,
         catalog,
-        settings.data_root(data_root),
+        settings.data_root(data_root, here=site is None),
         plugins,
         checkpoint_seconds,
         time_limit and time_limit * 60,

@@ -28,7 +28,7 @@ def show(
     from suite.render.table import duration
 
     parse_format(format, ("table", "json"))
-    facts: dict[str, Any] = run_facts(settings.results_root(root), run)
+    facts: dict[str, Any] = run_facts(settings.existing_root(root), run)
     if format == "json":
         print_json(facts)
         return

@@ -81,7 +81,7 @@ def status(
         raise UserError(f"--interval {interval:g}: 0.5 seconds or more")
     if watch and format == "json":
         raise UserError("--watch is for people; with --format json ask again yourself")
-    results = settings.results_root(root)
+    results = settings.existing_root(root, or_none_yet=True)
     catalog = catalog_at(plugin, results)
     if task is not None:
         catalog.task(task)

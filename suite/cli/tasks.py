@@ -60,12 +60,12 @@ def tasks(
       python -m suite tasks
       python -m suite tasks --format json
     """
-    from suite.base.settings import results_root
+    from suite.base.settings import existing_root
     from suite.cli.output import clean, console, print_json, table
     from suite.define.variants import described
 
     parse_format(format, ("table", "json"))
-    results = results_root(root)
+    results = existing_root(root, or_none_yet=True)
     catalog = catalog_at((), results)
     listing: list[dict[str, Any]] = [
         {

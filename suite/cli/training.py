@@ -138,7 +138,7 @@ def finish(launcher: Launcher, result: Result) -> int:
     if result.interrupted:
         return 130
     plan = result.plan
-    refused = print_board(launcher.root, launcher.catalog, plan.task.name, plan.protocol.name)
+    refused = print_board(launcher.root, launcher.catalog, plan.task.name, [plan.protocol.name])
     wanted = {item.spec.run_id for item in plan.items}
     lost = sorted(run for run in wanted if any(f"runs/{run}/" in file.path for file in refused))
     for run_id in lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,7 +51,11 @@ def verify(
     parse_format(format, FORMATS)
     # the file of a method that adapts scores may import OpenMMLab, which warns of optional parts
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
-    results = settings.results_root(root)
+    # where folders alone are asked about, the root is not read
+    folders = bool(runs) and all(Path(name).is_dir() for name in runs or ())
+    results = (
+        settings.results_root(root) if folders else settings.existing_root(root, or_none_yet=True)
+    )
     found = attempts_named(results, runs or ())
     if not found:
         raise UserError(f"no finished run below {results}; name a run or a folder, or give --root")

@@ -55,6 +55,8 @@ def merge(other: Path, root: Path, *, dry_run: bool = False) -> list[MergedAttem
     the runs that name them, whose records then name the new attempts. Raises UserError: no results folder,
     or the same one.
     """
+    if not other.is_dir():
+        raise UserError(f"{other}: {'is a file' if other.exists() else 'no such folder'}")
     if not (other / "runs").is_dir():
         raise UserError(f"{other}: no results folder (it holds no runs/); name another one")
     if (other / "runs").resolve() == (root / "runs").resolve():

@@ -194,6 +194,8 @@ def attempts_named(root: Path, names: Sequence[str]) -> list[Attempt]:
         folder = Path(name)
         if folder.is_dir() and (os.sep in name or not _is_run(root, name)):
             asked += finished_in(folder.absolute())
+        elif os.sep in name:
+            raise UserError(f"{name}: no such folder")
         else:
             asked.append(newest_finished(root, find_run(root, name)))
     return asked

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from suite.base.text import plain
 from suite.render import svg
-from suite.render.grid import Grid, metric_of
+from suite.render.cells import metric_of
+from suite.render.grid import Grid
 from suite.store.row import Row
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def group_metrics(block: Sequence[Row], task: Task, ranking: str) -> dict[str, s
 
 
 def charts(
-    block: Sequence[Row], made: Grid, task: Task, ranking: str, groups: Mapping[str, str]
+    made: Grid, task: Task, ranking: str, groups: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     """What the page shows of each chart; `groups` as `group_metrics` gives them."""
     # rows without a value have nothing to draw, and come last
-    plotted = [(row, name) for row, name in zip(block, made.names, strict=True) if row.n]
+    plotted = [(row, name) for row, name in zip(made.rows, made.names, strict=True) if row.n]
     ranked = [row.rank is not None for row, _ in plotted]
     labels = [name for _, name in plotted]
     left_out = max(0, len(labels) - svg.MOST)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suite.base.errors import UserError
+from suite.render.view import Claims, Published, View
 
 if TYPE_CHECKING:
     from suite.define.card import Card
     from suite.define.catalog import Catalog
     from suite.define.task import Task
-    from suite.render.grid import Claims
     from suite.store.row import Row
 
 FORMATS = ("csv", "markdown", "latex", "parquet", "html")
@@ -35,21 +35,15 @@ class Export:
 
     Attributes:
         root: results folder; its store and records give the long form and the provenance.
-        by: ranking metric's key, default the task's first primary.
+        view: what of it is exported; its claims as `published` gives them.
         cards: method -> its card, for papers and BibTeX; methods without one are shown by name.
-        claims: published numbers, shown beside ours; see `published`.
     """
 
     root: Path
     task: Task
     rows: Sequence[Row]
-    by: str | None = None
+    view: View = field(default_factory=View)
     cards: Mapping[str, Card] = field(default_factory=dict)
-    claims: Claims = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        return self.by or self.task.primary[0]
 
 
 def format_of(path: Path, given: str | None, long: bool) -> str:
@@ -72,7 +66,6 @@ def published(catalog: Catalog, task: Task, rows: Sequence[Row]) -> Claims:
     from suite.claims.compare import columns
     from suite.claims.read import default_folder, read_claims
     from suite.render.claims import value_text
-    from suite.render.grid import Published
 
     keys = {*task.primary, *task.columns}.union(*(row.metrics for row in rows))
     found = columns(

@@ -15,6 +15,9 @@ import msgspec
 from suite.base import text as escape
 from suite.base.text import csv_text, pipes, plain
 
+ONE_PAGE = 40
+"""Rows of a LaTeX table that fit onto a page."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -69,28 +72,40 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A `booktabs` table (`\usepackage{booktabs}`), with title and head.
+    r"""A `booktabs` table (`\usepackage{booktabs}`), with title and head; of more than `ONE_PAGE` rows a
+    `longtable` (`\usepackage{longtable}`), which goes on over pages.
 
-    ASCII for any engine and font encoding: letters with accents are written as LaTeX's commands, what has
-    none as its code point (`U+6F22`).
+    A metric's subset stands below its name, so that columns are as narrow as their values. ASCII for any
+    engine and font encoding: letters with accents are written as LaTeX's commands, what has none as its code
+    point (`U+6F22`).
     """
     align = "".join("r" if right else "l" for right in table.aligned())
-    caption = ". ".join((table.title or "", *table.about))
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape.latex(caption)}}}",
-        rf"\begin{{tabular}}{{{align}}}",
-        r"\toprule",
-        " & ".join(map(escape.latex, table.head)) + r" \\",
-        r"\midrule",
-        *(" & ".join(cells) + r" \\" for cells in table.cells(escape.latex, r"\textbf{", "}")),
-        r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par\footnotesize {escape.latex(note)}" for note in table.notes),
-        r"\end{table}",
-    ]
+    caption = rf"\caption{{{escape.latex('. '.join((table.title or '', *table.about)))}}}"
+    titles = [_latex_title(title, side) for title, side in zip(table.head, align, strict=True)]
+    head = [r"\toprule", " & ".join(titles) + r" \\", r"\midrule"]
+    rows = [" & ".join(cells) + r" \\" for cells in table.cells(escape.latex, r"\textbf{", "}")]
+    notes = [rf"\par\footnotesize {escape.latex(note)}" for note in table.notes]
+    if len(rows) > ONE_PAGE:
+        lines = [
+            rf"\begin{{longtable}}{{{align}}}",
+            rf"{caption} \\",
+            *(*head, r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot"),
+            *(*rows, r"\end{longtable}"),
+            *(("{", *notes, r"\par}") if notes else ()),
+        ]
+    else:
+        lines = [
+            *(r"\begin{table}", r"\centering", caption, rf"\begin{{tabular}}{{{align}}}"),
+            *(*head, *rows, r"\bottomrule", r"\end{tabular}", *notes, r"\end{table}"),
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _latex_title(title: str, side: str) -> str:
+    name, bracket, subset = title.partition("[")
+    if not (name and bracket):
+        return escape.latex(title)
+    return rf"\shortstack[{side}]{{{escape.latex(name)}\\ {escape.latex(bracket + subset)}}}"
 
 
 def to_csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -8,52 +8,81 @@ import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, NamedTuple
+from itertools import chain, groupby
+from typing import Any
 
 import msgspec
 
 from suite.base.command import Command, Note
 from suite.base.text import clipped, plain
 from suite.define.protocol import Protocol
-from suite.define.task import Metric, Task
+from suite.define.task import Task
+from suite.render.cells import cell_text, cost_text, metric_of, seeds_text
+from suite.render.view import KINDS, Kind, View
+from suite.stats.ranking import TARGET
 from suite.stats.tests import ALPHA, LEVEL, MIN_REPLICATES
-from suite.store.row import Cell, MeanCost, Row, RowFailure
+from suite.store.row import Row, RowFailure
+
+TEXT_KINDS = ("tied", "method", "flags")
+TESTS = {
+    "moderated t": f"moderated t test, Holm over the board, {ALPHA:.0%}",
+    "t": f"t tests, Holm over the board, {ALPHA:.0%}: fewer than five rows vary, too few for a moderated one",
+}
+"""`Row.test` in words."""
+ALL = View()
+"""The board's own rows and columns."""
 
 
-class Published(NamedTuple):
-    """A published number: as stored, as shown (in percent where a fraction), what became of it here (a
-    status of `suite.claims.compare`), and where it is printed."""
+@dataclass(frozen=True)
+class Column:
+    """A column: what it shows, its title, and its metric key where it shows one."""
 
-    value: float
-    text: str
-    status: str
-    source: str
-
-
-Claims = Mapping[tuple[str, str, str], Published]
-"""(method, protocol name, metric key) -> what was published."""
+    kind: Kind
+    title: str
+    key: str | None = None
 
 
 @dataclass(frozen=True)
 class Grid:
     """One block as texts, not escaped: what every human-readable format shows.
 
-    `head` and the rows of `body` have equal lengths; `ranking` is the column of the ranking metric;
-    `best[i]` says that row i is best or tied with it (rank 1); `trailing` counts the columns after
-    the metrics. `notes` are lines below the table. `names` are the methods without their state, `keys`
-    the metric of each column, None for a column of no metric.
+    `rows` are those shown, each with as many texts in `body` as there are `columns`; `ranking` is the place
+    of the ranking metric, None where it is not shown; `best[i]` says that row i is best or tied with it
+    (rank 1), as `first` rows of the whole block are. `notes` are lines below the table, `not_run` one on the planned rows that are left out, "" for
+    none. `names` are the methods without their state.
     """
 
     caption: tuple[str, ...]
-    head: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
     body: tuple[tuple[str, ...], ...]
-    ranking: int
-    trailing: int
+    ranking: int | None
     best: tuple[bool, ...]
+    first: int
     notes: tuple[Note, ...]
-    names: tuple[str, ...] = ()
-    keys: tuple[str | None, ...] = ()
+    not_run: str
+    names: tuple[str, ...]
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        return tuple(column.title for column in self.columns)
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands below the table."""
+        return [*map(str, self.notes), *([self.not_run] if self.not_run else [])]
+
+    @property
+    def right(self) -> list[bool]:
+        """Whether a column is aligned to the right."""
+        return [column.kind not in TEXT_KINDS for column in self.columns]
+
+    @property
+    def strong(self) -> set[tuple[int, int]]:
+        """(row, column) of the values that are best, or tied with the best."""
+        if self.ranking is None:
+            return set()
+        return {(row, self.ranking) for row, best in enumerate(self.best) if best}
 
 
 def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -62,111 +91,112 @@ def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield list(block)
 
 
-def grid(
-    rows: Sequence[Row],
-    task: Task,
-    by: str | None = None,
-    *,
-    claims: Claims = {},  # noqa: B006 - never written to
-    more: Sequence[str] = (),
-) -> Grid:
-    """Lay out one block. `by` is the ranking metric's key, default the task's first primary.
+def grids(rows: Sequence[Row], task: Task, view: View = ALL) -> Iterator[Grid]:
+    """Every block of which the view shows a row, laid out."""
+    for block in blocks(rows):
+        if any(map(view.has, block)):
+            yield grid(block, task, view)
 
-    `claims` are shown beside the metric that they are about; `more` are metric keys to show after the
-    task's own.
-    """
-    key = by or task.primary[0]
-    shown = list(dict.fromkeys([key, *task.columns, *more]))
-    metrics = {column: metric_of(task, column) for column in shown}
-    published = {
-        column
-        for column in (shown if claims else ())
-        if any((row.method, row.protocol, column) in claims for row in rows)
-    }
-    flagged = any(row.flags for row in rows)
-    names = row_names(rows)
-    head, keys = ["rank", "method", "n"], [None, None, None]  # type: list[str], list[str | None]
-    for column in shown:
-        head.append(column)
-        keys.append(column)
-        if column in published:
-            head.append(f"{column} published")
-            keys.append(None)
-    known = [row.cost.parameters for row in rows if row.cost.parameters]
+
+def grid(block: Sequence[Row], task: Task, view: View = ALL, more: Sequence[str] = ()) -> Grid:
+    """Lay out what the view shows of one block; `more` are metric keys to show after the task's own."""
+    key = view.key(task)
+    called = dict(zip(map(id, block), row_names(block), strict=True))
+    rows = view.rows(block)
+    names = [called[id(row)] for row in rows]
+    columns = _columns(rows, task, view, more)
+    units = {c.key: metric_of(task, c.key) for c in columns if c.key is not None}
+    known = [row.cost.parameters for row in block if row.cost.parameters]
     least = min(known, default=None)
-    trailing = ["cost", *(["flags"] if flagged else [])]
     sources: dict[str, int] = {}
-    body = []
-    for row, name in zip(rows, names, strict=True):
-        cells = []
-        for column in shown:
-            cells.append(_cell(row.cell(column), metrics[column]))
-            if column in published:
-                claim = claims.get((row.method, row.protocol, column))
-                if claim is None:
-                    cells.append("")
-                    continue
-                number = sources.setdefault(plain(claim.source), len(sources) + 1)
-                cells.append(f"{claim.text} ({claim.status}) [{number}]")
-        flags = [clipped(" ".join(row.flags))] if flagged else []
-        rank = "" if row.rank is None else str(row.rank)
-        body.append((rank, name + _state(row), str(row.n), *cells, _cost(row.cost, least), *flags))
+
+    def text(column: Column, row: Row, name: str) -> str:
+        if column.kind == "rank":
+            return "" if row.rank is None else str(row.rank)
+        if column.kind == "tied":
+            return row.groups
+        if column.kind == "seeds":
+            return seeds_text(row)
+        if column.kind == "method":
+            return name + _state(row)
+        if column.kind == "n":
+            return str(row.n)
+        if column.kind == "cost":
+            return cost_text(row.cost, least)
+        if column.kind == "flags":
+            return clipped(" ".join(row.flags))
+        assert column.key is not None
+        if column.kind == "metric":
+            return cell_text(row.cell(column.key), units[column.key])
+        claim = view.claims.get((row.method, row.protocol, column.key))
+        if claim is None:
+            return ""
+        number = sources.setdefault(plain(claim.source), len(sources) + 1)
+        return f"{claim.text} ({claim.status}) [{number}]"
+
+    body = [
+        tuple(plain(text(column, row, name)) for column in columns)
+        for row, name in zip(rows, names, strict=True)
+    ]
+    places = [at for at, c in enumerate(columns) if c.kind == "metric" and c.key == key]
     return Grid(
-        caption=_caption(rows[0], task, key),
-        head=tuple(map(plain, [*head, *trailing])),
-        body=tuple(tuple(map(plain, line)) for line in body),
-        ranking=3,
-        trailing=len(trailing),
+        caption=(*_caption(block[0], task, key), *_reading(block, rows, columns, view)),
+        columns=columns,
+        rows=tuple(rows),
+        body=tuple(body),
+        ranking=places[0] if places else None,
         best=tuple(row.rank == 1 for row in rows),
+        first=sum(row.rank == 1 for row in block),
         notes=(
             *_notes(rows, names, task),
             *(Note(f"[{number}] {source}") for source, number in sources.items()),
         ),
+        not_run=not_run(
+            [
+                called[id(row)]
+                for row in block
+                if row.state == "planned" and view.wants(row) and not view.has(row)
+            ]
+        ),
         names=tuple(map(plain, names)),
-        keys=(*keys, *[None] * len(trailing)),
     )
+
+
+def _columns(
+    rows: Sequence[Row], task: Task, view: View, more: Sequence[str]
+) -> tuple[Column, ...]:
+    """The board's own columns, of which those without anything in them are left out; or those asked for."""
+
+    def of(name: str) -> Iterator[Column]:
+        if name in KINDS:
+            yield Column(KINDS[name], name)
+            return
+        yield Column("metric", plain(name), name)
+        if any((row.method, row.protocol, name) in view.claims for row in rows):
+            yield Column("published", plain(f"{name} published"), name)
+
+    if view.columns:
+        asked = view.columns if "method" in view.columns else ("method", *view.columns)
+        return tuple(chain.from_iterable(map(of, asked)))
+    several = sum(bool(row.groups) for row in rows) > 1
+    names = [
+        "rank",
+        *(["tied"] if several else []),
+        *(["seeds to next"] if any(row.seeds_to_next for row in rows) else []),
+        *("method", "n"),
+        *dict.fromkeys([view.key(task), *task.columns, *more]),
+        "cost",
+        *(["flags"] if any(row.flags for row in rows) else []),
+    ]
+    return tuple(chain.from_iterable(map(of, names)))
 
 
 def legend(made: Grid) -> tuple[str, ...]:
     """What bold means, where anything is."""
-    tied = sum(made.best)
-    if not tied:
+    if not made.strong:
         return ()
-    rows = "the best" if tied == 1 else f"the best and those tied with it ({tied} rows)"
+    rows = "the best" if made.first == 1 else f"the best and those tied with it ({made.first} rows)"
     return (f"bold: rank 1, {rows}: no row is significantly better",)
-
-
-def metric_of(task: Task, key: str) -> Metric:
-    """The metric that a key such as `mIoU[group=tail]` is of; a bare one where the task has none."""
-    name = key.partition("[")[0]
-    return next((m for m in task.metrics if m.name == name), Metric(name=name, unit=""))
-
-
-def _cell(cell: Cell, metric: Metric) -> str:
-    """Mean and half-width of the interval; percent with one decimal for fractions."""
-    if cell.mean is None:
-        return "–"
-    mean, low, high = cell.mean, cell.low, cell.high
-    half = None if low is None or high is None else (high - low) / 2
-    if metric.unit == "fraction":
-        text = f"{100 * mean:.1f}"
-        return text if half is None else f"{text} ±{100 * half:.1f}"
-    return f"{mean:.4g}" if half is None else f"{mean:.4g} ±{half:.2g}"
-
-
-def _cost(cost: MeanCost, least: float | None = None) -> str:
-    """Wall time of a run and its input runs; passes per step where they are more than one; parameters where
-    they are a tenth above `least`, the board's fewest."""
-    seconds, passes, size_of = cost.wall_seconds, cost.passes_per_step, cost.parameters
-    if seconds is None:
-        return "–"
-    size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
-    text = f"{seconds / size:.3g} {unit}"
-    if passes is not None and passes != 1:
-        text += f", {passes:.3g}x passes"
-    if least and size_of is not None and size_of > 1.1 * least:
-        text += f", {size_of / least:.2g}x params"
-    return text
 
 
 class Named(typing.Protocol):
@@ -236,11 +266,49 @@ def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:
         f"ranked by {key} ({better} is better){percent}; mean ± half-width of the {LEVEL:.0%} t "
         f"interval over n {protocol.replicate if protocol else 'replicate'}s"
     )
-    lines.append(f"rank: 1 + rows significantly better (t tests, Holm over the board, {ALPHA:.0%})")
     return tuple(map(plain, (first, *lines)))
 
 
+def rule(block: Sequence[Row]) -> str:
+    """What a rank on this board is."""
+    better = "1 + rows significantly better, in the order of the means"
+    test = next((row.test for row in block if row.test), "")
+    if not test:
+        return f"{better}; from two rows with {MIN_REPLICATES} replicates on"
+    return f"{better} ({TESTS.get(test, test)})"
+
+
+def _reading(
+    block: Sequence[Row], rows: Sequence[Row], columns: Sequence[Column], view: View
+) -> Iterator[str]:
+    """How ranks are to be read, and that rows are left out of sight."""
+    kinds = {column.kind for column in columns}
+    if "rank" in kinds:
+        yield f"rank: {rule(block)}"
+    if "tied" in kinds:
+        yield "tied: rows that share a letter cannot be told apart"
+    if "seeds" in kinds:
+        yield (
+            "seeds to next: seeds in all that would tell a row from the next one below it "
+            f"(power {TARGET:.0%}); apart: it is told from it already"
+        )
+    there = sum(view.planned or row.state != "planned" for row in block)
+    if len(rows) < there:
+        yield f"{len(rows)} of {there} rows are shown; ranks are over all of them"
+
+
+def not_run(names: Sequence[str], most: int = 8) -> str:
+    """A line on methods that have not run, with the names of `most` of them; "" for none."""
+    if not names:
+        return ""
+    return plain(
+        f"{len(names)} method{'s' if len(names) > 1 else ''} not run: {_some(names, most)}"
+    )
+
+
 def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[Note]:
+    if not rows:
+        return
     few: dict[int, list[str]] = {}
     for row, name in zip(rows, names, strict=True):
         if 0 < row.n < MIN_REPLICATES and row.state != "stale":

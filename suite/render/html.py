@@ -27,9 +27,18 @@ from suite.base.text import clipped, plain
 from suite.render import board as tables
 from suite.render import files, formats, long_form
 from suite.render import parquet as wide
+from suite.render.cells import metric_of
 from suite.render.charts import charts, group_metrics
-from suite.render.grid import blocks, grid, legend, metric_of, protocol_of, state_text
+from suite.render.grid import (
+    TEXT_KINDS,
+    blocks,
+    grid,
+    legend,
+    protocol_of,
+    state_text,
+)
 from suite.render.provenance import Seen, provenance, seen_runs
+from suite.render.ties import bars
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.row import Row
 
@@ -50,7 +59,7 @@ def write(content: Export, path: Path) -> None:
 
 
 def _fill(content: Export, folder: Path) -> None:
-    rows = content.rows
+    rows, view = content.view.rows(content.rows), content.view
     data = folder / "data"
     data.mkdir()
     listed = [
@@ -59,12 +68,12 @@ def _fill(content: Export, folder: Path) -> None:
         ("data/board.parquet", "the same"),
         ("data/runs.parquet", "one line per run and metric"),
     ]
-    (data / "board.csv").write_text(tables.to_csv(rows, content.claims), encoding="utf-8")
-    (data / "board.json").write_text(formats.to_json(rows), encoding="utf-8")
-    (data / "board.parquet").write_bytes(wide.parquet(wide.table(rows)))
+    (data / "board.csv").write_text(tables.to_csv(rows, view), encoding="utf-8")
+    (data / "board.json").write_text(formats.to_json(view.data(rows)), encoding="utf-8")
+    (data / "board.parquet").write_bytes(wide.parquet(wide.table(rows, view)))
     (data / "runs.parquet").write_bytes(wide.parquet(long_form.read(content)))
 
-    boards = list(blocks(rows))
+    boards = [block for block in blocks(content.rows) if any(map(view.has, block))]
     seen = seen_runs(content.root, rows)
     single = len(rows) <= ONE_PAGE
     methods = _methods(content)
@@ -95,7 +104,7 @@ def _fill(content: Export, folder: Path) -> None:
             min_replicates=MIN_REPLICATES,
             files=[{"path": name, "what": what} for name, what in listed],
             overview=overview,
-            key=plain(content.key),
+            key=plain(view.key(content.task)),
             boards=sections,
             methods=methods,
             has_references=bool(references),
@@ -143,51 +152,59 @@ def _board(
     block: Sequence[Row], content: Export, seen: Seen | None, linked: set[str]
 ) -> dict[str, Any]:
     """What a template shows of a block."""
-    task, key = content.task, content.key
-    groups = group_metrics(block, task, content.key)
-    more = list(groups.values())
-    made = grid(block, task, content.by, claims=content.claims, more=more)
-    end = len(made.head) - made.trailing
-    columns = [_column("rank"), _column("method", numeric=False), _column("n", "down")]
-    for title, metric in zip(made.head[3:end], made.keys[3:end], strict=True):
-        higher = metric is None or metric_of(task, metric).higher_is_better
-        first = "down" if higher else "up"
-        order = ("descending" if higher else "ascending") if metric == key else ""
-        columns.append(_column(title, first, order=order))
-    costs = _costs(block)
-    columns.append(_column("state", numeric=False))
-    flagged = any(row.flags for row in block)
-    columns += [_column("flags", numeric=False)] if flagged else []
-    columns += [_column(title) for title, _, _, _ in costs]
+    task, view = content.task, content.view
+    key = view.key(task)
+    groups = group_metrics(block, task, key)
+    made = grid(block, task, view, more=list(groups.values()))
+    costs = _costs(made.rows) if view.shows("cost") else []
+    # what a row lacks is worth a column of its own, beside its name
+    lacking = any(row.state != "done" for row in made.rows)
+    columns: list[dict[str, Any]] = []
+    for column in made.columns:
+        if column.kind == "metric":
+            higher = metric_of(task, column.key or "").higher_is_better
+            first = "down" if higher else "up"
+            order = ("descending" if higher else "ascending") if column.key == key else ""
+            columns.append(_column(column.title, first, order=order))
+        elif column.kind == "cost":
+            columns += [_column(title) for title, _, _, _ in costs]
+        else:
+            first = "down" if column.kind == "n" else "up"
+            numeric = column.kind not in TEXT_KINDS
+            columns.append(_column(column.title, first, numeric=numeric))
+        if column.kind == "method" and lacking:
+            columns.append(_column("state", numeric=False))
+    tied = bars([row.groups for row in made.rows])
     lines = []
-    for row, texts, name in zip(block, made.body, made.names, strict=True):
-        best = row.rank == 1
-        cells = [
-            _cell(texts[0] or "unranked", row.rank),
-            {
-                "text": name,
-                "value": None,
-                "kind": "name",
-                "link": f"method-{row.method}" if row.method in linked else "",
-            },
-            _cell(texts[2], row.n),
-        ]
-        for at in range(3, end):
-            metric = made.keys[at]
-            mean = None if metric is None else row.cell(metric).mean
-            cell = _cell(texts[at], _number(texts[at]) if metric is None else mean)
-            if best and at == made.ranking:
-                cell["kind"] += " best"
-            cells.append(cell)
-        state = state_text(row)
-        cells.append({"text": state, "value": None, "kind": "state", "link": ""})
-        if flagged:
-            flags = clipped(plain(" ".join(row.flags)))
-            cells.append({"text": flags, "value": None, "kind": "flags", "link": ""})
-        for _, cost, scale, form in costs:
-            value = getattr(row.cost, cost)
-            text = "–" if value is None else format(value / scale, form)
-            cells.append(_cell(text, value))
+    for number, row in enumerate(made.rows):
+        cells: list[dict[str, Any]] = []
+        for column, text in zip(made.columns, made.body[number], strict=True):
+            if column.kind == "rank":
+                cells.append(_cell(text or "unranked", row.rank))
+            elif column.kind == "tied":
+                cells.append({**_cell(text, None), "kind": "tied", "bars": tied[number]})
+            elif column.kind == "seeds":
+                cells.append(_cell(text, row.seeds_to_next))
+            elif column.kind == "method":
+                link = f"method-{row.method}" if row.method in linked else ""
+                cells.append({**_cell(made.names[number], None), "kind": "name", "link": link})
+                if lacking:
+                    cells.append({**_cell(state_text(row), None), "kind": "state"})
+            elif column.kind == "n":
+                cells.append(_cell(text, row.n))
+            elif column.kind == "metric":
+                cells.append(_cell(text, row.cell(column.key or "").mean))
+                if column.key == key and row.rank == 1:
+                    cells[-1]["kind"] += " best"
+            elif column.kind == "published":
+                cells.append(_cell(text, _number(text)))
+            elif column.kind == "flags":
+                cells.append({**_cell(text, None), "kind": "flags"})
+            else:
+                for _, cost, scale, form in costs:
+                    value = getattr(row.cost, cost)
+                    words = "–" if value is None else format(value / scale, form)
+                    cells.append(_cell(words, value))
         kind = "failed" if row.failures else ""
         lines.append({"cells": cells, "kind": kind if row.rank else f"unranked {kind}".strip()})
     protocol = protocol_of(task, block[0])
@@ -197,8 +214,9 @@ def _board(
         "caption": (*made.caption[1:], *legend(made)),
         "columns": columns,
         "rows": lines,
-        "notes": [str(note) for note in made.notes],
-        "charts": list(charts(block, made, task, content.key, groups)),
+        "best": [name for name, row in zip(made.names, made.rows, strict=True) if row.rank == 1],
+        "notes": made.lines,
+        "charts": list(charts(made, task, key, groups)),
         "provenance": list(provenance(block, protocol, content.task, seen)),
     }
 
@@ -213,7 +231,7 @@ def _column(
 
 
 def _cell(text: str, value: float | None) -> dict[str, Any]:
-    return {"text": text, "value": value, "kind": "num", "link": ""}
+    return {"text": text, "value": value, "kind": "num", "link": "", "bars": ()}
 
 
 def _number(text: str) -> float | None:
@@ -246,9 +264,7 @@ def _line(
     block: Sequence[Row], made: Mapping[str, Any], content: Export, href: str
 ) -> dict[str, Any]:
     """A board's line in the overview."""
-    first = block[0]
-    best = [row["cells"][1]["text"] for row, line in zip(made["rows"], block, strict=True)
-            if line.rank == 1]  # fmt: skip
+    first, best = block[0], made["best"]
     protocol = protocol_of(content.task, first)
     note = ""
     if protocol is None:
@@ -260,7 +276,7 @@ def _line(
         "protocol": clipped(plain(first.protocol)) or "(no name)",
         "dataset": clipped(plain(first.dataset or "")),
         "note": note,
-        "rows": len(block),
+        "rows": len(made["rows"]),
         "ranked": sum(row.rank is not None for row in block),
         "failed": sum(bool(row.failures) for row in block),
         "best": ", ".join(best[:3]) + (f", and {len(best) - 3} more" if len(best) > 3 else ""),
@@ -269,7 +285,7 @@ def _line(
 
 def _methods(content: Export) -> list[dict[str, Any]]:
     """The methods shown that have a card: only those are linked to."""
-    shown = sorted({row.method for row in content.rows} & set(content.cards))
+    shown = sorted({row.method for row in content.view.rows(content.rows)} & set(content.cards))
     made = []
     for name in shown:
         card = content.cards[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from suite.base.text import csv_text
+from suite.define.metrics import split_key
 from suite.store.connection import connect, statements
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ def read(content: Export) -> pa.Table:
 
     `step` is null for the final model, `value` where it is undefined. Of a run with no evaluation there
     is one line with its `state` and `failure`. `today` tells whether it was made by today's code.
-    Texts are as stored. Raises UserError: no store.
+    Only runs of rows that are shown, and metrics that are. Texts are as stored. Raises UserError: no store.
     """
-    task = content.task
+    task, view = content.task, content.view
     shown = {row.protocol_hash: row.protocol for row in content.rows}
     accepted = [task.protocols.with_hash(*one) for one in shown.items()]
     names = {protocol.hash: protocol.name for protocol in accepted if protocol is not None}
@@ -35,9 +36,18 @@ def read(content: Export) -> pa.Table:
                 "shown": sorted(shown),
             },
         )
-        return made.to_arrow_table()
+        table = made.to_arrow_table()
     finally:
         connection.close()
+    if view.methods:
+        runs = {run for row in content.rows if view.has(row) for run in row.runs}
+        table = table.filter([run in runs for run in table["run"].to_pylist()])
+    if view.columns:
+        keys = {split_key(column) for column in view.columns}
+        pairs = zip(table["metric"].to_pylist(), table["subset"].to_pylist(), strict=True)
+        # of a run without a score, the line that says so stays
+        table = table.filter([pair[0] is None or pair in keys for pair in pairs])
+    return table
 
 
 def csv(table: pa.Table) -> bytes:

@@ -30,7 +30,7 @@ def write(content: Export, format: str, path: Path, *, long: bool = False) -> No
     from suite.render import long_form
     from suite.render import parquet as wide
 
-    rows, task, claims = content.rows, content.task, content.claims
+    rows, task, view = content.rows, content.task, content.view
     if format == "html":
         from suite.render import html
 
@@ -39,12 +39,12 @@ def write(content: Export, format: str, path: Path, *, long: bool = False) -> No
         table = long_form.read(content)
         files.write_file(path, long_form.csv(table) if format == "csv" else wide.parquet(table))
     elif format == "parquet":
-        files.write_file(path, wide.parquet(wide.table(rows)))
+        files.write_file(path, wide.parquet(wide.table(rows, view)))
     elif format == "csv":
-        files.write_file(path, tables.to_csv(rows, content.claims).encode())
+        files.write_file(path, tables.to_csv(rows, view).encode())
     elif format == "markdown":
-        files.write_file(path, tables.to_markdown(rows, task, content.by, claims).encode())
+        files.write_file(path, tables.to_markdown(rows, task, view).encode())
     elif format == "latex":
-        files.write_file(path, tables.to_latex(rows, task, content.by, claims).encode())
+        files.write_file(path, tables.to_latex(rows, task, view).encode())
     else:
         raise UserError(f"--format {format!r}: use one of {', '.join(FORMATS)}")

@@ -20,7 +20,7 @@ def check_config(place: Place) -> Iterator[Finding]:
 
 def check_data(place: Place) -> Iterator[Finding]:
     """Which data root is set and from where, and which data sets are there."""
-    root = settings.data_root(place.data_root)
+    root = settings.data_root(place.data_root, here=False)
     source = (
         "--data-root"
         if place.data_root

@@ -5,16 +5,19 @@ import io
 import re
 
 import pytest
+from by_hand import GROUPED, QUICK, ranked
 from dashboards import _restored, cells, check, open_page, texts  # noqa: F401
 from records import HOSTILE, TASK, Records, edit, protocol
 
 from dashboard import board as boards
+from dashboard import source
 from dashboard import tables as buttons
 from dashboard.views import leaderboard
 from suite.boards.leaderboard import board as read_board
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
 from suite.render.grid import grid
+from suite.render.view import View
 
 CATALOG = Catalog({TASK.name: TASK}, {})
 
@@ -46,14 +49,17 @@ def rows(page):
 
 
 def methods(page):
-    return [line[1] for line in rows(page)]
+    found = [one.proto.body for one in page.get("html") if "<table" in one.proto.body]
+    names = re.findall(r'<th scope="row".*?>(.*?)</th>', "".join(found))
+    return [re.sub(r"<[^>]*>", "", name) for name in names]
 
 
 def test_the_board_shows_what_every_format_shows(root):
     page = opened(root, protocol="toy:quick")
     assert methods(page) == ["vs", "la", "sam", "ce", "old stale", "broken failed: nan"]
     la = rows(page)[1]
-    assert la[:6] == ["1", "la", "3", "40.1 ±0.2", "50.0 ±0.0", "0.4 ±0"]
+    assert la[:5] == ["1", "a", "apart", "la", "3"]
+    assert la[5:8] == ["40.1 ±0.2", "50.0 ±0.0", "0.4 ±0"]
     # `vs` has one seed only, and no rank
     assert [line[0] for line in rows(page)] == ["–", "1", "2", "3", "–", "–"]
     told = texts(page)
@@ -63,9 +69,50 @@ def test_the_board_shows_what_every_format_shows(root):
     assert "groups\\: tail\\: the last third" in told
 
 
+def test_rows_that_are_tied_share_a_bar():
+    html = boards.html(grid(ranked(), GROUPED))
+    body = html.partition("<tbody>")[2]
+    lanes = [
+        re.findall(r"<i(?: class=\"([a-z ]+)\")?>(.?)</i>", row) for row in body.split("</tr>")
+    ]
+    assert lanes[:5] == [
+        [("on first", "a"), ("", "")],
+        [("on", "a"), ("", "")],
+        [("on last", "a"), ("on first", "b")],
+        [("", ""), ("on last", "b")],
+        [("on first last", "c"), ("", "")],
+    ]
+    assert [line[:4] for line in cells(html)][1:3] == [
+        ["1", "a", "12", "logit-adjustment"],
+        ["3", "ab", "&gt;1000", "sade"],
+    ]
+    # groups of classes by their names, the whole key for whoever points at it
+    assert 'title="mIoU[group=tail]">mIoU<br>tail</th>' in html
+
+
+def test_what_has_not_run_is_a_line_with_its_number(tmp_path, monkeypatch):
+    catalog = Catalog({TASK.name: TASK}, {})
+    made = Records(tmp_path)
+    made.run("ce", mIoU=0.5)
+    made.ingest()
+    to_come = [
+        (name, {}, QUICK.name, QUICK.hash, TASK.evaluation_hash(QUICK), "toy")
+        for name in ("ce", *(f"m{number}" for number in range(9)))
+    ]
+    monkeypatch.setattr(source.leaderboard, "rows_to_come", lambda *_: to_come)
+    page = open_page(tmp_path, "leaderboard", catalog=catalog, protocol="toy:quick")
+    assert methods(page) == ["ce"]
+    names = ", ".join(f"m{number}" for number in range(9))
+    assert f"9 methods not run\\: {names}" in texts(page)
+    page = open_page(
+        tmp_path, "leaderboard", catalog=catalog, protocol="toy:quick", state="planned"
+    )
+    assert len(methods(page)) == 9
+
+
 def test_intervals_lie_on_one_scale_a_column(root):
     made = read_board(root, TASK, protocol="toy:quick", by="mIoU", today={}, planned=[])
-    html = boards.html(made, grid(made, TASK, "mIoU"))
+    html = boards.html(grid(made, TASK, View(by="mIoU")))
     first = [line.partition("</td>")[0] for line in html.split('<td class="number')]
     bars = [re.findall(r"left:([\d.]+)%", cell) for cell in first if "±" in cell or "0.5" in cell]
     assert all(0 <= float(place) <= 100 for bar in bars for place in bar)
@@ -98,7 +145,7 @@ def test_filters_come_from_the_url(root, query, left):
 
 def test_filters_do_not_change_ranks(root):
     page = opened(root, protocol="toy:quick", contains="ce")
-    assert rows(page)[0][:2] == ["3", "ce"]
+    assert rows(page)[0][0] == "3" and methods(page) == ["ce"]
 
 
 def test_the_order_can_be_that_of_a_cost(root):
@@ -148,10 +195,10 @@ def test_downloads_are_what_the_page_shows(root, monkeypatch):
     for line, shown in zip(lines, rows(page), strict=True):
         assert line["rank"] == (shown[0] if shown[0] != "–" else "")
         tail = line["mIoU[group=tail]"]
-        assert shown[3].split(" ")[0] == (f"{100 * float(tail):.1f}" if tail else "–")
-    for shown in rows(page):
-        assert f"| {shown[1]} |" in markdown
-        assert f" & {shown[1]} & " in latex
+        assert shown[5].split(" ")[0] == (f"{100 * float(tail):.1f}" if tail else "–")
+    for name in methods(page):
+        assert f"| {name} |" in markdown
+        assert f" & {name} & " in latex
 
 
 def test_a_board_of_many_rows_comes_in_pages(tmp_path):

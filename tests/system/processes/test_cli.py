@@ -102,7 +102,8 @@ def test_exports(suite, inside):
         ),
     ],
 )
-def test_wrong_input_is_one_clear_line(inside, arguments, parts):
+def test_wrong_input_is_one_clear_line(inside, tmp_path, arguments, parts):
+    (tmp_path / "results").mkdir()
     refused(inside(*arguments), *parts)
 
 

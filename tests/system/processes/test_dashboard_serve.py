@@ -230,10 +230,14 @@ def test_results_that_cannot_be_written_are_shown(tmp_path, started, capsys):
         start(tmp_path)
 
 
-def test_nothing_is_made_where_there_are_no_results(tmp_path, started):
+def test_nothing_is_made_where_there_are_no_results(tmp_path, started, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     root = tmp_path / "results"
-    start(root)
-    assert len(started) == 1
+    with pytest.raises(UserError, match=r"--root .*/results: no such folder"):
+        start(root)
+    # the default, where runs may begin while it is served
+    start(None)
+    assert [given[0] for given in started] == [root]
     page = open_page(root, "overview")
     assert "No results below" in texts(page)
     assert "python -m suite run --task" in texts(page)

@@ -147,8 +147,7 @@ def variant_files(root: Path) -> list[Path]:
 # -- the round trip
 
 
-def test_a_variant_is_known_from_the_root_alone(done, inside, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_a_variant_is_known_from_the_root_alone(done, inside):
     folder, variant, said = done
     root, name = folder / "results", variant["name"]
     sha = hashlib.sha256((folder / "start.safetensors").read_bytes()).hexdigest()

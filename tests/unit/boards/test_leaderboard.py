@@ -55,6 +55,9 @@ def test_a_row_in_full(records):
         "n": 3,
         "state": "done",
         "rank": 1,
+        "groups": "a",
+        "seeds_to_next": None,
+        "test": "",
         "flags": ["data-variant"],
         "failures": [],
         "cost": {

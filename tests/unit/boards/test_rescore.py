@@ -223,6 +223,8 @@ def test_no_runs_at_all(call, root, prior):
     done = call("--prior", str(prior))
     assert done.returncode == 0
     assert "no runs yet" in done.stdout
+    root.rmdir()
+    refused(call("--prior", str(prior)), "no results yet")
     assert not root.exists()
 
 

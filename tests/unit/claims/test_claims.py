@@ -503,8 +503,7 @@ def test_they_stand_in_the_leaderboard_where_asked_for(tmp_path, monkeypatch, ca
     claim = {**ENTRY, "method": "ce", "task": "longtail-cls", "metric": "balanced_accuracy"}
     folder = write(tmp_path / "claims", {**claim, "protocol": "quick"})
     monkeypatch.setattr(claims, "default_folder", lambda: folder)
-    monkeypatch.setenv("COLUMNS", "200")
-    board = Stranger(tmp_path).root, Catalog.load(), "longtail-cls", "quick", None, format
+    board = Stranger(tmp_path).root, Catalog.load(), "longtail-cls", ["quick"], None, format
     print_board(*board)
     assert "published" not in capsys.readouterr().out
     print_board(*board, claims=True)

@@ -1,6 +1,7 @@
 """Exports: whole or absent, the same everywhere, and no name breaks out of any format."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -34,7 +35,7 @@ from suite.render import board as tables
 from suite.render import files, long_form
 from suite.render import html as pages
 from suite.render.export import Export, format_of
-from suite.render.grid import Published
+from suite.render.view import Published, View
 from suite.render.write import check, write
 from suite.store.row import Cell
 
@@ -218,7 +219,7 @@ def test_wide_parquet_is_the_board(content, tmp_path):
 def test_claims_stand_beside_ours_with_their_source(content, tmp_path):
     claim = Published(0.615, "61.5 ?", "within noise", "A & B, table 2")
     claims = {("la", "toy:quick", "mIoU"): claim}
-    told = Export(root=content.root, task=TASK, rows=content.rows, claims=claims)
+    told = Export(root=content.root, task=TASK, rows=content.rows, view=View(claims=claims))
     write(told, "csv", tmp_path / "a.csv")
     lines = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
     (la,) = [line for line in lines if line["method"] == "la"]
@@ -244,6 +245,7 @@ OURS = {
     *("textless", "textgreater", "textbar", "char", "textasciigrave", "ldots", "times", "leq"),
     *("geq", "rightarrow", "cdot", "ss", "ae", "AE", "o", "O", "oe", "OE", "l", "L", "i", "alpha"),
     *("beta", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "lambda", "mu", "rho", "sigma"),
+    *("shortstack", "endfirsthead", "endhead", "endfoot"),
     *("tau", "phi", "u", "r", "H", "v", "c"),
 }
 
@@ -337,6 +339,45 @@ def made_pages(content, folder):
     return {
         str(path.relative_to(folder)): Page(path.read_text(encoding="utf-8"))
         for path in folder.rglob("*.html")
+    }
+
+
+def test_the_site_shows_ties_and_no_row_to_come(content, tmp_path):
+    later = replace(
+        content.rows[-1], method="later", state="planned", failures=[], n=0, rank=None, metrics={}
+    )
+    site = tmp_path / "site"
+    write(replace_rows(content, [*content.rows, later]), "html", site)
+    text = (site / "index.html").read_text()
+    assert '<i class="on first last">a</i>' in text
+    assert "1 method not run: later" in text
+    assert "later" not in (site / "data" / "board.csv").read_text()
+    # every script and style is known to the policy by its hash: none stands in an element
+    assert "style=" not in text.partition("<body>")[2]
+    every = replace_rows(content, [*content.rows, later], View(planned=True))
+    write(every, "html", site)
+    assert "later" in (site / "data" / "board.csv").read_text()
+    write(
+        replace_rows(content, content.rows, View(methods=["la"], columns=["rank", "mIoU"])),
+        "html",
+        site,
+    )
+    page = Page((site / "index.html").read_text())
+    assert "rows are shown; ranks are over all of them" in page.text
+    assert "loss" not in (site / "data" / "board.csv").read_text()
+
+
+def replace_rows(content, rows, view=View()):
+    return dataclasses.replace(content, rows=rows, view=view)
+
+
+def test_the_long_form_keeps_to_the_rows_and_columns_chosen(content):
+    chosen = View(methods=["la", "bad"], columns=["mIoU[group=tail]"])
+    lines = long_form.read(dataclasses.replace(content, view=chosen)).to_pylist()
+    assert {(x["method"], x["metric"], x["subset"]) for x in lines} == {
+        ("la", "mIoU", "group=tail"),
+        # a failed run is no silent gap
+        ("bad", None, None),
     }
 
 

@@ -15,7 +15,8 @@ from suite.base.text import plain
 from suite.boards.leaderboard import board
 from suite.render import board as tables
 from suite.render import formats
-from suite.render.grid import grid
+from suite.render.grid import ALL, grid
+from suite.render.view import View
 from suite.store.row import Cell, RowFailure
 
 QUICK = TASK.protocols[0]
@@ -46,17 +47,17 @@ def hostile_row(rows, name):
     )
 
 
-def printed(rows, width=100, by=None):
+def printed(rows, width=100, view=ALL):
     console = Console(
         file=io.StringIO(), width=width, color_system="truecolor", force_terminal=True
     )
-    tables.terminal(rows, TASK, console, by)
+    tables.terminal(rows, TASK, console, view)
     return console.file.getvalue()
 
 
-def plainly(rows, width=100, by=None):
+def plainly(rows, width=100, view=ALL):
     console = Console(file=io.StringIO(), width=width, no_color=True)
-    tables.terminal(rows, TASK, console, by)
+    tables.terminal(rows, TASK, console, view)
     return console.file.getvalue()
 
 
@@ -66,23 +67,38 @@ def test_terminal(rows):
     assert "groups: tail: the last third" in text
     assert "ranked by mIoU (higher is better); fractions in percent" in text
     lines = [line.split() for line in text.splitlines()]
-    assert ["1", "la", "3", "61.0", "±2.5", "51.0", "±2.5", "1.25", "±0", "61", "s"] in lines
+    assert [
+        "1",
+        "a",
+        "apart",
+        "la",
+        "3",
+        "61.0",
+        "±2.5",
+        "51.0",
+        "±2.5",
+        "1.25",
+        "±0",
+        "61",
+        "s",
+    ] in lines
     assert ["mine", "1", "70.0", "–", "–", "60", "s", "extra-budget"] in lines
     assert ["bad", "(failed:", "nan)", "0", "–", "–", "–", "–"] in lines
-    assert ["later", "(planned)", "0", "–", "–", "–", "–"] in lines
+    assert "1 method not run: later (--all: as rows)" in text
+    assert "(planned)" not in text
     assert "unranked (n=1): mine" in text
     assert "python -m suite run --task toy-task --protocol toy:quick --seeds 0,1,2" in text
     assert "failed: bad, seed 0" in text
     assert "nan at step 7: loss is nan" in text
 
 
-def test_terminal_fits_into_80_columns(rows):
-    text = plainly(rows, width=80)
+def test_terminal_fits_into_72_columns(rows):
+    text = plainly(rows, width=72)
     table, _, notes = text.partition("not shown at this width: ")
-    assert max(map(len, table.splitlines())) <= 80
+    assert max(map(len, table.splitlines())) <= 72
     assert "61.0 ±2.5" in table
     assert "bad (failed: nan)" in table
-    assert notes.startswith("loss (all with --format csv)")
+    assert notes.startswith("cost, loss, flags (a pipe shows all)")
     # a command that is broken into two lines cannot be copied
     assert "python -m suite run --task toy-task --protocol toy:quick --seeds 0,1,2\n" in notes
 
@@ -172,8 +188,8 @@ def test_json_gives_hostile_names_back_without_raw_controls(rows, name):
 
 def test_markdown(rows):
     text = tables.to_markdown(rows, TASK)
-    assert "| 1 | la | 3 | **61.0 ±2.5** | 51.0 ±2.5 |" in text
-    assert "| 2 | ce | 3 | 41.0 ±2.5 |" in text
+    assert "| 1 | a | apart | la | 3 | **61.0 ±2.5** | 51.0 ±2.5 |" in text
+    assert "| 2 | b |  | ce | 3 | 41.0 ±2.5 |" in text
     assert r"- unranked \(n=1\): mine" in text
 
 
@@ -189,9 +205,9 @@ def test_markdown_names_stay_in_their_cell(rows):
 
 def test_latex_is_a_booktabs_table_with_the_best_in_bold(rows):
     text = tables.to_latex(rows, TASK)
-    assert r"1 & la & 3 & \textbf{61.0 $\pm$2.5} & 51.0 $\pm$2.5" in text
+    assert r"1 & a & apart & la & 3 & \textbf{61.0 $\pm$2.5} & 51.0 $\pm$2.5" in text
     assert text.count(r"\textbf") == 1
-    assert r"mIoU{[}group=tail{]}" in text
+    assert r"\shortstack[r]{mIoU\\ {[}group=tail{]}}" in text
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert text.count(rule) == 1
 
@@ -213,8 +229,9 @@ def test_latex_names_are_escaped(rows):
 
 
 def test_ranking_by_another_metric_puts_it_first_and_bold(rows):
-    made = grid(rows, TASK, by="loss")
-    assert made.head[3] == "loss"
+    made = grid(rows, TASK, View(by="loss"))
+    assert made.head[made.ranking] == "loss"
+    assert made.ranking < made.head.index("mIoU")
     assert "lower is better" in " ".join(made.caption)
 
 
