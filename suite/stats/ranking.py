@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from suite.stats.power import MOST_SEEDS, Estimate, effect_interval, smallest, t_power
@@ -24,10 +25,6 @@ Sample = Mapping[Hashable, float]
 
 TARGET = 0.8
 """Probability with which `seeds_to_next` tells two rows apart."""
-COMPARISONS_A_ROW = 3
-"""A board of m rows has m (m - 1) / 2 pairs, but their p values hang together: the smallest of them falls
-below ALPHA / (3 (m - 1)) in less than 5 % of boards whose rows are all equal, for 8 to 40 rows
-(benchmarks/ranks.py)."""
 MOST_LETTERS = 702
 """a to zz; a board with more groups shows none."""
 
@@ -61,9 +58,9 @@ def rank_rows(
     Every pair of ranked rows is tested two-sided: by the moderated t test (`suite.stats.moderated`), or,
     where fewer than five rows vary, by the paired t test (Welch's where `pairs_up` says no). Pairs are
     rejected from the smallest p value up, for as long as p <= ALPHA / the number of pairs left (Holm 1979),
-    which keeps the probability of any false difference on the board at 5 %. For the moderated t test that
-    number is at most `COMPARISONS_A_ROW` a row: that level holds for all pairs at once, so for any part of
-    them, and by the closure principle (Marcus, Peritz and Gabriel 1976) the larger of both may be taken.
+    which keeps the probability of any false difference on the board at 5 %. Of the moderated t test the level is
+    never below `simultaneous_level`, which holds for all pairs at once, so for any part of them; by the
+    closure principle (Marcus, Peritz and Gabriel 1976) the larger of both may be taken.
 
     A rank is 1 + the number of rows that are significantly better, and never better than that of a row
     whose mean is better (the running maximum down the board): where a row scatters, few can be told from
@@ -113,8 +110,11 @@ class Board:
         else:
             p = self.moderated.p_values(self._first, self._second, worth=ALPHA)
             gap = self.mean[self._first] - self.mean[self._second]
-        most = len(p) if self.moderated is None else COMPARISONS_A_ROW * (len(rows) - 1)
-        rejected, self.level = _rejected(p, most)
+        least = 0.0
+        if self.moderated is not None:
+            freedom = 2 * (self.moderated.prior_df + float(self.moderated.df.mean()))
+            least = simultaneous_level(len(rows), round(freedom))
+        rejected, self.level = _rejected(p, least)
         self.apart = np.zeros((len(rows), len(rows)), dtype=bool)
         told = rejected & (gap != 0)
         self.apart[self._first[told], self._second[told]] = True
@@ -219,11 +219,41 @@ class Board:
         return float(self.variance[a] + self.variance[b]), 0.0, False
 
 
-def _rejected(p: np.ndarray, most: int) -> tuple[np.ndarray, float]:
+@lru_cache(maxsize=1024)
+def simultaneous_level(rows: int, freedom: float) -> float:
+    """p value of a pair that the smallest of all pairs of `rows` equal rows undercuts in 5 % of boards.
+
+    That of Tukey's (1949) studentised range for a t of `freedom` degrees of freedom, as Games and Howell
+    (1976) use it for unequal variances: P(range < q s) is integrated over the position of the smallest row
+    and over s, a chi over the root of its degrees of freedom. How well it holds for moderated variances is
+    simulated in benchmarks/ranks.py.
+    """
+    import numpy as np
+    from scipy.special import gammaincinv, ndtr, stdtr
+
+    z = np.linspace(-7, 7, 71)[:, None]
+    below = ndtr(z)
+    density = np.exp(-(z**2) / 2) * (z[1, 0] - z[0, 0]) / (2 * np.pi) ** 0.5
+    share = (np.arange(80) + 0.5) / 80
+    scale = np.sqrt(2 * gammaincinv(freedom / 2, share) / freedom)
+
+    def beyond(q: float) -> float:
+        """P(range >= q s)."""
+        within = rows * density * (ndtr(z + q * scale) - below) ** (rows - 1)
+        return 1 - float(within.sum(axis=0).mean())
+
+    low, high = 0.0, 200.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if beyond(middle) > ALPHA else (low, middle)
+    return float(2 * stdtr(freedom, -high / 2**0.5))
+
+
+def _rejected(p: np.ndarray, least: float) -> tuple[np.ndarray, float]:
     """(which pairs are rejected, the level that the next one would have needed); see `rank_rows`."""
     import numpy as np
 
-    levels = ALPHA / np.minimum(np.arange(len(p), -1, -1), most).clip(min=1)
+    levels = np.maximum(ALPHA / np.arange(len(p), -1, -1).clip(min=1), least)
     order = np.argsort(p, kind="stable")
     passed = np.logical_and.accumulate(p[order] <= levels[:-1])
     rejected = np.zeros(len(p), dtype=bool)

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -197,16 +198,15 @@ def test_more_groups_than_letters():
     assert ranking._letters(~np.eye(800, dtype=bool)) == [""] * 800
 
 
-@pytest.mark.parametrize(("rows", "most"), [(5, 10), (8, 21), (20, 57)])
-def test_the_first_pair_is_held_to_the_calibrated_level(rows, most):
-    pairs = rows * (rows - 1) // 2
-    p = np.full(pairs, 1.0)
-    _, level = ranking._rejected(p, ranking.COMPARISONS_A_ROW * (rows - 1))
-    assert level == pytest.approx(0.05 / min(pairs, most))
+@pytest.mark.parametrize(("rows", "freedom"), [(3, 4), (8, 10), (20, 28), (40, 12)])
+def test_the_level_of_all_pairs_is_that_of_the_studentised_range(rows, freedom):
+    quantile = reference.studentized_range.ppf(0.95, rows, freedom)
+    exact = 2 * reference.t.sf(quantile / 2**0.5, freedom)
+    assert ranking.simultaneous_level(rows, freedom) == pytest.approx(exact, rel=0.02)
 
 
-def test_holm_goes_on_from_there():
-    rejected, level = ranking._rejected(np.array([0.04, 0.01, 0.03, 0.02]), 100)
+def test_holms_levels_and_the_level_of_all_pairs():
+    rejected, level = ranking._rejected(np.array([0.04, 0.01, 0.03, 0.02]), 0.0)
     assert rejected.tolist() == [False, True, False, False] and level == pytest.approx(0.05 / 3)
-    rejected, level = ranking._rejected(np.array([0.04, 0.01, 0.03, 0.02]), 2)
+    rejected, level = ranking._rejected(np.array([0.04, 0.01, 0.03, 0.02]), 0.021)
     assert rejected.tolist() == [False, True, False, True] and level == pytest.approx(0.025)
