@@ -19,6 +19,7 @@ from suite.boards.comparison import Change, Comparison, Line, Over, SideSummary,
 from suite.boards.named_rows import metric_key, paired_rows
 from suite.boards.overview import Overview, overview
 from suite.define.task import Task, direction
+from suite.render.comparison import on_board
 from suite.render.table import Column, Kind, Sheet
 from suite.store.coverage import Coverage, totals
 from suite.store.row import Row
@@ -324,8 +325,9 @@ def _lines(found: Comparison) -> Sheet:
         Column("A − B", gap),
         Column("low", gap, "95 % interval of the difference."),
         Column("high", gap, "95 % interval of the difference."),
-        Column("p", "number"),
+        Column("p", "number", "Of this one comparison."),
         Column("A is"),
+        Column("on the board", "text", "Of all pairs of the board together: told apart, or tied."),
         Column("test"),
         Column("n", "integer", "What test and interval are over."),
         Column("in words"),
@@ -342,7 +344,7 @@ def _line(line: Line) -> tuple[str | float | int | None, ...]:
     numbers = line.difference, line.low, line.high, line.p
     verdict = "–" if line.verdict == "none" else line.verdict
     seeds = len(line.common_seeds)
-    more = verdict, line.test, line.n, line.words
+    more = verdict, on_board(line), line.test, line.n, line.words
     return (line.protocol, *side(line.a), *side(line.b), seeds, *numbers, *more)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from suite.boards.comparison import Comparison, SideSummary
+from suite.boards.comparison import Comparison, Line, SideSummary
 from suite.boards.overview import Overview
 from suite.render.formats import Table
 from suite.stats.critical_difference import diagram
@@ -57,9 +57,13 @@ def _pair_parts(found: Comparison) -> Iterator[Table]:
                 _limits(line.low, line.high, found.unit),
                 "–" if line.p is None else f"{line.p:.2g}",
                 line.verdict,
+                on_board(line),
             )
         )
-    head = ("protocol", "A", "B", "common seeds", "A - B", "95 % interval", "p", "A is")
+    head = (
+        *("protocol", "A", "B", "common seeds", "A - B"),
+        *("95 % interval", "p", "A is", "on the board"),
+    )
     words = [
         f"{line.protocol}: {line.words}" if len(found.lines) > 1 else line.words
         for line in found.lines
@@ -71,6 +75,13 @@ def _pair_parts(found: Comparison) -> Iterator[Table]:
     if found.protocols:
         yield _changes("Protocols differ in", found.protocols)
     yield _changes("Rows differ in", found.config)
+
+
+def on_board(line: Line) -> str:
+    """The board's own verdict, all its pairs taken together."""
+    if line.apart_on_board is None:
+        return "–"
+    return "told apart" if line.apart_on_board else "tied"
 
 
 def _changes(title: str, changes: Sequence[Any]) -> Table:

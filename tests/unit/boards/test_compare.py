@@ -29,6 +29,7 @@ from suite.records.inputs import digest_of
 from suite.runs.evaluate import evaluate_attempt
 from suite.stats import critical_difference as posthoc
 from suite.stats.bootstrap import Units
+from suite.stats.ranking import Board
 
 QUICK, FULL = TASK.protocols
 CATALOG = Catalog({TASK.name: TASK}, {})
@@ -572,3 +573,52 @@ def test_every_format(call, tmp_path):
     markdown = call("steady", "brisk", "--format", "markdown").stdout
     table = [line for line in markdown.splitlines() if line.startswith("|")][:3]
     assert len({line.count("|") for line in table}) == 1
+
+
+class TestTheBoardsTest:
+    """From five rows on two are compared by the test that ranks their board."""
+
+    VALUES = {
+        "ce": (0.30, 0.32, 0.31),
+        "la": (0.335, 0.345, 0.355),
+        **{f"m{k}": 0.5 + 0.015 * k + np.roll([0.0, 0.02, -0.01], k) for k in range(6)},
+    }
+
+    @pytest.fixture
+    def board(self, records):
+        for method, values in self.VALUES.items():
+            records.seeds(method, [float(value) for value in values])
+        return records
+
+    def test_it_is_the_test_and_the_verdict_of_the_board(self, board):
+        (line,) = compare(board).lines
+        whole = Board([dict(enumerate(values)) for values in self.VALUES.values()])
+        assert whole.moderated is not None
+        low, high = whole.moderated.interval(0, 1)
+        p = whole.moderated.p_values(np.array([0]), np.array([1]))[0]
+        assert line.test == "moderated t" and line.n == 3
+        assert line.p == pytest.approx(p)
+        assert (line.low, line.high) == pytest.approx((low, high))
+        assert line.difference == pytest.approx(-0.035)
+        assert line.apart_on_board is bool(whole.apart[0, 1])
+
+    def test_p_is_of_one_comparison_and_the_board_says_its_own(self, board):
+        (near,) = compare(board).lines
+        assert near.p < 0.05 and near.apart_on_board is False
+        assert "this p is of one comparison: the board of 8 rows" in near.words
+        assert "does not tell them apart" in near.words
+        (far,) = compare(board, "ce", "m5").lines
+        assert far.apart_on_board is True and "tells them apart, too" in far.words
+
+    def test_bootstrap_and_rows_below_three_seeds_stay_their_own(self, board):
+        (line,) = compare(board, bootstrap=True).lines
+        assert line.test.startswith("paired") and "this p is of" not in line.words
+        board.seeds("two", [0.2, 0.21])
+        (line,) = compare(board, "ce", "two").lines
+        assert line.verdict == "none" and line.apart_on_board is None
+
+    def test_a_small_board_compares_as_before(self, records):
+        records.seeds("ce", [0.30, 0.32, 0.31])
+        records.seeds("la", [0.33, 0.32, 0.35])
+        (line,) = compare(records).lines
+        assert line.test == "paired t" and "board" not in line.words

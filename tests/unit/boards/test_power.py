@@ -11,6 +11,7 @@ from suite.boards.more_seeds import next_seeds
 from suite.boards.power import needed as needed_seeds
 from suite.define.catalog import Catalog
 from suite.stats import power
+from suite.stats.ranking import Board
 
 QUICK, FULL = TASK.protocols
 
@@ -98,3 +99,22 @@ def test_options_of_run_without_it(fake, inside):
     done = inside("power", "steady", "brisk", "--task", "fake", "--dry-run")
     assert done.returncode == 2
     assert "--dry-run is for --run" in done.stderr
+
+
+def test_power_is_that_of_the_boards_test(records):
+    values = {"ce": (0.30, 0.32, 0.31), "la": (0.32, 0.33, 0.34)}
+    values |= {f"m{k}": 0.5 + 0.015 * k + np.roll([0.0, 0.02, -0.01], k) for k in range(6)}
+    for method, of in values.items():
+        records.seeds(method, [float(value) for value in of])
+    found = needed(records)
+    board = Board([dict(enumerate(of)) for of in values.values()])
+    assert found.estimate == board.estimate(0, 1, 0.8)
+    assert found.estimate.test == "moderated t" and not found.estimate.reached
+    # the board asks for more than a comparison of two
+    assert found.estimate.on_board > found.estimate.total > 3
+    assert f"would need {found.estimate.on_board} seeds each" in found.words
+    # its spread is known better than that of three seeds
+    assert not any("too few to know the spread" in line for line in found.warnings)
+    apart = needed(records, "ce", "m5")
+    assert apart.estimate.reached and apart.seeds == ()
+    assert "tells them apart, too" in apart.words
