@@ -14,6 +14,7 @@ import msgspec
 
 from suite.base.errors import UserError, did_you_mean
 from suite.define.flags import EXTRA_BUDGET, TEST_PRIOR, TRANSDUCTIVE
+from suite.define.protocol import CARVED
 
 Value = bool | int | float | str | None | list[Any]
 
@@ -218,7 +219,8 @@ def resolve(
 
 
 def _scoped(defaults: Mapping[str, Mapping[str, Value]], protocol: str) -> dict[str, Value]:
-    """What holds under the protocol."""
+    """What holds under the protocol; a carved one has what holds for the whole."""
+    protocol = protocol.removesuffix(CARVED)
     values: dict[str, Value] = {}
     scopes = [scope for scope in defaults if covers(scope, protocol)]
     # stable: of two scopes with as many variants the later one wins
@@ -228,14 +230,17 @@ def _scoped(defaults: Mapping[str, Mapping[str, Value]], protocol: str) -> dict[
 
 
 def covers(scope: str, protocol: str) -> bool:
-    """Whether `scope` is the protocol's base name, or `*`, with some of its variants."""
+    """Whether `scope` is the protocol's base name, or `*`, with some of its variants. Of a carved protocol only a
+    carved one is."""
+    if scope.endswith(CARVED) != protocol.endswith(CARVED):
+        return False
     base, variants = _parts(scope)
     full_base, full_variants = _parts(protocol)
     return base in (full_base, "*") and variants <= full_variants
 
 
 def _parts(name: str) -> tuple[str, set[str]]:
-    base, _, variants = name.partition(":")
+    base, _, variants = name.removesuffix(CARVED).partition(":")
     return base, set(filter(None, variants.split(",")))
 
 

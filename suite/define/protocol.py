@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from suite.base.canonical import short_hash
 from suite.base.errors import UserError
+
+CARVED = ":carved"
+"""At the end of a protocol's name: the same, a part of whose training samples is its validation set (`Protocol.carve`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +25,10 @@ class DataSet:
         layout: the folder layout expected, one line.
         classes: class names in label order.
         groups: group name (`head`, `medium`, `tail`) -> class indices; a class may be in no group.
-            Empty where they are known only from the training counts, by `group_thresholds`: head above
-            the first, tail below the second.
+            Empty where they are known only from the training counts, by `group_thresholds`.
         group_rule: how the groups were made, one line, printed with every table.
         find: data root -> folder of this data set. Raises DataError: missing, empty, half-copied.
+        group_thresholds: in training images: head above the first, tail below the second. None for another rule.
         check: (folder, deep) -> problems, one line each; `deep` opens every file.
     """
 
@@ -98,7 +101,11 @@ class Protocol:
         selection: which weights are evaluated: `last`, or `val` (best on the carved split).
         replicate: what a replicate is: `seed`, `fold` or `test-unit`.
         revision: raised whenever shared code changes results.
+        package: distribution that added the protocol to a task of another; "" where they are of one. Never the
+            author's to set: `suite.define.discover` puts it in.
         summary: one line.
+        carve: makes the protocol whose training leaves out a part of the training samples, prediction set `val`
+            (its `split` says which part, and how it is drawn); None where nothing can be left out.
         texts: what a token of the identity means, in words for people: `test`, `augmentation`. Tokens stay
             as they are when the words are mended; a token without words speaks for itself.
         build: data folder -> (base config, facts); the method is not yet applied.
@@ -132,6 +139,7 @@ class Protocol:
     selection: str = "last"
     replicate: str = "seed"
     revision: int = 1
+    package: str = ""
 
     summary: str
     build: Callable[[Path], tuple[dict[str, Any], Facts]]
@@ -146,6 +154,17 @@ class Protocol:
     ranks: int = 1
     join: str | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    carve: Callable[[], Protocol] | None = None
+
+    @cached_property
+    def carved(self) -> Protocol | None:
+        """The protocol under the name NAME:carved; itself where a validation set is left out of its training
+        already, None where none can be."""
+        if "val" in self.extra_sets:
+            return self
+        if self.carve is None:
+            return None
+        return replace(self.carve(), name=f"{self.name}{CARVED}", package=self.package, carve=None)
 
     def on(self, ranks: int | None) -> int:
         """The number of ranks of a run, the protocol's own for None. Raises UserError where the batch
@@ -184,6 +203,7 @@ class Protocol:
             "selection": self.selection,
             "replicate": self.replicate,
             "revision": self.revision,
+            **({"package": self.package} if self.package else {}),
         }
 
     @cached_property

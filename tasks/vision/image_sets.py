@@ -37,6 +37,7 @@ def embedded(
         classes=source.classes,
         groups=profiles.groups(source.counts, *thresholds),
         group_rule=profiles.group_rule(*thresholds),
+        group_thresholds=thresholds,
         find=lambda cache: cache,
         check=check,
         embedded=True,
@@ -108,6 +109,7 @@ def image_set(source: Source) -> DataSet:
         base,
         groups=profiles.groups(source.counts, high, low),
         group_rule=profiles.group_rule(high, low),
+        group_thresholds=(high, low),
         find=find,
     )
 
