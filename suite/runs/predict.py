@@ -26,6 +26,12 @@ def extra_sets(protocol: Protocol, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name in protocol.prediction_sets:
             raise UserError(f"set {name!r} is stored by every run itself and is not made again")
+        if name == "val" and name not in protocol.extra_sets and protocol.carved is not None:
+            raise UserError(
+                f"protocol {protocol.name!r} trains on all its training images and has no set 'val'; train "
+                f"under the one that leaves some out, and add it there: --protocol {protocol.carved.name} "
+                "--predict val"
+            )
         if name not in protocol.extra_sets:
             near = did_you_mean(name, protocol.extra_sets)
             raise UserError(

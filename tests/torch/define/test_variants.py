@@ -544,7 +544,7 @@ def bad_weights(folder: Path) -> dict[str, str]:
         "empty.safetensors": "damaged weights file",
         "none.pth": "holds no weights by name (it holds epoch)",
         "list.pth": "holds a list",
-        "pickle.pth": "holds more than tensors",
+        "pickle.pth": "holds no weights by name (it holds net)",
         "wide.safetensors": "other shapes conv1.weight",
         "deep.safetensors": "unexpected layer1.2.bn1.bias",
         "short.safetensors": "missing layer2.0.conv1.weight",
