@@ -90,6 +90,7 @@ def check(
     from suite.base import settings
     from suite.base.errors import DataError, UserError, did_you_mean
     from suite.define.catalog import Catalog
+    from suite.define.flags import DATA_VARIANT
 
     root = settings.data_root(data_root)
     known = Catalog.load().datasets()
@@ -114,12 +115,15 @@ def check(
             continue
         try:
             problems = dataset.check(path, not quick)
+            other = "" if problems else dataset.differs(path, not quick)
         except DataError as error:
-            problems = [str(error)]
+            problems, other = [str(error)], ""
         clear()
         for problem in problems:
             print(f"{name}: {problem}")
-        if not problems:
+        if other:
+            print(f"{name}: sound, but not the published data: {other}; its runs carry the flag {DATA_VARIANT}")
+        elif not problems:
             print(f"{name}: sound")
         bad = bad or bool(problems)
     if bad:

@@ -189,6 +189,8 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, float) and not math.isfinite(item):
             raise UserError(f"{where}: {key}={value!r} is not finite")
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise UserError(f"{where}: {key}: the number is too large")
     if isinstance(value, float):
         value += 0.0  # -0.0 and 0.0 are one value and must be one identity
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -249,6 +251,12 @@ def identity(card: Card, params: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in params.items() if card.params[key].neutral != value}
 
 
+def _is_value(value: Any) -> bool:
+    """Whether a literal can be a parameter's value: no complex number, set, bytes, `...`, and no list of these."""
+    items = value if isinstance(value, list) else [value]
+    return all(item is None or isinstance(item, str | bool | int | float) for item in items)
+
+
 class Setting(NamedTuple):
     """`METHOD.key=value` as typed: `value` is a Python literal or else the text itself, `raw`."""
 
@@ -274,4 +282,10 @@ def parse_setting(text: str, methods: Container[str] = ()) -> Setting:
             value = ast.literal_eval(raw)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             value = raw
+        if not _is_value(value):
+            value = raw
+    for item in value if isinstance(value, list) else [value]:
+        # 1e400 is infinite as a float
+        if isinstance(item, float) and not math.isfinite(item):
+            raise UserError(f"--set {text}: not a finite number")
     return Setting(method, key, value, raw)

@@ -30,6 +30,9 @@ class DataSet:
         find: data root -> folder of this data set. Raises DataError: missing, empty, half-copied.
         group_thresholds: in training images: head above the first, tail below the second. None for another rule.
         check: (folder, deep) -> problems, one line each; `deep` opens every file.
+        differs: (folder, deep) -> what a sound copy has other than the published data, for which its runs carry the
+            flag data-variant (`Facts.variant`), in a few words; "" where it is what was published. Without `deep` what can be
+            told without opening pictures.
     """
 
     name: str
@@ -42,6 +45,7 @@ class DataSet:
     check: Callable[[Path, bool], list[str]]
     embedded: bool = False
     group_thresholds: tuple[int, int] | None = None
+    differs: Callable[[Path, bool], str] = lambda path, deep: ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,7 @@ CAMVID = DataSet(
     group_rule=camvid.GROUP_RULE,
     find=camvid.find,
     check=camvid.check,
+    differs=camvid.differs,
 )
 
 
@@ -164,9 +165,8 @@ def _build(
         train = datasets.CamVidDataset(**source, in_memory=False)
         test_images = len(camvid.split_ids("test"))
         compact = camvid.compact(camvid.manifest(data))
-        tracked = camvid.tracked_manifest()
         observed = {split: part["labels_sha256"] for split, part in compact.items()}
-        variant = any(compact[split] != tracked[split] for split in tracked)
+        variant = compact != camvid.tracked_manifest()
     pixels, images = train.label_statistics()
     cfg["test_evaluator"] = dict(
         type="SegSketch",

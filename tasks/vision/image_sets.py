@@ -54,6 +54,7 @@ def _data(name: str, summary: str, layout: str, classes: tuple[str, ...], reader
         group_rule="",
         find=lambda root: reader.find(name, root),
         check=lambda path, deep: reader.check(name, path, deep),
+        differs=lambda path, deep: reader.differs(name, path, deep),
     )
 
 
@@ -130,4 +131,5 @@ def list_set(spec: lists.ListSpec) -> DataSet:
         group_thresholds=lists.THRESHOLDS,
         find=lambda root: lists.find(spec, root),
         check=lambda path, deep: list_images.check(spec, path, deep),
+        differs=lambda path, deep: list_images.differs(spec, path),
     )
