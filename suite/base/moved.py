@@ -50,7 +50,9 @@ class _OldNames:
             if not table[name]:
                 raise ModuleNotFoundError(f"{name} is gone", name=name)
             inside = any(other.startswith(f"{name}.") for other in table)
-            return ModuleSpec(name, self, origin=f"moved to {_homes(name)}", is_package=inside)
+            # a loader by its two methods
+            loader: Any = self
+            return ModuleSpec(name, loader, origin=f"moved to {_homes(name)}", is_package=inside)
         taken = sys.modules.get(package)
         if package in table and not isinstance(taken, _Moved) and not last.startswith("_"):
             # `from package import last`, which the package has not
@@ -101,13 +103,18 @@ def _homes(old: str) -> str:
 
 
 def _where(old: str, name: str) -> tuple[str, str] | None:
-    """(module, name in it) of what was called `name` in an old module. Imports it."""
+    """(module, name in it) of what was called `name` in an old module: where it is defined, before where it is only
+    imported. Imports these modules."""
     table = _table(old.partition(".")[0])
+    found: list[tuple[str, str]] = []
     for home in (*table.get(f"{old}:{name}", ()), *table[old]):
         module, _, other = home.partition(":")
-        if hasattr(importlib.import_module(module), other or name):
+        value = getattr(importlib.import_module(module), other or name, None)
+        if getattr(value, "__module__", "") == module:
             return module, other or name
-    return None
+        if value is not None:
+            found.append((module, other or name))
+    return found[0] if found else None
 
 
 @cache

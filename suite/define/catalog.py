@@ -71,9 +71,7 @@ class Catalog:
     def load(cls, plugins: Sequence[Path] = ()) -> Catalog:
         """Installed tasks, protocols and methods, and the methods of the `--plugin` files. Raises as `discover`."""
         found = discover(plugins)
-        return cls(
-            found.tasks, found.sources, found.packages, found.distributions, found.problems
-        )
+        return cls(found.tasks, found.sources, found.packages, found.distributions, found.problems)
 
     def at(self, root: Path) -> Catalog:
         """This catalog with the protocols that users brought to a results root (`suite.define.variants`).

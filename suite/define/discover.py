@@ -24,8 +24,8 @@ from suite.base.errors import UserError, did_you_mean
 from suite.define.borrowed import BIBLIOGRAPHY, complete, read_bibliography
 from suite.define.card import WrittenCard, read_card
 from suite.define.method import Source
-from suite.define.protocol import Protocol
-from suite.define.protocols import CARVED, Declared
+from suite.define.protocol import CARVED, Protocol
+from suite.define.protocols import Declared
 from suite.define.task import Task
 
 TASKS_GROUP = "longtail_suite.tasks"
@@ -56,7 +56,9 @@ class Discovered:
 
     def _of(self, group: str) -> Iterator[EntryPoint]:
         """The entry points of a group: ours first, which nobody's names take the place of."""
-        for entry in sorted(entry_points(group=group), key=lambda e: (not _ours(e), _dist(e), e.name)):
+        for entry in sorted(
+            entry_points(group=group), key=lambda e: (not _ours(e), _dist(e), e.name)
+        ):
             self.packages.add(_top(entry.module))
             self.distributions.add(_dist(entry))
             yield entry
@@ -138,7 +140,9 @@ def _protocol(member: Any, dist: str, task: Task, before: Sequence[Protocol]) ->
     if not _NAME.fullmatch(made.name) or made.name.endswith(CARVED):
         raise UserError(f"{made.name[:60]!r} is no name for a protocol: letters, digits and .,:=+-")
     if made.name in (*task.protocols.names, *(other.name for other in before)):
-        raise UserError(f"task {task.name!r} has a protocol {made.name!r} already; choose another name")
+        raise UserError(
+            f"task {task.name!r} has a protocol {made.name!r} already; choose another name"
+        )
     made = replace(made, package=dist)
     twin = next((other for other in before if other.hash == made.hash), None)
     if twin is not None:

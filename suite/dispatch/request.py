@@ -225,7 +225,9 @@ def _minutes(time: int | str) -> int:
 
 def _gpus(asked: int | str) -> int:
     kind, _, number = str(asked).rpartition(":")
-    if not (number.isdecimal() and len(number) < 10) or (kind and not kind.replace("-", "").replace("_", "").isalnum()):
+    if not (number.isdecimal() and len(number) < 10) or (
+        kind and not kind.replace("-", "").replace("_", "").isalnum()
+    ):
         raise UserError(f"gpus_per_node {asked!r}: a number, or a type and a number such as a100:2")
     return int(number)
 

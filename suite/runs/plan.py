@@ -65,7 +65,7 @@ def make_plan(
     chosen = list(dict.fromkeys(methods)) or catalog.methods(task.name)
     if not chosen:
         raise UserError(
-            f"task {task.name!r} has no method: name those it takes in its Task, methods=(\"ce\", \"la\"), or the "
+            f'task {task.name!r} has no method: name those it takes in its Task, methods=("ce", "la"), or the '
             f'task in a method\'s CARD, "tasks": ["{task.name}"]'
         )
     overrides, roles = split_settings(catalog, settings)

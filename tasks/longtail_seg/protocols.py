@@ -117,7 +117,7 @@ def _build_protocol(
     revision: int = 1,
 ) -> Protocol:
     recipe = recipe or name
-    whole = trained(
+    whole: Protocol = trained(
         name,
         dataset,
         base_config(recipe, {"cache_dir": "", "data_root": ""}),
@@ -207,7 +207,7 @@ def _at_scale(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
         mode = f"resized to {schedule.scale[0]}x{schedule.scale[1]} at most, whole image"
     crop = schedule.crop
 
-    whole = trained(
+    whole: Protocol = trained(
         recipe,
         dataset,
         base_config(recipe, {"data_root": ""}),

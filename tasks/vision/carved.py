@@ -45,7 +45,9 @@ def carved_set(whole: DataSet, counts: Sequence[int]) -> DataSet:
     """The data set with groups by the training images that are left, `counts` of each class; by another rule than
     thresholds the groups stay, and the rule says so."""
     if whole.group_thresholds is None:
-        return replace(whole, group_rule=f"{whole.group_rule} ({_BEFORE})" if whole.group_rule else "")
+        return replace(
+            whole, group_rule=f"{whole.group_rule} ({_BEFORE})" if whole.group_rule else ""
+        )
     return replace(whole, groups=groups(counts, *whole.group_thresholds))
 
 

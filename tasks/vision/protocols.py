@@ -108,7 +108,7 @@ def image_protocol(
         return carve(whole, lambda data: build(data, of, True), BY_CLASS, of)
 
     size = f"average-pooled by {recipe.pool}" if recipe.pool > 1 else "at full size"
-    whole = trained(
+    whole: Protocol = trained(
         name,
         dataset,
         blank,
@@ -160,7 +160,7 @@ def list_protocol(
             variant=lists.variant(spec, train, test),
         )
 
-    whole = trained(
+    whole: Protocol = trained(
         name,
         dataset,
         blank,

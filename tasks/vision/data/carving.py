@@ -98,7 +98,9 @@ def chosen_by_image(presence: Array, carving: Carving) -> Array:
         waiting = part < 0
         left = shown[waiting].sum(axis=0)
         rarest = int(np.where(left > 0, left, images + 1).argmin()) if left.any() else classes
-        members = np.flatnonzero(waiting & shown[:, rarest]) if left.any() else np.flatnonzero(waiting)
+        members = (
+            np.flatnonzero(waiting & shown[:, rarest]) if left.any() else np.flatnonzero(waiting)
+        )
         for image in members:
             training, validation = wanted[:, [rarest, classes]].tolist()
             chosen = int(validation > training)

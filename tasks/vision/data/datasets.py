@@ -56,7 +56,8 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
     ) -> None:
         images, labels = _split(Source(**source), Path(root), split, pool)
         if carved is not None:
-            kept = torch.from_numpy(part_of(carved, lambda how: chosen_by_class(labels, how)))
+            every = labels.tolist()
+            kept = torch.from_numpy(part_of(carved, lambda how: chosen_by_class(every, how)))
             images, labels = images[kept], labels[kept]
         if limit is not None and len(labels):
             classes = range(int(labels.max()) + 1)

@@ -245,7 +245,9 @@ def differences(spec: ListSpec, train: Entries, test: Entries) -> str:
         ("test images", spec.test_size, len(test)),
         ("images of the largest class", spec.largest, max(counts)),
         ("images of the smallest class", spec.smallest, min(counts)),
-        *zip(("head classes", "medium classes", "tail classes"), spec.group_sizes, sizes, strict=True),
+        *zip(
+            ("head classes", "medium classes", "tail classes"), spec.group_sizes, sizes, strict=True
+        ),
     )
     return ", ".join(
         f"{found:,} {what} instead of {known:,}"

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import os
 import pathlib
 
@@ -68,11 +69,10 @@ def test_nothing_in_a_file_is_called(tmp_path, trap, zipped):
     path, mark = tmp_path / "a.pth", tmp_path / "mark"
     whole = {"state_dict": STATE, "meta": trap(str(mark))}
     torch.save(whole, path, _use_new_zipfile_serialization=zipped)
-    try:
+    # torch looks at no module that runs programs
+    refused = pytest.raises(UserError, match="holds more than tensors")
+    with refused if trap is Shell else contextlib.nullcontext():
         weights.load(path, only_tensors=True)
-    except UserError as error:
-        # torch looks at no module that runs programs
-        assert trap is Shell and "holds more than tensors" in str(error)
     assert not mark.exists()
 
 
