@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
@@ -25,7 +25,7 @@ from suite.define.borrowed import BIBLIOGRAPHY, complete, read_bibliography
 from suite.define.card import WrittenCard, read_card
 from suite.define.method import Source
 from suite.define.protocol import CARVED, Protocol
-from suite.define.protocols import Declared
+from suite.define.protocols import Declared, Protocols
 from suite.define.task import Task
 
 TASKS_GROUP = "longtail_suite.tasks"
@@ -111,6 +111,13 @@ def _read_tasks(found: Discovered, entry: EntryPoint) -> None:
                     raise UserError(f"{target} is no Task of the name {name!r}")
                 if name in found.tasks:
                     raise UserError(f"two tasks are called {name!r}; the second is {target}")
+                if not _ours(entry):
+                    kept = _entering(found, entry, task.protocols.members, None)
+                    if task.default_protocol not in kept.names:
+                        raise UserError(
+                            f"task {name!r} lacks {task.default_protocol!r}, its default protocol"
+                        )
+                    task = replace(task, protocols=kept)
                 found.tasks[name] = task
 
 
@@ -120,37 +127,49 @@ def _read_protocols(found: Discovered, entry: EntryPoint) -> None:
             with found._apart(entry):
                 if name not in found.tasks:
                     raise UserError(f"no task is called {name!r}{did_you_mean(name, found.tasks)}")
-                made: list[Protocol] = []
-                for member in tuple(_attribute(found, target)):
-                    with found._apart(entry):
-                        made.append(_protocol(member, _dist(entry), found.tasks[name], made))
                 task = found.tasks[name]
-                found.tasks[name] = replace(task, protocols=task.protocols.plus(*made))
+                more = _entering(found, entry, tuple(_attribute(found, target)), task)
+                found.tasks[name] = replace(task, protocols=task.protocols.plus(*more.members))
 
 
-def _protocol(member: Any, dist: str, task: Task, before: Sequence[Protocol]) -> Protocol:
-    """A protocol that a package adds to a task: its hash covers the name of the package (`Protocol.package`), so
-    that it is never taken for one of the suite or of a third package.
+def _entering(
+    found: Discovered, entry: EntryPoint, members: Iterable[Any], task: Task | None
+) -> Protocols:
+    """Those of a package's protocols that can stand beside what is there (in `task`, where they are added to one)."""
+    kept = Protocols()
+    for member in members:
+        with found._apart(entry):
+            if task is not None:
+                _check_name(getattr(member, "name", ""), task)
+            if not any(member in other.protocols.members for other in found.tasks.values()):
+                # not one that a task has already, which would only be built to know that
+                _check(member, found.tasks)
+            kept = kept.plus(member)
+    return kept
 
-    It is built here, so that what is wrong with it shows before anything starts. Raises UserError: the name, or the
-    same protocol under another name, is there already (in the task, or in `before`)."""
+
+def _check_name(name: str, task: Task) -> None:
+    if not _NAME.fullmatch(name) or name.endswith(CARVED):
+        raise UserError(f"{name[:60]!r} is no name for a protocol: letters, digits and .,:=+-")
+    if name in task.protocols.names:
+        raise UserError(f"task {task.name!r} has a protocol {name!r} already; choose another name")
+
+
+def _check(member: Any, tasks: Mapping[str, Task]) -> None:
+    """Build a protocol, so that what is wrong with it shows before anything starts. Raises UserError: none, or one
+    with the identity of another, of which its runs would be taken to be."""
     made = member.protocol if isinstance(member, Declared) else member
     if not isinstance(made, Protocol):
         raise UserError(f"{type(member).__name__} {str(member)[:60]!r} is no Protocol")
-    if not _NAME.fullmatch(made.name) or made.name.endswith(CARVED):
-        raise UserError(f"{made.name[:60]!r} is no name for a protocol: letters, digits and .,:=+-")
-    if made.name in (*task.protocols.names, *(other.name for other in before)):
-        raise UserError(
-            f"task {task.name!r} has a protocol {made.name!r} already; choose another name"
-        )
-    made = replace(made, package=dist)
-    twin = next((other for other in before if other.hash == made.hash), None)
-    if twin is not None:
-        raise UserError(
-            f"protocol {made.name!r} has the identity of {twin.name!r} ({made.hash}): runs of both would be "
-            "pooled; tell them apart by a field of the identity, such as `recipe` or `split`"
-        )
-    return made
+    for task in tasks.values():
+        # the identity covers the data set: protocols on others need not be built to know
+        for other in task.protocols.on({made.dataset.name}):
+            if other.hash == made.hash and other is not made:
+                raise UserError(
+                    f"protocol {made.name!r} has the identity of {other.name!r} of {task.name} ({made.hash}): runs of "
+                    "one would be taken for the other's; use that one, or tell them apart by a field of the identity "
+                    "(recipe, split, revision)"
+                )
 
 
 def _read_package(found: Discovered, files: dict[str, _File], entry: EntryPoint) -> dict[str, str]:

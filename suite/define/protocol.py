@@ -105,8 +105,6 @@ class Protocol:
         selection: which weights are evaluated: `last`, or `val` (best on the carved split).
         replicate: what a replicate is: `seed`, `fold` or `test-unit`.
         revision: raised whenever shared code changes results.
-        package: distribution that added the protocol to a task of another; "" where they are of one. Never the
-            author's to set: `suite.define.discover` puts it in.
         summary: one line.
         carve: makes the protocol whose training leaves out a part of the training samples, prediction set `val`
             (its `split` says which part, and how it is drawn); None where nothing can be left out.
@@ -143,7 +141,6 @@ class Protocol:
     selection: str = "last"
     replicate: str = "seed"
     revision: int = 1
-    package: str = ""
 
     summary: str
     build: Callable[[Path], tuple[dict[str, Any], Facts]]
@@ -168,7 +165,7 @@ class Protocol:
             return self
         if self.carve is None:
             return None
-        return replace(self.carve(), name=f"{self.name}{CARVED}", package=self.package, carve=None)
+        return replace(self.carve(), name=f"{self.name}{CARVED}", carve=None)
 
     def on(self, ranks: int | None) -> int:
         """The number of ranks of a run, the protocol's own for None. Raises UserError where the batch
@@ -207,7 +204,6 @@ class Protocol:
             "selection": self.selection,
             "replicate": self.replicate,
             "revision": self.revision,
-            **({"package": self.package} if self.package else {}),
         }
 
     @cached_property

@@ -57,6 +57,11 @@ class Protocols:
         return tuple(self._declared)
 
     @property
+    def members(self) -> tuple[Declared, ...]:
+        """As they are declared. Builds nothing."""
+        return tuple(self._declared.values())
+
+    @property
     def datasets(self) -> dict[str, str]:
         """Name of a data set -> name of the first protocol on it. Builds nothing."""
         found: dict[str, str] = {}
@@ -68,7 +73,7 @@ class Protocols:
         """Those on the data sets of these names. Builds nothing."""
         return Protocols(*(one for one in self._declared.values() if one.dataset in datasets))
 
-    def plus(self, *protocols: Protocol) -> Protocols:
+    def plus(self, *protocols: Declared | Protocol) -> Protocols:
         """These and some more. Builds nothing."""
         return Protocols(*self._declared.values(), *protocols)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from suite.base.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -50,12 +52,20 @@ CARVING = Carving()
 
 
 def part_of(config: Mapping[str, Any], chosen: Callable[[Carving], Array]) -> Array:
-    """Places (M,) int64 of a part as a data set's config names it (`Carving.part`); `chosen` is one of the below."""
+    """Places (M,) int64 of a part as a data set's config names it (`Carving.part`); `chosen` is one of the below.
+
+    Raises DataError where no image is left out: each holds the last of a class.
+    """
     import numpy as np
 
     how = dict(config)
     part = how.pop("part")
     validation = chosen(Carving(**how))
+    if not validation.any():
+        raise DataError(
+            f"{len(validation)} training images are too few to leave a validation set out: a class would lose its last; "
+            "use the protocol without :carved"
+        )
     found: Array = np.flatnonzero({"train": ~validation, "val": validation}[part])
     return found
 
