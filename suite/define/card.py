@@ -186,9 +186,8 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
         value = None if value is None else float(value)
     if param.choices is not None and value not in param.choices:
         raise UserError(f"{where}: {key}={value!r} is none of {param.choices}")
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, float) and not math.isfinite(item):
-            raise UserError(f"{where}: {key}={value!r} is not finite")
+    if not _is_finite(value):
+        raise UserError(f"{where}: {key}={value!r} is not finite")
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise UserError(f"{where}: {key}: the number is too large")
     if isinstance(value, float):
@@ -253,8 +252,15 @@ def identity(card: Card, params: Mapping[str, Value]) -> dict[str, Value]:
 
 def _is_value(value: Any) -> bool:
     """Whether a literal can be a parameter's value: no complex number, set, bytes, `...`, and no list of these."""
-    items = value if isinstance(value, list) else [value]
-    return all(item is None or isinstance(item, str | bool | int | float) for item in items)
+    if isinstance(value, list):
+        return all(map(_is_value, value))
+    return value is None or isinstance(value, str | bool | int | float)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class Setting(NamedTuple):
@@ -284,8 +290,7 @@ def parse_setting(text: str, methods: Container[str] = ()) -> Setting:
             value = raw
         if not _is_value(value):
             value = raw
-    for item in value if isinstance(value, list) else [value]:
-        # 1e400 is infinite as a float
-        if isinstance(item, float) and not math.isfinite(item):
-            raise UserError(f"--set {text}: not a finite number")
+    if not _is_finite(value):
+        # 1e400 as a float
+        raise UserError(f"--set {text}: not a finite number")
     return Setting(method, key, value, raw)

@@ -12,7 +12,7 @@ from tasks.longtail_seg.settings import as_json
 LONG = "1" + "0" * 5000
 
 
-@pytest.mark.parametrize("value", ["1e400", "-1e400", "[1e400]", "[0.5, -1e999]"])
+@pytest.mark.parametrize("value", ["1e400", "-1e400", "[1e400]", "[0.5, -1e999]", "[[1e400]]"])
 def test_an_infinite_number_is_none(value):
     with pytest.raises(UserError) as caught:
         parse_setting(f"focal.gamma={value}", ["focal"])
@@ -20,7 +20,7 @@ def test_an_infinite_number_is_none(value):
 
 
 @pytest.mark.parametrize(
-    "value", ["nan", "inf", "1e999j", "...", "{1e400}", "[[1e400]]", "b'x'", LONG]
+    "value", ["nan", "inf", "1e999j", "...", "{1e400}", "b'x'", LONG]
 )
 def test_what_is_no_value_is_a_text(value):
     """So that the parameter says what it takes."""
