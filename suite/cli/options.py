@@ -40,7 +40,9 @@ TaskName = Annotated[str, typer.Option("--task", help="Task, see `tasks`.")]
 ProtocolName = Annotated[
     str | None,
     typer.Option(
-        "--protocol", help="Protocol, see `tasks`. Default: the task's.", show_default=False
+        "--protocol",
+        help="Protocol, see `tasks`; NAME:carved with a validation set. Default: the task's.",
+        show_default=False,
     ),
 ]
 OnlyProtocol = Annotated[

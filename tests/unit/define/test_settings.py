@@ -19,9 +19,7 @@ def test_an_infinite_number_is_none(value):
     assert str(caught.value) == f"--set focal.gamma={value}: not a finite number"
 
 
-@pytest.mark.parametrize(
-    "value", ["nan", "inf", "1e999j", "...", "{1e400}", "b'x'", LONG]
-)
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999j", "...", "{1e400}", "b'x'", LONG])
 def test_what_is_no_value_is_a_text(value):
     """So that the parameter says what it takes."""
     assert parse_setting(f"focal.gamma={value}", ["focal"]).value == value
