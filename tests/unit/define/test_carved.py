@@ -129,7 +129,7 @@ def test_without_validation_images_the_set_val_is_told_where_there_are_some(cata
     assert extra_sets(protocols["quick:carved"], ["val"]) == ("val",)
     with pytest.raises(UserError) as caught:
         extra_sets(protocols["quick"], ["val"])
-    assert "--protocol quick:carved --predict val" in str(caught.value)
+    assert str(caught.value).endswith("under 'quick:carved': add --protocol quick:carved")
     assert "\n" not in str(caught.value)
 
 
