@@ -10,7 +10,7 @@ THIN = image_protocol(
     "digits:thin",
     DATASETS[SOURCE.name],
     SOURCE,
-    SmallRecipe(depth=8, width=8, epochs=20, batch=32, crop=1, flip=False, lr=0.05),
+    SmallRecipe(depth=8, width=4, epochs=10, batch=32, crop=1, flip=False, lr=0.05),
     summary="embedded digits, a thin network",
     seconds=2.0,
 )

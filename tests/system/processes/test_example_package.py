@@ -14,7 +14,7 @@ from conftest import ROOT
 from suite.define.catalog import Catalog
 from suite.dispatch.code_copy import copy_code, job_environment
 
-THREE = ("--seeds", "0-2", "--method", "ce,halved")
+BOTH = ("--seeds", "0-2", "--method", "ce,halved")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def rows(inside, task, **more):
 
 
 def test_its_task_is_trained_and_ranked_and_its_runs_are_rows_of_ours(example, suite, inside):
-    done = suite("run", "--task", "worst-class", *THREE)
+    done = suite("run", "--task", "worst-class", *BOTH)
     assert done.returncode == 0, done.stderr
     board = rows(inside, "worst-class")
     assert {name for name, row in board.items() if row["rank"]} == {"ce", "halved"}
@@ -59,22 +59,22 @@ def test_its_task_is_trained_and_ranked_and_its_runs_are_rows_of_ours(example, s
     assert {name for name, row in ours.items() if row["n"] == 3} == {"ce", "halved"}
     refused = inside("plan", "--task", "worst-class", "--method", "focal")
     assert refused.returncode == 2 and "is not for task 'worst-class'" in refused.stderr
-    # under the variant with a validation set; its val is predicted, without one it is said where there is one
-    carved = ("--task", "worst-class", "--protocol", "digits:thin:carved", "--method", "halved")
-    assert suite("run", *carved).returncode == 0
-    plans = [json.loads(inside("plan", *which, "--format", "json").stdout) for which in (
-        carved, ("--task", "worst-class", "--method", "halved"))]  # fmt: skip
-    with_val, without = (str(plan["runs"][0]["run"]) for plan in plans)
-    predicted = inside("predict", with_val, "--set", "val")
-    assert predicted.returncode == 0 and "val stored and evaluated" in predicted.stdout
-    told = inside("predict", without, "--set", "val")
+    # without a validation set it is said what to type, which works as it stands
+    told = inside("predict", run_of(inside, "digits:thin"), "--set", "val")
     assert told.returncode == 2
-    # what it says to type works as it stands
     words = shlex.split(told.stderr.partition(": type python -m suite ")[2])
     assert words[words.index("--protocol") + 1] == "digits:thin:carved"
     assert suite(*words).returncode == 0
     by_val = rows(inside, "longtail-cls", protocol="digits:thin:carved", by="top1[split=val]")
     assert by_val["halved"]["n"] == 1
+    made = inside("predict", run_of(inside, "digits:thin:carved"), "--set", "val")
+    assert made.returncode == 0 and "val stored and evaluated" in made.stdout
+
+
+def run_of(inside, protocol):
+    """Id of the run of `halved` with seed 0."""
+    which = ("--task", "worst-class", "--protocol", protocol, "--method", "halved")
+    return json.loads(inside("plan", *which, "--format", "json").stdout)["runs"][0]["run"]
 
 
 def test_a_job_is_given_a_copy_of_it(example, tmp_path):
