@@ -4,3 +4,5 @@ A file opens with `CARD`, a pure literal that `suite.define.card` reads without 
 components it registers with OpenMMLab's registries, then `configure(cfg, facts, **params) -> cfg`. The BibTeX
 that cards cite by key is in `references.bib`.
 """
+
+import suite as _suite  # noqa: F401 - old names of modules can be imported

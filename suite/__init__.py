@@ -5,4 +5,7 @@ entry points (`suite.define.catalog`). Importing any module of this package at t
 torch nor scipy; what needs them imports them inside the function.
 """
 
+from suite.base.moved import serve as _serve_old_names
+
 __version__ = "0.1.0"
+_serve_old_names()

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import controls, say, source, tables
 from dashboard.watch import View, watch
+from suite.define.protocol import CARVED
 from suite.dispatch import progress as jobs
 from suite.dispatch.progress import RunFilter, Submission
 from suite.dispatch.states import TrackedRun
@@ -42,9 +43,11 @@ def _choice(view: View | None) -> RunFilter:
         task = controls.pick("Task", [controls.ALL, *catalog.tasks()], "task")
     tasks = [one for one in catalog.tasks().values() if task in (controls.ALL, one.name)]
     names = {name for one in tasks for name in one.protocols.names}
-    if view is not None and task == controls.ALL:
-        names |= {run.spec.protocol for run in view.runs}
-        names |= {protocol for _, protocol, *_ in view.settled.counts}
+    if view is not None:
+        seen = {run.spec.protocol for run in view.runs}
+        seen |= {protocol for _, protocol, *_ in view.settled.counts}
+        # of a task, also those that are carved from its protocols
+        names |= {n for n in seen if task == controls.ALL or n.removesuffix(CARVED) in names}
     with second:
         protocol = controls.pick("Protocol", [controls.ALL, *sorted(names)], "protocol")
     with third:

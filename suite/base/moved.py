@@ -1,138 +1,130 @@
-"""Where modules that have moved are now: a failed import of an old name is answered with the new one.
+"""Old names of modules: they can still be imported, with a DeprecationWarning that names the new place.
 
-Every top-level package may list its own in `moved.toml` (old module = [new modules]; none: it is gone). The list is read only
-when an import fails.
+Every top-level package may list in `moved.toml` what has moved:
+
+    "old.module" = ["new.module", ...]      where what stood there is now; none: it is gone
+    "old.module:name" = ["new.module:other"]    of what has another name too
+
+A finder stands behind all others (`serve`, called where `suite` is first imported): it is asked, and the lists are read,
+only when an import would fail. Where a package has taken an old module's place, what stood in the module is not found
+in the package, and the error says where it is.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import tomllib
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import importlib
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-
-from suite.base.errors import UserError
+from types import ModuleType
+from typing import Any
 
 FILE = "moved.toml"
 
 
-class Moved(UserError):
-    """An import of an old name. `hint` names the new one, without the place of the import."""
-
-    def __init__(self, where: object, hint: str) -> None:
-        super().__init__(f"{where}: {hint}")
-        self.hint = hint
+class MovedWarning(DeprecationWarning):
+    """An import of an old name."""
 
 
-@contextmanager
-def told(where: object) -> Iterator[None]:
-    """Have the import of an old name within the block raise Moved, which says that it happened in `where`."""
-    try:
-        yield
-    except ImportError as error:
-        hint = moved(error)
-        if hint is None:
-            raise
-        raise Moved(where, hint) from error
+def serve() -> None:
+    """Have imports of old names answered, once for the process."""
+    if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
+        sys.meta_path.append(_OldNames())
 
 
-def moved(error: ImportError) -> str | None:
-    """`suite.old is now suite.a.new: write from suite.a.new import thing`; None where nothing has moved."""
-    asked = dict.fromkeys(_asked(error))
-    if not asked and error.name in _table(error.name or ""):
-        asked = {(error.name or "", ""): None}
-    if not asked:
+class _OldNames:
+    """Finder and loader of modules that stand for what has moved."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Raises ImportError for a module that is gone, and for a name that a package's predecessor had."""
+        package, _, last = name.rpartition(".")
+        if not package:
+            return None
+        table = _table(name.partition(".")[0])
+        if name in table:
+            if not table[name]:
+                raise ModuleNotFoundError(f"{name} is gone", name=name)
+            inside = any(other.startswith(f"{name}.") for other in table)
+            # a loader by its two methods
+            loader: Any = self
+            return ModuleSpec(name, loader, origin=f"moved to {_homes(name)}", is_package=inside)
+        taken = sys.modules.get(package)
+        if package in table and not isinstance(taken, _Moved) and not last.startswith("_"):
+            # `from package import last`, which the package has not
+            where = _where(package, last)
+            if where is None:
+                raise _no_longer(package, last)
+            said = f"write from {where[0]} import {where[1]}"
+            raise ImportError(f"{package} is now {_homes(package)}: {said}", name=package)
         return None
-    names: dict[str, list[str]] = {}
-    said, writing = [], []
-    for old, name in asked:
-        names.setdefault(old, []).append(name)
-    for old, wanted in names.items():
-        homes = _table(old)[old]
-        if not homes:
-            said.append(f"{old} is gone")
-            continue
-        said.append(f"{old} is now {' / '.join(homes)}")
-        for home in homes:
-            inside = [name for name in wanted if name and name in _defined(home)]
-            if inside:
-                writing.append(f"from {home} import {', '.join(inside)}")
-            elif len(homes) == 1 and "" in wanted:
-                writing.append(f"import {home}")
-        lost = [name for name in wanted if name and not any(name in _defined(h) for h in homes)]
-        if lost:
-            said.append(f"{', '.join(lost)} is no longer called so")
-    return "; ".join(said) + (f": write {'; '.join(writing)}" if writing else "")
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Moved(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        homes = _homes(module.__name__)
+        if " / " not in homes:  # of several, the names that are taken from it say which
+            _warn(module.__name__, homes)
 
 
-def _asked(error: ImportError) -> Iterator[tuple[str, str]]:
-    """(old module, name in it, or "" for the module itself) of the import statement that has failed."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen importlib")
-    ]
-    try:
-        tree = ast.parse(Path(frames[-1].filename).read_bytes())
-    except (IndexError, OSError, SyntaxError, ValueError):
-        return
-    line = frames[-1].lineno or 0
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        if not node.lineno <= line <= (node.end_lineno or node.lineno):
-            continue
-        for alias in node.names:
-            if isinstance(node, ast.Import):
-                if alias.name in _table(alias.name):
-                    yield alias.name, ""
-            elif node.module and not node.level:
-                whole = f"{node.module}.{alias.name}"
-                if whole in _table(whole):
-                    yield whole, ""
-                elif node.module in _table(node.module) and not _there(node.module, alias.name):
-                    yield node.module, alias.name
+class _Moved(ModuleType):
+    """Stands for a module that has moved: its names are looked up where they are now."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        where = _where(self.__name__, name)
+        if where is None:
+            # no AttributeError: of that `from old import name` would say nothing
+            raise _no_longer(self.__name__, name)
+        if where[1] != name or len(_table(self.__name__.partition(".")[0])[self.__name__]) > 1:
+            _warn(f"{self.__name__}.{name}", ".".join(where))
+        else:
+            _warn(self.__name__, where[0])
+        return getattr(importlib.import_module(where[0]), where[1])
 
 
-def _there(module: str, name: str) -> bool:
-    """Whether the package that has taken an old module's place has this name, as a module or otherwise."""
-    return name in _defined(module) or _file(f"{module}.{name}") is not None
+def _no_longer(old: str, name: str) -> ImportError:
+    return ImportError(f"{old} is now {_homes(old)}; {name} is no longer called so", name=old)
+
+
+def _warn(old: str, new: str) -> None:
+    """At the line of the import: a loader is called by importlib alone, whose frames do not count."""
+    warnings.warn(f"{old} is now {new}", MovedWarning, stacklevel=3)
+
+
+def _homes(old: str) -> str:
+    return " / ".join(_table(old.partition(".")[0])[old])
+
+
+def _where(old: str, name: str) -> tuple[str, str] | None:
+    """(module, name in it) of what was called `name` in an old module: where it is defined, before where it is only
+    imported. Imports these modules."""
+    table = _table(old.partition(".")[0])
+    found: list[tuple[str, str]] = []
+    for home in (*table.get(f"{old}:{name}", ()), *table[old]):
+        module, _, other = home.partition(":")
+        value = getattr(importlib.import_module(module), other or name, None)
+        if getattr(value, "__module__", "") == module:
+            return module, other or name
+        if value is not None:
+            found.append((module, other or name))
+    return found[0] if found else None
 
 
 @cache
-def _table(module: str) -> Mapping[str, Sequence[str]]:
-    """Moved modules of the top-level package of `module`."""
+def _table(top: str) -> Mapping[str, Sequence[str]]:
+    """What has moved of a top-level package."""
+    import tomllib
+
+    folders = list(getattr(sys.modules.get(top), "__path__", ()))
     try:
-        found = importlib.util.find_spec(module.partition(".")[0])
-        folders = list(found.submodule_search_locations or ()) if found else []
         table: dict[str, list[str]] = tomllib.loads((Path(folders[0]) / FILE).read_text("utf-8"))
-    except (ImportError, IndexError, OSError, ValueError):
+    except (IndexError, OSError, ValueError):
         return {}
     return table
-
-
-def _file(module: str) -> Path | None:
-    """The file of a module, which is not imported (the packages that it lies in are)."""
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(found.origin) if found and found.origin else None
-
-
-@cache
-def _defined(module: str) -> frozenset[str]:
-    """Names that a module defines at its top level, from its syntax."""
-    file = _file(module)
-    if file is None:
-        return frozenset()
-    names = set()
-    for node in ast.parse(file.read_bytes()).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        names.add(getattr(node, "name", ""))
-        names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return frozenset(names - {""})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import Any
 
 import typer
 
 from suite.base.errors import UserError
+from suite.base.moved import MovedWarning
 
 VERBS = (
     "run",
@@ -69,6 +71,8 @@ def application(verb: str) -> typer.Typer:
 
 def main() -> Any:
     """Console script. Exit codes: 0 all done, 1 some run failed, 2 wrong use or bad input."""
+    # a plug-in that imports an old name is told the new one, once for the line
+    warnings.filterwarnings("default", category=MovedWarning)
     try:
         return application(sys.argv[1] if len(sys.argv) > 1 else "")()
     except UserError as error:

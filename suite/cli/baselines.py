@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from suite.cli.options import Plugins, parse_format
+from suite.cli.options import Plugins, load_catalog, parse_format
 
 
 def baselines(
@@ -30,10 +30,9 @@ def baselines(
     import msgspec
 
     from suite.cli.output import clean, console, params, print_json, table
-    from suite.define.catalog import Catalog
 
     parse_format(format, ("table", "json"))
-    catalog = Catalog.load(plugin)
+    catalog = load_catalog(plugin)
     if task is not None:
         catalog.task(task)
     names = [method] if method else catalog.methods(task)
@@ -42,7 +41,8 @@ def baselines(
         card = catalog.card(name)
         shown = msgspec.to_builtins(card)
         preset = shown.pop("names")[name]
-        listing.append({"method": name, **preset, **shown, "flags": card.flags})
+        tasks = list(catalog.tasks_of(name))
+        listing.append({"method": name, **preset, **shown, "tasks": tasks, "flags": card.flags})
         listing[-1]["params"] = shown["params"]
         listing[-1]["preset"] = preset["params"]
         listing[-1]["preset_protocol_defaults"] = preset["protocol_defaults"]

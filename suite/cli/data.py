@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import DataRoot, parse_format
+from suite.cli.options import DataRoot, load_catalog, parse_format
 
 _EVERY_SECONDS = 15.0
 
@@ -32,12 +32,11 @@ def list_(
     from suite.base import settings
     from suite.base.errors import UserError
     from suite.cli.output import console, print_json, table
-    from suite.define.catalog import Catalog
 
     parse_format(format, ("table", "json"))
     root = settings.data_root(data_root)
     listing = []
-    for name, dataset in Catalog.load().datasets().items():
+    for name, dataset in load_catalog().datasets().items():
         state, where = "found", ""
         try:
             if not dataset.embedded and root is None:
@@ -89,10 +88,10 @@ def check(
     """
     from suite.base import settings
     from suite.base.errors import DataError, UserError, did_you_mean
-    from suite.define.catalog import Catalog
+    from suite.define.flags import DATA_VARIANT
 
     root = settings.data_root(data_root)
-    known = Catalog.load().datasets()
+    known = load_catalog().datasets()
     for name in names or []:
         if name not in known:
             raise UserError(f"unknown data set {name!r}{did_you_mean(name, known)}")
@@ -114,12 +113,17 @@ def check(
             continue
         try:
             problems = dataset.check(path, not quick)
+            other = "" if problems else dataset.differs(path, not quick)
         except DataError as error:
-            problems = [str(error)]
+            problems, other = [str(error)], ""
         clear()
         for problem in problems:
             print(f"{name}: {problem}")
-        if not problems:
+        if other:
+            print(
+                f"{name}: sound, but not the published data: {other}; its runs carry the flag {DATA_VARIANT}"
+            )
+        elif not problems:
             print(f"{name}: sound")
         bad = bad or bool(problems)
     if bad:

@@ -40,7 +40,9 @@ TaskName = Annotated[str, typer.Option("--task", help="Task, see `tasks`.")]
 ProtocolName = Annotated[
     str | None,
     typer.Option(
-        "--protocol", help="Protocol, see `tasks`. Default: the task's.", show_default=False
+        "--protocol",
+        help="Protocol, see `tasks`; NAME:carved with a validation set. Default: the task's.",
+        show_default=False,
     ),
 ]
 OnlyProtocol = Annotated[
@@ -214,11 +216,20 @@ Wait = Annotated[
 
 
 def catalog_at(plugins: Sequence[Path], results: Path) -> Catalog:
-    """What is installed, the `--plugin` files, and the protocols brought to the results root. A file there
-    that is no protocol is left out, with a line on stderr."""
+    """What is installed, the `--plugin` files, and the protocols brought to the results root. What is left
+    out of somebody's package, and a file there that is no protocol, is a line on stderr."""
+    return _said(load_catalog(plugins, quiet=True).at(results))
+
+
+def load_catalog(plugins: Sequence[Path] = (), *, quiet: bool = False) -> Catalog:
+    """What is installed, and the `--plugin` files; what is left out is a line on stderr unless `quiet`."""
     from suite.define.catalog import Catalog
 
-    catalog = Catalog.load(tuple(plugins)).at(results)
+    catalog = Catalog.load(tuple(plugins))
+    return catalog if quiet else _said(catalog)
+
+
+def _said(catalog: Catalog) -> Catalog:
     for problem in catalog.problems:
         print("".join(c if c.isprintable() else "�" for c in problem), file=sys.stderr)
     return catalog

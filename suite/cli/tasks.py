@@ -62,6 +62,7 @@ def tasks(
     """
     from suite.base.settings import existing_root
     from suite.cli.output import clean, console, print_json, table
+    from suite.define.protocol import CARVED
     from suite.define.variants import described
 
     parse_format(format, ("table", "json"))
@@ -121,3 +122,6 @@ def tasks(
             out.print(table(("protocol", "data", "iterations", ""), lines))
         out.print()
         out.print(table(("metric", ""), [(m["name"], m["summary"]) for m in entry["metrics"]]))
+    out.print(
+        f"\nNAME{CARVED} is protocol NAME with a validation set, the prediction set val, left out of its training"
+    )

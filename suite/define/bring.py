@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite.base.errors import UserError
 from suite.base.files import atomic_path, write_atomic
 from suite.base.settings import writable_root
 from suite.define.catalog import Catalog
-from suite.define.protocol import Protocol
+from suite.define.protocol import CARVED, Protocol
 from suite.define.task import Task
 from suite.define.variants import (
     BRING,
@@ -58,6 +58,12 @@ def bring(
     and the weights are held against it. Nothing is written. Raises UserError, one line, for every way in
     which a file may be wrong.
     """
+    if under.name.endswith(CARVED):
+        whole = task.protocols[under.name.removesuffix(CARVED)]
+        brought = bring(catalog, task, whole, root, config, pretrained)
+        carved = brought.protocol.carved
+        assert carved is not None  # as that of its base is not
+        return replace(brought, protocol=carved)
     flag = "--base-config" if config is not None else "--pretrained"
     rules = BRING.of(task)
     if rules is None:
@@ -103,7 +109,9 @@ def keep(brought: Brought, root: Path) -> None:
     try:
         if variant.weights is not None and brought.source is not None:
             _keep_weights(brought.source, variant.weights, weights_path(root, variant.weights))
-        path = root / "protocols" / f"{brought.protocol.hash}.json"
+        # the file is of the whole, whose carved protocol follows from it
+        whole = brought.catalog.task(variant.task).protocols[variant.name]
+        path = root / "protocols" / f"{whole.hash}.json"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             write_atomic(path, encode(variant))

@@ -14,6 +14,7 @@ import msgspec
 
 from suite.base.errors import UserError, did_you_mean
 from suite.define.flags import EXTRA_BUDGET, TEST_PRIOR, TRANSDUCTIVE
+from suite.define.protocol import CARVED
 
 Value = bool | int | float | str | None | list[Any]
 
@@ -185,9 +186,10 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
         value = None if value is None else float(value)
     if param.choices is not None and value not in param.choices:
         raise UserError(f"{where}: {key}={value!r} is none of {param.choices}")
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, float) and not math.isfinite(item):
-            raise UserError(f"{where}: {key}={value!r} is not finite")
+    if not _is_finite(value):
+        raise UserError(f"{where}: {key}={value!r} is not finite")
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise UserError(f"{where}: {key}: the number is too large")
     if isinstance(value, float):
         value += 0.0  # -0.0 and 0.0 are one value and must be one identity
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -218,7 +220,8 @@ def resolve(
 
 
 def _scoped(defaults: Mapping[str, Mapping[str, Value]], protocol: str) -> dict[str, Value]:
-    """What holds under the protocol."""
+    """What holds under the protocol; a carved one has what holds for the whole."""
+    protocol = protocol.removesuffix(CARVED)
     values: dict[str, Value] = {}
     scopes = [scope for scope in defaults if covers(scope, protocol)]
     # stable: of two scopes with as many variants the later one wins
@@ -228,20 +231,36 @@ def _scoped(defaults: Mapping[str, Mapping[str, Value]], protocol: str) -> dict[
 
 
 def covers(scope: str, protocol: str) -> bool:
-    """Whether `scope` is the protocol's base name, or `*`, with some of its variants."""
+    """Whether `scope` is the protocol's base name, or `*`, with some of its variants. Of a carved protocol only a
+    carved one is."""
+    if scope.endswith(CARVED) != protocol.endswith(CARVED):
+        return False
     base, variants = _parts(scope)
     full_base, full_variants = _parts(protocol)
     return base in (full_base, "*") and variants <= full_variants
 
 
 def _parts(name: str) -> tuple[str, set[str]]:
-    base, _, variants = name.partition(":")
+    base, _, variants = name.removesuffix(CARVED).partition(":")
     return base, set(filter(None, variants.split(",")))
 
 
 def identity(card: Card, params: Mapping[str, Value]) -> dict[str, Value]:
     """The parameters that belong to the run's identity: those not at their neutral value."""
     return {key: value for key, value in params.items() if card.params[key].neutral != value}
+
+
+def _is_value(value: Any) -> bool:
+    """Whether a literal can be a parameter's value: no complex number, set, bytes, `...`, and no list of these."""
+    if isinstance(value, list):
+        return all(map(_is_value, value))
+    return value is None or isinstance(value, str | bool | int | float)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class Setting(NamedTuple):
@@ -269,4 +288,9 @@ def parse_setting(text: str, methods: Container[str] = ()) -> Setting:
             value = ast.literal_eval(raw)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             value = raw
+        if not _is_value(value):
+            value = raw
+    if not _is_finite(value):
+        # 1e400 as a float
+        raise UserError(f"--set {text}: not a finite number")
     return Setting(method, key, value, raw)

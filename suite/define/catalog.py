@@ -19,7 +19,7 @@ from suite.define.digest import Code, first_digest, method_digest
 from suite.define.discover import discover
 from suite.define.history import History
 from suite.define.method import Method, Part, Source
-from suite.define.protocol import DataSet, Protocol
+from suite.define.protocol import CARVED, DataSet, Protocol
 from suite.define.protocols import with_hash
 from suite.define.spec import RunSpec
 from suite.define.task import Task
@@ -50,6 +50,7 @@ class Catalog:
         sources: Mapping[str, Source],
         packages: Iterable[str] = (),
         distributions: Iterable[str] = (),
+        problems: Iterable[str] = (),
     ) -> None:
         self._tasks = dict(tasks)
         self._sources = dict(sources)
@@ -59,8 +60,8 @@ class Catalog:
         """Names of the installed distributions that declare them."""
         self.variants: Mapping[str, variants.Variant] = {}
         """Protocols that users brought, by hash; their tasks accept them."""
-        self.problems: tuple[str, ...] = ()
-        """A line on each file below `<root>/protocols` that was left out."""
+        self.problems = (*problems, *_unknown_methods(tasks, sources))
+        """A line on each part of somebody's package, and each file below `<root>/protocols`, that was left out."""
         self._seen: tuple[Path, tuple[str, ...], Catalog] | None = None
         self.history = History.shipped()
         # resolved once, not per seed
@@ -68,13 +69,9 @@ class Catalog:
 
     @classmethod
     def load(cls, plugins: Sequence[Path] = ()) -> Catalog:
-        """Installed tasks and methods, and those of the `--plugin` files.
-
-        Raises UserError: two methods of one name, a malformed card, a plug-in that is missing or
-        raises on import (it is imported here, so that the mistake shows before anything starts).
-        """
+        """Installed tasks, protocols and methods, and the methods of the `--plugin` files. Raises as `discover`."""
         found = discover(plugins)
-        return cls(found.tasks, found.sources, found.packages, found.distributions)
+        return cls(found.tasks, found.sources, found.packages, found.distributions, found.problems)
 
     def at(self, root: Path) -> Catalog:
         """This catalog with the protocols that users brought to a results root (`suite.define.variants`).
@@ -98,7 +95,7 @@ class Catalog:
         """This catalog and some variants. Each is accepted by all tasks that accept its base."""
         other = copy.copy(self)
         other._seen = None
-        other.problems = tuple(problems)
+        other.problems = (*self.problems, *problems)
         other.variants = {**self.variants, **{hash_: one for hash_, (one, _) in made.items()}}
         for variant, protocol in made.values():
             base = self.task(variant.task).protocols[variant.base]
@@ -139,9 +136,21 @@ class Catalog:
     def protocol(self, task: Task, name: str | None) -> Protocol:
         """The task's protocol of that name; its default one for None.
 
-        `camvid` or `camvid:half` stands for the first variant declared that has all of it.
+        `camvid` or `camvid:half` stands for the first variant declared that has all of it, and with `:carved` behind
+        for that one with a validation set (`Protocol.carved`).
         """
         name = name or task.default_protocol
+        found = self._whole(task, name.removesuffix(CARVED))
+        if not name.endswith(CARVED):
+            return found
+        if found.carved is None:
+            raise UserError(
+                f"--protocol {name}: {found.name!r} trains nothing that validation samples could be left out of; "
+                f"use --protocol {found.name}"
+            )
+        return found.carved
+
+    def _whole(self, task: Task, name: str) -> Protocol:
         names = task.protocols.names
         for full in (name, *(full for full in names if covers(name, full))):
             if full in names:
@@ -192,9 +201,14 @@ class Catalog:
         return self.source(method).card
 
     def methods(self, task: str | None = None) -> list[str]:
-        """Names of the methods whose card names the task (all methods for None), sorted."""
-        sources = self._sources.items()
-        return sorted(name for name, s in sources if task is None or task in s.card.tasks)
+        """Names of the methods for the task (all methods for None), sorted."""
+        return sorted(n for n in self._sources if task is None or task in self.tasks_of(n))
+
+    def tasks_of(self, method: str) -> tuple[str, ...]:
+        """Names of the tasks that a method is for: those that its card names, and those that take it
+        (`Task.methods`)."""
+        taking = (name for name, task in self._tasks.items() if method in task.methods)
+        return tuple(dict.fromkeys((*self.card(method).tasks, *taking)))
 
     @cached_property
     def code(self) -> Code:
@@ -243,12 +257,12 @@ class Catalog:
 
     def _check_link(self, method: str, key: str, inner: Any) -> str:
         """`inner`, if it is the name of a method that `method` can be built on. Raises UserError."""
-        card = self.card(method)
+        tasks = set(self.tasks_of(method))
         where = f"--set {method}.{key}={inner}"
         options = [
             name
             for name, source in self._sources.items()
-            if set(source.card.tasks) & set(card.tasks)
+            if set(self.tasks_of(name)) & tasks
             and not source.card.built_on
             and not source.card.needs.inputs
         ]
@@ -256,9 +270,8 @@ class Catalog:
             return str(inner)
         if not isinstance(inner, str) or inner not in self._sources:
             raise UserError(f"{where}: no such method{did_you_mean(str(inner), options)}")
-        other = self.card(inner)
-        if not set(other.tasks) & set(card.tasks):
-            raise UserError(f"{where}: {inner!r} is for {', '.join(other.tasks)}")
+        if not set(self.tasks_of(inner)) & tasks:
+            raise UserError(f"{where}: {inner!r} is for {', '.join(self.tasks_of(inner))}")
         raise UserError(
             f"{where}: {inner!r} is itself built on another method or run; choose a plain one"
         )
@@ -323,6 +336,14 @@ class Catalog:
                         "later and declares no neutral value; train it again with --stale"
                     )
             yield Part(part.source, {**neutral, **part.params}, part.key)
+
+
+def _unknown_methods(tasks: Mapping[str, Task], sources: Mapping[str, Source]) -> Iterator[str]:
+    for name, task in tasks.items():
+        for method in task.methods:
+            if method not in sources:
+                near = did_you_mean(method, sources)
+                yield f"task {name!r} takes method {method!r}, which is not installed{near}; left out"
 
 
 def _nested(values: Mapping[str, Any], key: str) -> dict[str, Any]:

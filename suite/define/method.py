@@ -13,7 +13,6 @@ from typing import Any
 
 from suite.base.canonical import short_hash
 from suite.base.errors import UserError
-from suite.base.moved import told
 from suite.define.card import Card
 from suite.define.digest import method_files
 
@@ -27,12 +26,7 @@ class Source:
     module: str | None
 
     def load(self) -> ModuleType:
-        """Import the file, so that its components are registered. Raises what the file raises; Moved for an
-        import of an old name of ours."""
-        with told(self.path):
-            return self._load()
-
-    def _load(self) -> ModuleType:
+        """Import the file, so that its components are registered. Raises what the file raises."""
         if self.module is not None:
             return importlib.import_module(self.module)
         import sys
@@ -120,8 +114,7 @@ class Method:
             given = dict(part.params)
             if part.source.card.needs.inputs:
                 given["inputs"] = {role: str(path) for role, path in (inputs or {}).items()}
-            with told(part.source.path):
-                changed = part.source.load().configure(cfg, facts, **given)
+            changed = part.source.load().configure(cfg, facts, **given)
             if not isinstance(changed, type(cfg)):
                 raise UserError(
                     f"{part.source.path}: configure() returned a {type(changed).__name__}; return the "

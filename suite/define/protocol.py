@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from suite.base.canonical import short_hash
 from suite.base.errors import UserError
+
+CARVED = ":carved"
+"""At the end of a protocol's name: the same, a part of whose training samples is its validation set (`Protocol.carve`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +25,14 @@ class DataSet:
         layout: the folder layout expected, one line.
         classes: class names in label order.
         groups: group name (`head`, `medium`, `tail`) -> class indices; a class may be in no group.
-            Empty where they are known only from the training counts, by `group_thresholds`: head above
-            the first, tail below the second.
+            Empty where they are known only from the training counts, by `group_thresholds`.
         group_rule: how the groups were made, one line, printed with every table.
         find: data root -> folder of this data set. Raises DataError: missing, empty, half-copied.
+        group_thresholds: in training images: head above the first, tail below the second. None for another rule.
         check: (folder, deep) -> problems, one line each; `deep` opens every file.
+        differs: (folder, deep) -> what a sound copy has other than the published data, for which its runs carry the
+            flag data-variant (`Facts.variant`), in a few words; "" where it is what was published. Without `deep` what can be
+            told without opening pictures.
     """
 
     name: str
@@ -39,6 +45,7 @@ class DataSet:
     check: Callable[[Path, bool], list[str]]
     embedded: bool = False
     group_thresholds: tuple[int, int] | None = None
+    differs: Callable[[Path, bool], str] = lambda path, deep: ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +106,8 @@ class Protocol:
         replicate: what a replicate is: `seed`, `fold` or `test-unit`.
         revision: raised whenever shared code changes results.
         summary: one line.
+        carve: makes the protocol whose training leaves out a part of the training samples, prediction set `val`
+            (its `split` says which part, and how it is drawn); None where nothing can be left out.
         texts: what a token of the identity means, in words for people: `test`, `augmentation`. Tokens stay
             as they are when the words are mended; a token without words speaks for itself.
         build: data folder -> (base config, facts); the method is not yet applied.
@@ -146,6 +155,17 @@ class Protocol:
     ranks: int = 1
     join: str | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    carve: Callable[[], Protocol] | None = None
+
+    @cached_property
+    def carved(self) -> Protocol | None:
+        """The protocol under the name NAME:carved; itself where a validation set is left out of its training
+        already, None where none can be."""
+        if "val" in self.extra_sets:
+            return self
+        if self.carve is None:
+            return None
+        return replace(self.carve(), name=f"{self.name}{CARVED}", carve=None)
 
     def on(self, ranks: int | None) -> int:
         """The number of ranks of a run, the protocol's own for None. Raises UserError where the batch

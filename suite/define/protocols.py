@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
 
-from suite.define.protocol import Protocol
+from suite.define.protocol import CARVED, Protocol
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Protocols:
     """Protocols of different names in the order of their declaration. Immutable, but that a protocol is
     built when it is first asked for; several tasks may share declarations, and so what was built.
 
-    `protocols[name]` and `protocols[place]` build one, iterating builds all.
+    `protocols[name]` and `protocols[place]` build one, iterating builds all. Each has one more, `NAME:carved`
+    (`Protocol.carved`), that is found by its name and hash as the others are, and neither counted nor listed.
     """
 
     def __init__(self, *members: Declared | Protocol) -> None:
@@ -56,6 +57,11 @@ class Protocols:
         return tuple(self._declared)
 
     @property
+    def members(self) -> tuple[Declared, ...]:
+        """As they are declared. Builds nothing."""
+        return tuple(self._declared.values())
+
+    @property
     def datasets(self) -> dict[str, str]:
         """Name of a data set -> name of the first protocol on it. Builds nothing."""
         found: dict[str, str] = {}
@@ -67,14 +73,24 @@ class Protocols:
         """Those on the data sets of these names. Builds nothing."""
         return Protocols(*(one for one in self._declared.values() if one.dataset in datasets))
 
-    def plus(self, *protocols: Protocol) -> Protocols:
+    def plus(self, *protocols: Declared | Protocol) -> Protocols:
         """These and some more. Builds nothing."""
         return Protocols(*self._declared.values(), *protocols)
 
     def get(self, name: str) -> Protocol | None:
         """The protocol of that name."""
         member = self._declared.get(name)
-        return None if member is None else member.protocol
+        if member is not None:
+            return member.protocol
+        if not name.endswith(CARVED):
+            return None
+        whole = self._declared.get(name.removesuffix(CARVED))
+        return None if whole is None else whole.protocol.carved
+
+    def having(self, text: str) -> list[str]:
+        """Names that begin with `text`, for completion: carved ones once the whole name stands there."""
+        carved = [name + CARVED for name in self.names if text.startswith(f"{name}:")]
+        return [name for name in (*self.names, *carved) if name.startswith(text)]
 
     def with_hash(self, hash_: str, *names: str) -> Protocol | None:
         """The protocol of that hash, of whatever name.
@@ -90,15 +106,20 @@ class Protocols:
 
     @cached_property
     def _by_hash(self) -> dict[str, Protocol]:
-        return {protocol.hash: protocol for protocol in self}
+        carved = (protocol.carved for protocol in self)
+        return {one.hash: one for one in (*carved, *self) if one is not None}
 
     @overload
     def __getitem__(self, which: str) -> Protocol: ...
     @overload
     def __getitem__(self, which: int) -> Protocol: ...
     def __getitem__(self, which: str | int) -> Protocol:
-        name = which if isinstance(which, str) else self.names[which]
-        return self._declared[name].protocol
+        if isinstance(which, int):
+            return self._declared[self.names[which]].protocol
+        found = self.get(which)
+        if found is None:
+            raise KeyError(which)
+        return found
 
     def __iter__(self) -> Iterator[Protocol]:
         return (member.protocol for member in self._declared.values())

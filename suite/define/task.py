@@ -72,6 +72,7 @@ class Task:
         metrics: every metric `evaluate` may emit.
         primary: metric keys (`mIoU[group=tail]`) in order; the first one ranks.
         columns: metric keys shown by default.
+        methods: names of the methods it takes beside those whose card names it: others' methods need not know it.
         reference: the plain method that others are held against (head-tail exchange rates); "" for none.
         version: version of the metrics' code; part of the evaluation hash.
         settings: protocol -> what the evaluation depends on besides the predictions (groups, test
@@ -91,6 +92,7 @@ class Task:
     version: int
     settings: Callable[[Protocol], dict[str, Any]]
     evaluate: Callable[[Predictions, Mapping[str, Any], Trained], list[MetricRow]]
+    methods: tuple[str, ...] = ()
     reference: str = ""
     infers: bool = False
     offers: Mapping[str, Any] = field(default_factory=dict)

@@ -226,10 +226,21 @@ def make(variant: Variant, base: Protocol, rules: Bring, root: Path) -> tuple[Va
             changes.append(f"{rules.taken(variant.settings)} of {variant.label}")
         if weights is not None:
             changes.append(f"initial weights {weights.sha256[:8]}")
-        made = replace(made, name=name, summary=f"{base.name} with {' and '.join(changes)}")
+        made = replace(
+            made,
+            name=name,
+            summary=f"{base.name} with {' and '.join(changes)}",
+            carve=None if base.carve is None else lambda: _carved(variant, base, rules, root),
+        )
         return msgspec.structs.replace(variant, name=name), made
     except (ValueError, OverflowError, RecursionError) as error:
         raise UserError(f"its settings are no JSON data ({error})") from None
+
+
+def _carved(variant: Variant, base: Protocol, rules: Bring, root: Path) -> Protocol:
+    """What was brought, of the base whose training leaves a validation set out."""
+    assert base.carved is not None
+    return make(variant, base.carved, rules, root)[1]
 
 
 def _name(base: Protocol, made: Protocol, variant: Variant) -> str:

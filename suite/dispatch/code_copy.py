@@ -7,6 +7,7 @@ by its content, so a thousand submissions of one state share one, and it is neve
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -37,10 +38,16 @@ class CodeCopy:
     plugins: tuple[Path, ...]
 
 
-def copy_code(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) -> CodeCopy:
+def copy_code(
+    folder: Path,
+    packages: Iterable[str],
+    plugins: Sequence[Path],
+    distributions: Iterable[str] = (),
+) -> CodeCopy:
     """Copy the top-level `packages` and the plug-in files below `folder`, unless that copy is there.
 
-    A plug-in that lies in a package is copied with it. A copy that is there is held against its name:
+    Of `distributions` the entry points are copied too: a package that lies on this shell's PYTHONPATH alone is found by a
+    job that has another. A plug-in that lies in a package is copied with it. A copy that is there is held against its name:
     one that was damaged, or put there by somebody else, is put aside and made anew. Raises UserError: a
     package that cannot be found or is larger than `MAX_BYTES`.
     """
@@ -64,6 +71,8 @@ def copy_code(folder: Path, packages: Iterable[str], plugins: Sequence[Path]) ->
     for name in (FROZEN, ATTESTED):
         if shipped(name).is_file():
             contents[f"{HERE.name}/{name}"] = shipped(name).read_bytes()
+    for name in sorted(set(distributions)):
+        contents.update(_entry_points(name))
     # a copy is not a checkout: it has to say which commit it was made from
     contents[GIT_FILE] = msgspec.json.encode(git_state())
     path = folder / _digest(contents)
@@ -140,6 +149,15 @@ def _write(path: Path, contents: Mapping[str, bytes]) -> None:
         shutil.rmtree(work, ignore_errors=True)
         if not path.exists():
             raise
+
+
+def _entry_points(name: str) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of the files by which an installed distribution is found, and its entry points."""
+    found = importlib.metadata.distribution(name)
+    folder = f"{name.replace('-', '_')}-{found.version}.dist-info"
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {found.version}\n"
+    yield f"{folder}/METADATA", head.encode()
+    yield f"{folder}/entry_points.txt", (found.read_text("entry_points.txt") or "").encode()
 
 
 def _package(name: str) -> dict[str, Path]:

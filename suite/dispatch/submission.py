@@ -13,6 +13,7 @@ import msgspec
 
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
+from suite.define.discover import OURS
 from suite.define.protocol import Protocol
 from suite.dispatch import sbatch, slurm
 from suite.dispatch.batch import Batch, jobs_folder, new_id, user
@@ -95,7 +96,8 @@ def submit(
         raise UserError(f"--root {root}: with --on slurm its path cannot hold {bad[0]!r}")
     cluster = slurm.cluster()
     batch, packing = draft(root, catalog, protocol, work, request, cluster.name)
-    code = copy_code(jobs_folder(root) / "code", catalog.packages, request.plugins)
+    others = catalog.distributions - {OURS}
+    code = copy_code(jobs_folder(root) / "code", catalog.packages, request.plugins, others)
     try_plugins(code)
     batch = msgspec.structs.replace(
         batch,

@@ -1,5 +1,12 @@
 """The one way weights and checkpoints come in: safetensors, or torch.load(weights_only=True)."""
 
+from __future__ import annotations
+
+import _compat_pickle
+import io
+import pickletools
+import zipfile
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,15 +30,44 @@ _ALLOWED = [
 ]
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Content of a `.safetensors` or torch file, on the CPU. Raises UserError; never unpickles."""
+class _LeftOut:
+    """Stands for whatever a file holds beside tensors and plain containers: it takes anything, and does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __new__(cls, *_: Any, **__: Any) -> _LeftOut:
+        return super().__new__(cls)
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+class _LeftOutMapping:
+    """The same for a kind of dict, by its name: what is put into it is kept, since torch fills no other object."""
+
+    def __new__(cls, *_: Any, **__: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def load(path: Path, *, only_tensors: bool = False) -> dict[str, Any]:
+    """Content of a `.safetensors` or torch file, on the CPU. Raises UserError; never unpickles.
+
+    With `only_tensors` an object of a class or function that torch does not rebuild (mmengine's message hub, an
+    `argparse.Namespace`, numpy's numbers) is left out, so that the tensors beside it can be had: something inert stands
+    in its place, and nothing of it is looked up, imported or called.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        with torch.serialization.safe_globals(_ALLOWED):
+        named: list[Any] = _ALLOWED
+        if only_tensors:
+            stand_in = {True: _LeftOutMapping, False: _LeftOut}
+            named = [(stand_in[name.lower().endswith("dict")], name) for name in _globals(path)]
+        with torch.serialization.safe_globals(named):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such weights file") from None
@@ -44,6 +80,28 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a dict of tensors")
     return content
+
+
+def _globals(path: Path) -> set[str]:
+    """`module.name` of everything that a torch file's pickles name, in its zip form or the one before it. Reads opcodes;
+    builds nothing. Raises ValueError where there are none to be read."""
+    names: set[str] = set()
+    with open(path, "rb") as file:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                inner = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+                pickles: list[Any] = [io.BytesIO(archive.read(name)) for name in inner]
+        else:
+            # magic number, protocol, system, content: one after the other
+            pickles = [file] * 4
+        for one in pickles:
+            for opcode, argument, _ in pickletools.genops(one):
+                if opcode.name == "GLOBAL":
+                    module, _, name = str(argument).partition(" ")
+                    # as they were called under Python 2, whose protocol torch writes
+                    pair = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+                    names.add(f"{_compat_pickle.IMPORT_MAPPING.get(pair[0], pair[0])}.{pair[1]}")
+    return names
 
 
 def _line(error: Exception) -> str:

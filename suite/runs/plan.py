@@ -57,12 +57,17 @@ def make_plan(
     named but unfinished, or of another protocol or seed.
     """
     for method in methods:
-        if task.name not in catalog.card(method).tasks:
+        if task.name not in catalog.tasks_of(method):
             raise UserError(
                 f"method {method!r} is not for task {task.name!r} but for "
-                f"{', '.join(catalog.card(method).tasks)}"
+                f"{', '.join(catalog.tasks_of(method))}"
             )
     chosen = list(dict.fromkeys(methods)) or catalog.methods(task.name)
+    if not chosen:
+        raise UserError(
+            f'task {task.name!r} has no method: name those it takes in its Task, methods=("ce", "la"), or the '
+            f'task in a method\'s CARD, "tasks": ["{task.name}"]'
+        )
     overrides, roles = split_settings(catalog, settings)
     planner = _Planner(root, catalog, task, protocol, overrides, roles, fresh, stale, queued)
     for seed in dict.fromkeys(seeds):
@@ -158,7 +163,7 @@ class _Planner:
             if named not in self.catalog.methods():
                 inputs[role] = self._named_run(named, seed, where)
                 continue
-            if self.task.name not in self.catalog.card(named).tasks:
+            if self.task.name not in self.catalog.tasks_of(named):
                 raise UserError(f"{where}: {named!r} is not for task {self.task.name!r}")
             if named in (*below, method):
                 raise UserError(f"{where}: {named!r} would be its own input")

@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from suite.base.command import Command
 from suite.base.errors import RecordError, UserError, did_you_mean
 from suite.define.catalog import Catalog
-from suite.define.protocol import Protocol
+from suite.define.protocol import CARVED, Protocol
 from suite.define.task import Predictions
 from suite.records.attempt import Attempt
-from suite.records.files import Status
+from suite.records.files import Record, Status
 from suite.records.inputs import digest_of
 from suite.records.lease import run_lock
 from suite.runs.evaluate import evaluate_attempt
@@ -21,11 +22,22 @@ from suite.runs.job import Job
 from suite.runs.slots import make_slots
 
 
-def extra_sets(protocol: Protocol, names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, each once. Raises UserError for one that is not a further set of the protocol."""
+def extra_sets(
+    protocol: Protocol, names: Sequence[str], instead: Command | None = None
+) -> tuple[str, ...]:
+    """`names`, each once. Raises UserError for one that is not a further set of the protocol.
+
+    `instead` is what trains the run under the protocol's carved variant, which has the set `val`.
+    """
     for name in names:
         if name in protocol.prediction_sets:
             raise UserError(f"set {name!r} is stored by every run itself and is not made again")
+        if name == "val" and name not in protocol.extra_sets and protocol.carved is not None:
+            raise UserError(
+                f"protocol {protocol.name!r} trains on all its training images and has no set 'val'; some are left "
+                f"out under {protocol.carved.name!r}: "
+                + (f"type {instead}" if instead else f"add --protocol {protocol.carved.name}")
+            )
         if name not in protocol.extra_sets:
             near = did_you_mean(name, protocol.extra_sets)
             raise UserError(
@@ -51,7 +63,9 @@ def predict_sets(
         )
     there = _readable(attempt)
     lost = [name for name in names if name in protocol.prediction_sets and name not in there]
-    extra_sets(protocol, [name for name in names if name not in lost])
+    val = "val" in names and "val" not in protocol.extra_sets
+    instead = _carved(attempt, catalog, record) if val else None
+    extra_sets(protocol, [name for name in names if name not in lost], instead)
     needed = protocol.views if catalog.method(record.spec).adapts else ()
     wanted = dict.fromkeys([*names, *(name for name in needed if name not in there)])
     if protocol.predict is None:
@@ -82,6 +96,21 @@ def predict_sets(
         for task in catalog.accepting(protocol):
             evaluate_attempt(attempt, task, protocol, catalog, again=True)
     return list(wanted)
+
+
+def _carved(attempt: Attempt, catalog: Catalog, record: Record) -> Command:
+    """What trains the run under the carved variant of its protocol."""
+    spec = record.spec
+    protocol = catalog.protocol_of(spec)
+    tasks = [task.name for task in catalog.accepting(protocol)]
+    task = next((name for name in tasks if spec.method in catalog.methods(name)), tasks[0])
+    words = ["--task", task, "--protocol", f"{spec.protocol}{CARVED}", "--method", spec.method]
+    words += ["--seeds", str(spec.seed), "--predict", "val"]
+    plain = catalog.spec(spec.method, protocol, spec.seed).params
+    for key, value in spec.params.items():
+        if plain.get(key) != value:
+            words += ["--set", f"{spec.method}.{key}={value}"]
+    return Command("run", *words, "--root", str(attempt.root))
 
 
 def _readable(attempt: Attempt) -> Predictions:

@@ -9,6 +9,7 @@ are tested, evaluator, hooks and losses are those of the protocol and the method
 from __future__ import annotations
 
 import copy
+import importlib.util
 import traceback
 import warnings
 from pathlib import Path
@@ -113,6 +114,11 @@ def _execute(path: Path, where: str) -> Config:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mmengine.config import Config as Reader
+        from mmengine.config.utils import MODULE2PACKAGE
+    # `_base_ = 'mmseg::...'`: mmengine looks for a distribution of OpenMMLab's old name, and finds an import name too
+    for module in MODULE2PACKAGE:
+        if importlib.util.find_spec(module) is not None:
+            MODULE2PACKAGE[module] = module
     try:
         found: Config = Reader.fromfile(str(path), import_custom_modules=False).to_dict()
     except (Exception, SystemExit) as error:

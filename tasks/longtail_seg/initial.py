@@ -36,7 +36,7 @@ def fit(path: Path, backbone: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
     of `backbone.` are taken. Raises UserError: no checkpoint, or that of another architecture, which a
     tensor of the backbone that is missing, or one too many, or of another shape, tells.
     """
-    content = weights.load(path)
+    content = weights.load(path, only_tensors=True)
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), dict):
             content = content[key]

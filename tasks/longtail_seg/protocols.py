@@ -16,10 +16,11 @@ from tasks.longtail_seg.networks import NETWORKS
 from tasks.longtail_seg.recipes import HASHED_IMPORTS, base_config
 from tasks.longtail_seg.schedules import SCHEDULES
 from tasks.longtail_seg.segmentor import inference_pipeline
+from tasks.vision.carved import carve, carved_config, carved_set
 from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official, survey
 from tasks.vision.data import digit_scenes as digits
 from tasks.vision.groups import groups_beside_tail
-from tasks.vision.protocols import trained
+from tasks.vision.protocols import Build, trained
 
 STORED = {"test": "test images; confusion per image, pixel-AUC histograms, three rendered samples"}
 JOIN = "tasks.longtail_seg.ranks"
@@ -59,6 +60,7 @@ CAMVID = DataSet(
     group_rule=camvid.GROUP_RULE,
     find=camvid.find,
     check=camvid.check,
+    differs=camvid.differs,
 )
 
 
@@ -115,11 +117,12 @@ def _build_protocol(
     revision: int = 1,
 ) -> Protocol:
     recipe = recipe or name
-    return trained(
+    whole: Protocol = trained(
         name,
         dataset,
         base_config(recipe, {"cache_dir": "", "data_root": ""}),
         lambda data: _build(recipe, dataset, data),
+        carve=lambda: _carved(whole, lambda data: _build(recipe, dataset, data, carved=True)),
         hashed_imports=HASHED_IMPORTS,
         split=split,
         test=test,
@@ -133,26 +136,37 @@ def _build_protocol(
         threads=threads,
         seconds=seconds,
     )
+    return whole
 
 
-def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], Facts]:
+def _carved(whole: Protocol, build: Build) -> Protocol:
+    how = "drawn so that every class keeps its share of images"
+    return carve(whole, build, how, carved_set(whole.dataset, ()))
+
+
+def _build(
+    recipe: str, dataset: DataSet, data: Path, carved: bool = False
+) -> tuple[dict[str, Any], Facts]:
     from tasks.vision.data import segmentation as datasets
 
     cfg = base_config(recipe, {"cache_dir": str(data), "data_root": str(data)})
+    cfg["prediction_dataloaders"] = _prediction_loaders(cfg)
+    if carved:
+        carved_config(cfg, cfg["prediction_dataloaders"]["train"])
     source = {k: v for k, v in cfg["train_dataloader"]["dataset"].items() if k != "pipeline"}
     observed: dict[str, str] = {}
     if source.pop("type") == "ArraySegDataset":
         train = datasets.ArraySegDataset(**source)
-        test_images = len(datasets.ArraySegDataset(**{**source, "split": "test"}))
+        test = {**source, "split": "test", "carved": None}
+        test_images = len(datasets.ArraySegDataset(**test))
         variant = False  # held against its checksum when it is loaded
         observed["digit-scenes"] = digits.SHA256
     else:
         train = datasets.CamVidDataset(**source, in_memory=False)
         test_images = len(camvid.split_ids("test"))
         compact = camvid.compact(camvid.manifest(data))
-        tracked = camvid.tracked_manifest()
         observed = {split: part["labels_sha256"] for split, part in compact.items()}
-        variant = any(compact[split] != tracked[split] for split in tracked)
+        variant = compact != camvid.tracked_manifest()
     pixels, images = train.label_statistics()
     cfg["test_evaluator"] = dict(
         type="SegSketch",
@@ -163,7 +177,6 @@ def _build(recipe: str, dataset: DataSet, data: Path) -> tuple[dict[str, Any], F
     )
     cfg["test_cfg"] = dict(type="TestLoop")
     cfg["test_pipeline"] = inference_pipeline(cfg["test_dataloader"]["dataset"])
-    cfg["prediction_dataloaders"] = _prediction_loaders(cfg)
     cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.sketch"]
     return cfg, Facts(
         classes=dataset.classes,
@@ -194,11 +207,12 @@ def _at_scale(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
         mode = f"resized to {schedule.scale[0]}x{schedule.scale[1]} at most, whole image"
     crop = schedule.crop
 
-    return trained(
+    whole: Protocol = trained(
         recipe,
         dataset,
         base_config(recipe, {"data_root": ""}),
         lambda data: _build_official(recipe, spec, data),
+        carve=lambda: _carved(whole, lambda data: _build_official(recipe, spec, data, True)),
         hashed_imports=HASHED_IMPORTS,
         # without a copy nothing is known of the labels: what is counted in one is in `observed`
         split=f"{spec.name}-official@{short_hash(spec.identity)}",
@@ -210,14 +224,22 @@ def _at_scale(spec: official.Spec, dataset: DataSet, network: str) -> Protocol:
         join=JOIN,
         threads=THREADS,
     )
+    return whole
 
 
-def _build_official(recipe: str, spec: official.Spec, data: Path) -> tuple[dict[str, Any], Facts]:
+def _build_official(
+    recipe: str, spec: official.Spec, data: Path, carved: bool = False
+) -> tuple[dict[str, Any], Facts]:
     from tasks.vision.data import segmentation as datasets
 
     cfg = base_config(recipe, {"data_root": str(data)})
     kind = getattr(datasets, SCHEDULES[spec.name].dataset)
-    train, test = (kind(str(data), split) for split in ("train", "val"))
+    loaded = cfg["test_dataloader"]
+    cfg["prediction_dataloaders"] = {}
+    if carved:
+        carved_config(cfg, {**loaded, "dataset": {**loaded["dataset"], "split": "train"}})
+    train = kind(str(data), "train", cfg["train_dataloader"]["dataset"].get("carved"))
+    test = kind(str(data), "val")
     counted = {"train": train.statistics(), "val": test.statistics()}
     pixels = [int(n) for n in counted["train"].pixels]
     # resources, not identity: a sample is the same whatever worker makes it
@@ -234,7 +256,6 @@ def _build_official(recipe: str, spec: official.Spec, data: Path) -> tuple[dict[
     )
     cfg["test_cfg"] = dict(type="TestLoop")
     cfg["test_pipeline"] = inference_pipeline(cfg["test_dataloader"]["dataset"])
-    cfg["prediction_dataloaders"] = {}
     cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.sketch"]
     return cfg, Facts(
         classes=spec.classes,

@@ -50,6 +50,8 @@ def as_json(value: Any, where: str, at: str) -> Any:
     if isinstance(value, list | tuple):
         items = [as_json(item, where, f"{at}.{number}") for number, item in enumerate(value)]
         return {TUPLE: items} if isinstance(value, tuple) else items
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise UserError(f"{here}: the number is too large")
     if isinstance(value, float) and value - value != 0:
         raise UserError(f"{here}: is {value}, which JSON has no form for")
     if value is None or type(value) in (bool, int, float, str):

@@ -37,6 +37,7 @@ def embedded(
         classes=source.classes,
         groups=profiles.groups(source.counts, *thresholds),
         group_rule=profiles.group_rule(*thresholds),
+        group_thresholds=thresholds,
         find=lambda cache: cache,
         check=check,
         embedded=True,
@@ -53,6 +54,7 @@ def _data(name: str, summary: str, layout: str, classes: tuple[str, ...], reader
         group_rule="",
         find=lambda root: reader.find(name, root),
         check=lambda path, deep: reader.check(name, path, deep),
+        differs=lambda path, deep: reader.differs(name, path, deep),
     )
 
 
@@ -108,6 +110,7 @@ def image_set(source: Source) -> DataSet:
         base,
         groups=profiles.groups(source.counts, high, low),
         group_rule=profiles.group_rule(high, low),
+        group_thresholds=(high, low),
         find=find,
     )
 
@@ -128,4 +131,5 @@ def list_set(spec: lists.ListSpec) -> DataSet:
         group_thresholds=lists.THRESHOLDS,
         find=lambda root: lists.find(spec, root),
         check=lambda path, deep: list_images.check(spec, path, deep),
+        differs=lambda path, deep: list_images.differs(spec, path),
     )

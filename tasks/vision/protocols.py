@@ -10,7 +10,9 @@ from suite import engine
 from suite.define.protocol import Budget, DataSet, Facts, Protocol, recipe_digest
 from suite.engine import keys
 from tasks.vision import groups
+from tasks.vision.carved import carve, carved_config, carved_set
 from tasks.vision.data import list_images, lists
+from tasks.vision.data.carving import CARVING
 from tasks.vision.data.sources import Source, load
 from tasks.vision.image_sets import list_set
 from tasks.vision.recipes.base import Config
@@ -25,6 +27,7 @@ Build = Callable[[Path], tuple[Config, Facts]]
 Further = Callable[[Config, Mapping[str, tuple[int, ...]]], Config]
 """(config, groups of the classes) -> the config with what is no part of the training, such as more prediction
 sets."""
+BY_CLASS = "drawn from every class alike"
 _STORED = {"test": f"test images; {STORED}"}
 
 
@@ -83,26 +86,34 @@ def image_protocol(
 
     blank = config("")
 
-    def build(data: Path) -> tuple[Config, Facts]:
+    def build(data: Path, of: DataSet = dataset, carved: bool = False) -> tuple[Config, Facts]:
         arrays = load(source, data)
         made = config(str(data))
-        return made if further is None else further(made, dataset.groups), Facts(
-            classes=dataset.classes,
-            class_counts=arrays.class_counts,
-            image_counts=arrays.class_counts,
-            groups=dataset.groups,
+        if carved:
+            carved_config(made, made["prediction_dataloaders"]["train"])
+        counts = CARVING.kept(arrays.class_counts) if carved else arrays.class_counts
+        return made if further is None else further(made, of.groups), Facts(
+            classes=of.classes,
+            class_counts=counts,
+            image_counts=counts,
+            groups=of.groups,
             iterations=blank["train_cfg"]["max_iters"],
             batch=recipe.batch,
             observed=arrays.observed,
             variant=arrays.variant,
         )
 
+    def part() -> Protocol:
+        of = carved_set(dataset, CARVING.kept(source.counts))
+        return carve(whole, lambda data: build(data, of, True), BY_CLASS, of)
+
     size = f"average-pooled by {recipe.pool}" if recipe.pool > 1 else "at full size"
-    return trained(
+    whole: Protocol = trained(
         name,
         dataset,
         blank,
         build,
+        carve=part,
         split=source.split,
         test=f"whole test set, {size}, no test-time augmentation",
         backbone=f"resnet{recipe.depth}-w{recipe.width}",
@@ -112,6 +123,7 @@ def image_protocol(
         prediction_sets=_STORED,
         **fields,
     )
+    return whole
 
 
 def list_protocol(
@@ -126,13 +138,17 @@ def list_protocol(
     dataset = list_set(spec)
     blank = image_lists(recipe, "")
 
-    def build(data: Path) -> tuple[Config, Facts]:
+    def build(data: Path, carved: bool = False) -> tuple[Config, Facts]:
         train = lists.read_list(data / spec.train, spec.classes, training=True)
         test = lists.read_list(data / spec.test, spec.classes)
         list_images.require_images(data, train, test)
         counts = lists.class_counts(train, spec.classes)
+        if carved:
+            counts = CARVING.kept(counts)
         members = groups.groups(counts, *lists.THRESHOLDS)
         made = image_lists(recipe, str(data))
+        if carved:
+            carved_config(made, made["prediction_dataloaders"]["train"])
         return made if further is None else further(made, members), Facts(
             classes=dataset.classes,
             class_counts=counts,
@@ -144,11 +160,12 @@ def list_protocol(
             variant=lists.variant(spec, train, test),
         )
 
-    return trained(
+    whole: Protocol = trained(
         name,
         dataset,
         blank,
         build,
+        carve=lambda: carve(whole, lambda data: build(data, True), BY_CLASS),
         split=f"{spec.name}@lists",
         test="whole test list, shorter side 256, centre 224, no test-time augmentation",
         backbone=f"resne{'x' if recipe.next else ''}t{recipe.depth}"
@@ -160,3 +177,4 @@ def list_protocol(
         threads=8,
         **fields,
     )
+    return whole

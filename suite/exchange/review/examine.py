@@ -18,7 +18,7 @@ from suite.base.bounded import MAX_FILE, parse_arrays, read_file
 from suite.base.errors import RecordError, UserError
 from suite.define import variants
 from suite.define.catalog import Catalog
-from suite.define.protocol import Protocol
+from suite.define.protocol import CARVED, Protocol
 from suite.define.spec import RunSpec
 from suite.exchange.attempt_files import read_attempt
 from suite.exchange.consistency import record_problems
@@ -77,10 +77,25 @@ def _protocols(
     """The protocols of these runs that the folder brings, and a line on every file that is none. Links are
     not followed: what they lead to is not the sender's."""
     place = folder / "protocols"
-    named = {f"{spec.protocol_hash}.json" for spec in specs}
+    hashes = {spec.protocol_hash: spec.protocol for spec in specs}
+    # the file of a carved one is its whole's, whose hash no spec tells
+    every = any(name.endswith(CARVED) for name in hashes.values())
     names = () if place.is_symlink() else variants.listing(folder)
-    kept = tuple(n for n in names if n in named and not (place / n).is_symlink())
-    return variants.found(folder, kept, catalog.tasks(), catalog.variants)
+    kept = tuple(
+        name
+        for name in names
+        if (every or name.removesuffix(".json") in hashes) and not (place / name).is_symlink()
+    )
+    made, problems = variants.found(folder, kept, catalog.tasks(), catalog.variants)
+    return {
+        hash_: one for hash_, one in made.items() if not hashes.keys().isdisjoint(_hashes(one[1]))
+    }, problems
+
+
+def _hashes(protocol: Protocol) -> set[str]:
+    """Of a protocol, and of what it is carved to."""
+    carved = protocol.carved
+    return {protocol.hash} | ({carved.hash} if carved is not None else set())
 
 
 def _examine(
@@ -94,7 +109,7 @@ def _examine(
     spec = record.spec
     protocol = catalog.protocol_with(spec.protocol_hash, spec.protocol)
     if protocol is None:
-        named = any(spec.protocol in t.protocols.names for t in catalog.tasks().values())
+        named = any(t.protocols.get(spec.protocol) for t in catalog.tasks().values())
         why = "here it is another one of that name" if named else "not known here"
         file = f"{spec.protocol_hash}.json"
         why = "; ".join([why, *(line for line in catalog.problems if file in line)])
@@ -103,7 +118,7 @@ def _examine(
     if spec.protocol != protocol.name:
         run.say("protocol", "problem", f"calls {protocol.name!r} {spec.protocol!r}")
         return
-    if protocol.hash in result.protocols:
+    if any(protocol.hash in _hashes(brought) for _, brought in result.protocols.values()):
         brought = (
             f"{protocol.name!r} ({protocol.summary}) comes with the folder, as a board of its own"
         )

@@ -148,3 +148,5 @@ def check_catalog(place: Place) -> Iterator[Finding]:
         yield Finding("catalog", "ok", words)
     else:
         yield Finding("catalog", "problem", f"{words} found", "pip install -e .")
+    for line in catalog.problems:
+        yield Finding("catalog", "warning", line, "mend the package, or uninstall it")

@@ -109,6 +109,15 @@ def check(path: Path, deep: bool = False) -> list[str]:
     return problems
 
 
+def differs(path: Path, deep: bool) -> str:
+    """See `DataSet.differs`: by the labels, which are read where `deep`. Raises DataError for one that cannot be."""
+    if not deep:
+        return ""
+    found, tracked = compact(manifest(path)), tracked_manifest()
+    odd = [split for split in tracked if found[split] != tracked[split]]
+    return f"labels of {', '.join(odd)} are not those of the tracked manifest" if odd else ""
+
+
 def split_ids(split: str) -> tuple[str, ...]:
     """Frame ids of a protocol split (`train`, `val`, `test`), in the manifest's order."""
     return tuple(tracked_manifest()[split]["ids"])

@@ -84,24 +84,35 @@ def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str 
 def check(name: str, path: Path, deep: bool = False) -> list[str]:
     """What is wrong with the copy at `path`, one line each: missing files.
 
-    `deep` also reads it, and holds it against the manifest.
+    `deep` also reads it. Other images than those of the manifest are no problem here: see `differs`.
     """
     path = Path(path)
     absent = [file for file in _files(name, path) if not file.is_file()]
     if absent or not deep:
         return [f"{file} is missing" for file in absent]
     try:
-        loaded = load(name, path, "exp", PACK_RATIO, "first")
+        load(name, path, "exp", PACK_RATIO, "first")
     except DataError as error:
         return [str(error)]
+    return []
+
+
+def differs(name: str, path: Path, deep: bool) -> str:
+    """See `DataSet.differs`. Raises DataError for files that cannot be read."""
+    path = Path(path)
+    found = ["it is a pack, whose first images of a class are not the release's"] * is_pack(path)
+    if not deep:
+        return ", ".join(found)
+    loaded = load(name, path, "exp", PACK_RATIO, "first")
     tracked = {"test": manifest(name)["test"]}
     if is_pack(path):
         tracked["train"] = manifest(name)["train"][f"exp-{PACK_RATIO}-first"]["pack"]
-    return [
-        f"{path}: the {split} images are not those of the tracked manifest: runs carry data-variant"
+    found += [
+        f"the {split} images are not those of the tracked manifest"
         for split, known in tracked.items()
         if loaded.observed[split] != known
     ]
+    return ", ".join(found)
 
 
 def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> LongTailed:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tasks.vision.data.arrays import ImageArrays
+from tasks.vision.data.carving import chosen_by_class, part_of
 from tasks.vision.data.sources import Source, load
 
 
@@ -40,6 +41,7 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
         transforms: batched transforms (`tasks.vision.augment.batch`), training only.
         pool: edge of the squares of pixels that are averaged into one.
         limit: the first so many images of every class only; None for all.
+        carved: `part` (`train` or `val`) of the split that is taken, and arguments of the `Carving`; None for all.
     """
 
     def __init__(
@@ -50,8 +52,13 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
         transforms: Sequence[dict[str, Any]] = (),
         pool: int = 1,
         limit: int | None = None,
+        carved: dict[str, Any] | None = None,
     ) -> None:
         images, labels = _split(Source(**source), Path(root), split, pool)
+        if carved is not None:
+            every = labels.tolist()
+            kept = torch.from_numpy(part_of(carved, lambda how: chosen_by_class(every, how)))
+            images, labels = images[kept], labels[kept]
         if limit is not None and len(labels):
             classes = range(int(labels.max()) + 1)
             kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in classes])

@@ -65,19 +65,24 @@ def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str 
 def check(name: str, path: Path, deep: bool = False) -> list[str]:
     """What is wrong with the copy in `path`, one line each: missing files.
 
-    `deep` also reads it, and holds it against the manifest.
+    `deep` also reads it. Other images than those of the manifest are no problem here: see `differs`.
     """
     path = Path(path)
     absent = [_name(*which) for which in _WHICH if _file(path, *which) is None]
     if absent or not deep:
         return [f"{path / file}[.gz] is missing" for file in absent]
     try:
-        loaded = load(name, path, "exp", 1, "first")
+        load(name, path, "exp", 1, "first")
     except DataError as error:
         return [str(error)]
-    if loaded.variant:
-        return [f"{path}: not the images of the tracked manifest: runs carry data-variant"]
     return []
+
+
+def differs(name: str, path: Path, deep: bool) -> str:
+    """See `DataSet.differs`. Raises DataError for files that cannot be read."""
+    if not deep or not load(name, path, "exp", 1, "first").variant:
+        return ""
+    return "its images are not those of the tracked manifest"
 
 
 def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> LongTailed:

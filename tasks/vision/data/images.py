@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from suite.base.errors import UserError
 from tasks.vision.augment.pictures import build_transform
 from tasks.vision.data import lists
+from tasks.vision.data.carving import chosen_by_class, part_of
 from tasks.vision.data.read_image import read_image
 
 
@@ -31,6 +32,7 @@ class ImageListDataset(Dataset[dict[str, Any]]):
         spec: `imagenet-lt`, `places-lt` or `inat18`.
         transforms: configs of transforms (`tasks.vision.augment.pictures`), applied in order.
         entries: images and labels to use instead of the split's list file.
+        carved: `part` (`train` or `val`) of the split that is taken, and arguments of the `Carving`; None for all.
 
     Raises UserError for an unknown data set, split or transform, DataError for a bad list.
     """
@@ -42,11 +44,18 @@ class ImageListDataset(Dataset[dict[str, Any]]):
         spec: str,
         transforms: Sequence[dict[str, Any]] = (),
         entries: lists.Entries | None = None,
+        carved: dict[str, Any] | None = None,
     ) -> None:
         wanted = lists.get(spec)
         file = Path(root) / lists.list_file(wanted, split)
         if entries is None:
             entries = lists.read_list(file, wanted.classes, training=split == "train")
+        if carved is not None:
+            labels = entries.labels
+            kept = part_of(carved, lambda how: chosen_by_class(labels, how)).tolist()
+            entries = lists.Entries(
+                tuple(entries.paths[i] for i in kept), tuple(labels[i] for i in kept)
+            )
         self.root = Path(root)
         # one block of bytes: touching half a million str objects would copy them into every worker
         names = [path.encode() for path in entries.paths]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from suite.base.errors import DataError
-from tasks.vision.data.lists import Entries, ListSpec, read_list
+from tasks.vision.data.lists import Entries, ListSpec, differences, read_list
 from tasks.vision.data.read_image import read_image
 
 SAMPLE = 200
@@ -18,7 +18,7 @@ def check(spec: ListSpec, path: Path, deep: bool = False) -> list[str]:
 
     The lists are read, train and test may share no image, and `SAMPLE` images of each list, evenly
     spread, must be there. `deep` looks for every image and decodes it (hours at full size).
-    Other sizes than the known ones are no problem here: see `variant`.
+    Other sizes than the known ones are no problem here: see `differs`.
     """
     path = Path(path)
     problems: list[str] = []
@@ -47,6 +47,12 @@ def check(spec: ListSpec, path: Path, deep: bool = False) -> list[str]:
             gone = set(absent)
             problems += _damaged(path, file, (p for p in chosen if p not in gone))
     return problems
+
+
+def differs(spec: ListSpec, path: Path) -> str:
+    """See `DataSet.differs`. Raises DataError for lists that cannot be read."""
+    train = read_list(path / spec.train, spec.classes, training=True)
+    return differences(spec, train, read_list(path / spec.test, spec.classes))
 
 
 def require_images(path: Path, *lists: Entries) -> None:

@@ -230,17 +230,30 @@ def observed(train: Entries, test: Entries) -> dict[str, str]:
 
 def variant(spec: ListSpec, train: Entries, test: Entries) -> bool:
     """Whether the lists disagree with what is known of the released ones (`ListSpec`)."""
+    return bool(differences(spec, train, test))
+
+
+def differences(spec: ListSpec, train: Entries, test: Entries) -> str:
+    """What the lists have other than the released ones, as far as these are known: `385 training images instead of
+    62,500, ...`; "" for nothing."""
     counts = class_counts(train, spec.classes)
     high, low = THRESHOLDS
     head, tail = sum(n > high for n in counts), sum(n < low for n in counts)
+    sizes = (head, spec.classes - head - tail, tail)
     facts = (
-        (spec.test_size, len(test)),
-        (spec.group_sizes, (head, spec.classes - head - tail, tail)),
-        (spec.train_size, len(train)),
-        (spec.largest, max(counts)),
-        (spec.smallest, min(counts)),
+        ("training images", spec.train_size, len(train)),
+        ("test images", spec.test_size, len(test)),
+        ("images of the largest class", spec.largest, max(counts)),
+        ("images of the smallest class", spec.smallest, min(counts)),
+        *zip(
+            ("head classes", "medium classes", "tail classes"), spec.group_sizes, sizes, strict=True
+        ),
     )
-    return any(known is not None and known != found for known, found in facts)
+    return ", ".join(
+        f"{found:,} {what} instead of {known:,}"
+        for what, known, found in facts
+        if known is not None and known != found
+    )
 
 
 def _text(path: Path) -> str:

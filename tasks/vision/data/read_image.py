@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
+LOSSLESS = ("PNG", "BMP", "GIF", "PPM", "TIFF", "TGA")
+"""Formats that give a label's ids back as they were (TIFF but for its JPEG compression)."""
+
+
 class DamagedError(DataError):
     """A file is missing, or no image that can be decoded."""
 
@@ -29,20 +33,45 @@ class OtherSizeError(DataError):
 
 
 def read_image(path: Path) -> Image.Image:
-    """A decoded picture, mode RGB (grey, palette and CMYK files are converted), as the file stores it: an
-    orientation tag turns no picture, since it would not turn its label. Raises DamagedError."""
+    """A decoded picture, mode RGB (grey, palette and CMYK files are converted, what is transparent is shown as it would
+    be opaque), as the file stores it: an orientation tag turns no picture, since it would not turn its label.
+
+    Of 16 bits a grey level's high eight are taken, as PIL does of 16-bit colours. Raises DamagedError, also for levels
+    without a known white: 32-bit whole numbers and floating ones.
+    """
     with opened(path) as picture:
+        if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
+            return _high_byte(picture).convert("RGB")
+        if picture.mode in ("I", "F"):
+            kind = {"I": "32-bit whole", "F": "floating-point"}[picture.mode]
+            raise DamagedError(
+                f"{path} holds {kind} grey levels, of which nobody knows how bright they are; save it with 8 or 16 bits"
+            )
         return picture.convert("RGB")
+
+
+def _high_byte(picture: Image.Image) -> Image.Image:
+    """16-bit grey levels as 8-bit ones. (PIL itself clips them: all but the darkest 256th would be white.)"""
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
 
 
 def read_ids(path: Path, known: Collection[int]) -> Array:
     """uint8 (H, W), the ids as a label image holds them: grey levels or places in a palette.
 
-    Raises DamagedError, also for other modes, and OtherIdsError for an id that is not in `known`.
+    Raises DamagedError, also for other modes and for files that are stored with loss, whatever they are called, and
+    OtherIdsError for an id that is not in `known`.
     """
     import numpy as np
 
     with opened(path) as picture:
+        if picture.format not in LOSSLESS or "jpeg" in str(picture.info.get("compression", "")):
+            raise DamagedError(
+                f"{path} is no label image: stored as {picture.format}, which keeps no ids at the edges of classes; "
+                "copy the original again"
+            )
         if picture.mode not in ("L", "P"):
             raise DamagedError(
                 f"{path} is no label image: mode {picture.mode}, expected one byte of ids"

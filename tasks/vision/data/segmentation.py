@@ -20,6 +20,7 @@ from suite.base import settings
 from suite.base.errors import DataError
 from tasks.vision.data import ade20k, camvid, cityscapes, coco_stuff, official, survey
 from tasks.vision.data import digit_scenes as digits
+from tasks.vision.data.carving import chosen_by_image, part_of
 
 with contextlib.redirect_stdout(io.StringIO()):  # mmseg prints about optional packages
     from mmseg.datasets import BaseSegDataset
@@ -95,22 +96,33 @@ class ArraySegDataset(_PairDataset):
         cache_dir: folder that keeps the made arrays.
         split: `train` or `test`.
         limit: the first so many scenes only (protocol `smoke`); None for all.
+        carved: `part` (`train` or `val`) of these that is taken, and arguments of the `Carving`; None for all.
     """
 
     METAINFO = {"classes": digits.CLASSES, "palette": [list(c) for c in digits.PALETTE]}
 
     def __init__(
-        self, cache_dir: str | Path, split: str, limit: int | None = None, **kwargs: Any
+        self,
+        cache_dir: str | Path,
+        split: str,
+        limit: int | None = None,
+        carved: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         arrays = digits.load(Path(cache_dir))
         self._images = arrays[f"{split}_images"][:limit]
         self._labels = arrays[f"{split}_labels"][:limit]
+        self._ids = [f"{index:04d}" for index in range(len(self._images))]
+        if carved is not None:
+            shown = np.stack([np.bincount(x.ravel(), minlength=256) > 0 for x in self._labels])
+            kept = part_of(carved, lambda how: chosen_by_image(shown, how))
+            self._images, self._labels = self._images[kept], self._labels[kept]
+            self._ids = [self._ids[i] for i in kept]
         self._split = split
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        ids = [f"{index:04d}" for index in range(len(self._images))]
-        return self._samples(ids, f"digits/{self._split}")
+        return self._samples(self._ids, f"digits/{self._split}")
 
     def pair(self, index: int) -> tuple[Array, Array]:
         return self._images[index], self._labels[index]
@@ -181,6 +193,7 @@ class _OfficialDataset(_PairDataset):
     Args:
         data_root: the folder itself, or the one above (`official.find`).
         split: `train` or `val`.
+        carved: `part` (`train` or `val`) of the split that is taken, and arguments of the `Carving`; None for all.
 
     Raises DataError naming the file: at construction for what is missing, at access for what is
     damaged, of another size than its label, or with ids outside the class list.
@@ -190,10 +203,17 @@ class _OfficialDataset(_PairDataset):
     # of 118,287 dicts each loader worker would come to hold a copy
     SERIALIZED = True
 
-    def __init__(self, data_root: str | Path, split: str, **kwargs: Any) -> None:
+    def __init__(
+        self, data_root: str | Path, split: str, carved: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         self._root = official.find(self.SPEC, Path(data_root))
         self._split = split
         self._pairs = official.pairs(self.SPEC, self._root, split)
+        self._part: list[official.Pair] | None = None
+        if carved is not None:
+            shown = self.statistics().presence
+            kept = part_of(carved, lambda how: chosen_by_image(shown, how))
+            self._pairs = self._part = [self._pairs[i] for i in kept]
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -207,7 +227,9 @@ class _OfficialDataset(_PairDataset):
 
     def statistics(self) -> survey.Statistics:
         """Of the labels: minutes where they are not in the cache folder yet."""
-        return survey.statistics(self.SPEC, self._root, self._split, settings.cache_dir())
+        return survey.statistics(
+            self.SPEC, self._root, self._split, settings.cache_dir(), self._part
+        )
 
     def label_statistics(self) -> tuple[Array, Array]:
         known = self.statistics()

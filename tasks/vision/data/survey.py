@@ -152,13 +152,16 @@ class Statistics:
         return cls(pixels.astype(np.int64), presence, digest.astype(np.uint8).tobytes().hex())
 
 
-def statistics(spec: Spec, path: Path, split: str, cache: Path) -> Statistics:
-    """Statistics of a split's labels: those kept in `cache`, else counted now (minutes) and kept.
+def statistics(
+    spec: Spec, path: Path, split: str, cache: Path, only: list[Pair] | None = None
+) -> Statistics:
+    """Statistics of a split's labels: those kept in `cache`, else counted now (minutes) and kept; of the pairs `only`, where
+    not all are meant.
 
     What is kept counts for a copy whose label files have the same names, sizes and times of change.
     Raises DataError naming the file: missing, damaged, with ids outside the class list.
     """
-    found = pairs(spec, path, split)
+    found = pairs(spec, path, split) if only is None else only
     kept = _kept(spec, found, split, cache)
     known = Statistics.load(spec, len(found), kept)
     if known is not None:

@@ -16,11 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from suite.base import settings
 from suite.base.errors import DataError, UserError
 from suite.define import variants
 from suite.define.bring import adopt, bring, keep
 from suite.define.catalog import Catalog
 from suite.define.variants import Initial, Variant, Weights
+from suite.exchange.review.examine import _protocols
 from suite.records.lookup import all_attempts
 from tasks.longtail_seg.initial import InitialWeightsHook, fit
 from tasks.longtail_seg.settings import taken
@@ -328,6 +330,39 @@ def test_names(brought, installed, tmp_path):
         made.catalog.protocol(task, made.protocol.name[:-1])
 
 
+def test_with_a_validation_set(brought, tmp_path):
+    """What is brought under a carved protocol is the carved one of what is brought under the whole."""
+    root = tmp_path / "root"
+    carved = brought(written(tmp_path), root=root, protocol="smoke:carved")
+    whole = brought(written(tmp_path), root=root)
+    assert carved.protocol.name == f"{whole.protocol.name}:carved"
+    assert carved.protocol.hash == whole.protocol.carved.hash != whole.protocol.hash
+    assert carved.protocol.split.endswith("+val-0.2-seed0-rule1")
+    keep(carved, root)
+    # its file is that of the whole
+    assert [path.stem for path in variant_files(root)] == [whole.protocol.hash]
+    catalog = Catalog.load().at(root)
+    task = catalog.task("longtail-seg")
+    assert catalog.protocol(task, "smoke:my_cfg:carved").hash == carved.protocol.hash
+    assert catalog.protocol_with(carved.protocol.hash, carved.protocol.name) is not None
+    config, facts = carved.protocol.build(settings.cache_dir())
+    assert config["train_dataloader"]["dataset"]["carved"]["part"] == "train"
+    assert config["prediction_dataloaders"]["val"]["dataset"]["carved"]["part"] == "val"
+    assert facts.iterations == 3 and config["model"]["backbone"]["stem_channels"] == 4
+    # a folder that holds runs of the carved one alone brings the file
+    spec = catalog.spec("ce", carved.protocol)
+    made, problems = _protocols(root, [spec], Catalog.load())
+    assert list(made) == [whole.protocol.hash] and problems == []
+    assert (
+        _protocols(
+            root,
+            [msgspec.structs.replace(spec, protocol="x", protocol_hash="0" * 12)],
+            Catalog.load(),
+        )[0]
+        == {}
+    )
+
+
 def test_one_word_that_names_two_variants_is_refused(brought, tmp_path):
     root = tmp_path / "root"
     for number in (4, 5):
@@ -462,6 +497,18 @@ def test_an_error_in_a_file_that_a_config_is_based_on(inside, tmp_path):
     assert "base.py:3: ZeroDivisionError" in ended.stderr
 
 
+def test_a_config_that_mmsegmentation_has(brought, inside, tmp_path):
+    """`_base_ = 'mmseg::...'` is found, whatever the distribution is called that holds it."""
+    text = "_base_ = 'mmseg::_base_/models/fcn_unet_s5-d16.py'\n"
+    made = brought(written(tmp_path, text))
+    assert made.protocol.backbone == "UNet"
+    for scope, says in (("mmdet", "mmdet is not installed"), ("foo", "foo")):
+        written(tmp_path, f"_base_ = '{scope}::_base_/models/x.py'\n")
+        ended = inside("plan", *SMOKE, "--base-config", "my_cfg.py")
+        assert ended.returncode == 2 and says in ended.stderr
+        assert "mmsegmentation is not installed" not in ended.stderr
+
+
 def test_a_task_that_takes_none(inside, tmp_path):
     written(tmp_path)
     ended = inside("plan", "--task", "longtail-cls", "--base-config", "my_cfg.py")
@@ -544,7 +591,7 @@ def bad_weights(folder: Path) -> dict[str, str]:
         "empty.safetensors": "damaged weights file",
         "none.pth": "holds no weights by name (it holds epoch)",
         "list.pth": "holds a list",
-        "pickle.pth": "holds more than tensors",
+        "pickle.pth": "holds no weights by name (it holds net)",
         "wide.safetensors": "other shapes conv1.weight",
         "deep.safetensors": "unexpected layer1.2.bn1.bias",
         "short.safetensors": "missing layer2.0.conv1.weight",

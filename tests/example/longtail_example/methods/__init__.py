@@ -1,0 +1,1 @@
+"""Methods of this package: every file with a CARD."""
