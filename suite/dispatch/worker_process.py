@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,8 @@ def main() -> None:
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
+    # what OpenMMLab's libraries lack, they say at their import
+    warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     stop = threading.Event()
     # SLURM signals every process of a job: USR2 ahead of the time limit, TERM before it kills
     for number in (signal.SIGTERM, signal.SIGUSR2):

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # as rank 0 does: what OpenMMLab's libraries lack, they say at their import
+    warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     _end_with(int(sys.argv[1]))
     member = msgspec.json.decode(sys.stdin.buffer.readline(), type=Member)
     from suite.runs.failures import classify

@@ -136,7 +136,8 @@ def _share(cfg: Config, job: Job) -> None:
 
 def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
     """Training and test, as the only rank or as one of several; what rank 0 returns counts."""
-    samples_seen = cfg.train_dataloader.batch_size * cfg.train_cfg.max_iters
+    batch = cfg.train_dataloader.batch_size
+    samples_seen = batch * cfg.train_cfg.max_iters
     if job.ranks > 1:
         _share(cfg, job)
     on_gpu = job.device.startswith("cuda")
@@ -159,7 +160,7 @@ def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
         begun = job.elapsed
         say(
             f"{job.method.name} under {job.protocol.name}, seed {job.spec.seed}, on {job.device}: "
-            f"{runner.max_iters} iterations of {samples_seen // runner.max_iters} samples"
+            f"{runner.max_iters} iterations of {batch} samples"
         )
         if ranks.first():
             job.write("running", step=job.status.step, total=runner.max_iters)

@@ -51,7 +51,8 @@ class LogHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self._step, self._time, self._begun = runner.iter, time.monotonic(), False
         interval, total = curve_interval(runner.max_iters), runner.max_iters
-        self._distance = interval * math.ceil(math.ceil(total / interval) / LINES)
+        # a method may train for no iteration at all
+        self._distance = max(1, interval * math.ceil(math.ceil(total / interval) / LINES))
         if runner.iter:
             say(f"goes on after step {runner.iter}")
 

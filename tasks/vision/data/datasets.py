@@ -64,6 +64,8 @@ class MemoryImages(Dataset[dict[str, Tensor]]):
             kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in classes])
             images, labels = images[kept], labels[kept]
         self._images, self._labels = images, labels
+        # mmengine asks for it, and warns of every data set without
+        self.metainfo = {"classes": Source(**source).classes}
         self._transforms = [TRANSFORMS.build(transform) for transform in transforms]
         self._device: torch.device | None = None
 

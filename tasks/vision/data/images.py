@@ -62,6 +62,8 @@ class ImageListDataset(Dataset[dict[str, Any]]):
         self._names, self._ends = b"".join(names), np.cumsum([0, *map(len, names)])
         self._labels = torch.tensor(entries.labels, dtype=torch.int64)
         self._transforms = [build_transform(transform) for transform in transforms]
+        # mmengine asks for it, and warns of every data set without; the lists name no classes
+        self.metainfo: dict[str, Any] = {}
 
     @property
     def labels(self) -> Tensor:

@@ -107,6 +107,23 @@ def test_passes_and_second_stages_are_told(smoke):
         assert record.cost.samples_seen == seen + 32 * record.cost.iterations
 
 
+def test_every_runs_log_says_how_it_went_and_nothing_of_the_machinery(smoke):
+    for method, row in by_method(smoke[1]).items():
+        (run,) = row["runs"]
+        (attempt,) = attempts(smoke[0], run)
+        lines = [
+            line.partition("  ")[2] for line in (attempt.path / "log.txt").read_text().splitlines()
+        ]
+        assert lines[0].startswith(f"{method} under smoke, seed 0, on cpu: "), method
+        steps = [line for line in lines if line.startswith("step ")]
+        total = attempt.record().cost.iterations
+        if total:  # tau-norm trains nothing
+            assert steps[0].startswith(f"step 1/{total}  loss "), method
+            assert steps[-1].startswith(f"step {total}/{total}  loss "), method
+        assert len(steps) <= 52 and lines[-1].startswith("trained in "), method
+        assert len(lines) == len(steps) + 2, (method, lines)
+
+
 def test_methods_differ(smoke):
     scores = {row: predictions(smoke, row)["logits"].tobytes() for row in by_method(smoke[1])}
     # stage 2 begins late in this short training, but everybody has one

@@ -218,6 +218,7 @@ def test_the_config_of_a_variant(done, inside, plain_dumps):
     assert printed.returncode == 0, printed.stderr
     assert "InitialWeightsHook" in printed.stdout
     assert "base_channels': 4" in printed.stdout
+    assert "test_pipeline" in printed.stdout
     before = sorted(folder.rglob("*"))
     shown = inside(
         "config", "--task", "longtail-seg", "--method", "ce", "--protocol", "smoke",

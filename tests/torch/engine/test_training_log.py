@@ -52,6 +52,11 @@ def test_a_training_has_about_fifty_lines_the_first_and_the_last_step_among_them
     assert len(distances) <= 1
 
 
+def test_a_training_of_no_iteration_has_no_line(capsys):
+    trained(0)
+    assert capsys.readouterr().out == ""
+
+
 def test_losses_are_means_since_the_line_before_and_the_rate_is_todays(capsys):
     monitor = trained(400)
     found = {step: text for step, _, text in lines(capsys)}
