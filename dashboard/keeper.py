@@ -7,7 +7,6 @@ be older than what is on disk, and a long ingest would hold up the pages.
 import atexit
 import contextlib
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import source
+from suite.base import interpreter
 from suite.records.attempt import change_mark
 
 SECONDS = 5.0
@@ -34,7 +34,7 @@ class Keeper:
 
     def __init__(self, root: Path, plugins: list[Path]) -> None:
         self._root = root
-        self._command = [sys.executable, "-m", "suite", "ingest", "--if-changed"]
+        self._command = interpreter.python("-m", "suite", "ingest", "--if-changed")
         self._command += ["--root", str(root)]
         for plugin in plugins:
             self._command += ["--plugin", str(plugin)]
@@ -72,6 +72,7 @@ class Keeper:
         try:
             self._running = subprocess.Popen(
                 self._command,
+                env=interpreter.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

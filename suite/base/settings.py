@@ -15,14 +15,21 @@ DEFAULT_ROOT = "results"
 
 
 def config_path() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    base = os.environ.get("XDG_CONFIG_HOME") or _home() / ".config"
     return Path(base) / "longtail-suite" / "config.toml"
 
 
 def cache_dir() -> Path:
     """Folder for what the suite makes itself (embedded data); safe to delete."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or _home() / ".cache"
     return Path(base) / "longtail-suite"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no $HOME, and no such user on this machine (containers)
+        return Path("/nonexistent")
 
 
 @lru_cache(maxsize=1)

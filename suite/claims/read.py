@@ -72,7 +72,7 @@ class _Bad(Exception):
 
 
 def default_folder() -> Path:
-    """The tracked claims, `results/claims` of a checkout; need not exist."""
+    """The claims that come with the suite, `results/claims` of a checkout; need not exist."""
     return shipped("claims")
 
 

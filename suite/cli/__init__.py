@@ -11,6 +11,7 @@ import typer
 
 from suite.base.errors import UserError
 from suite.base.moved import MovedWarning
+from suite.cli import streams
 
 VERBS = (
     "run",
@@ -71,16 +72,16 @@ def application(verb: str) -> typer.Typer:
 
 def main() -> Any:
     """Console script. Exit codes: 0 all done, 1 some run failed, 2 wrong use or bad input."""
+    streams.settle()
     # a plug-in that imports an old name is told the new one, once for the line
     warnings.filterwarnings("default", category=MovedWarning)
     try:
-        return application(sys.argv[1] if len(sys.argv) > 1 else "")()
+        try:
+            return application(sys.argv[1] if len(sys.argv) > 1 else "")()
+        finally:
+            streams.finish()
     except UserError as error:
         # the message may quote a record or a file name
         line = "".join(c if c.isprintable() else "�" for c in " ".join(str(error).split()))
         print(f"Error: {line}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:
-        # the reader of a pipe has gone (| head)
-        sys.stderr.close()
-        sys.exit(0)

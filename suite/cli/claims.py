@@ -55,7 +55,7 @@ def claims(
         typer.Option(
             "--claims",
             metavar="FOLDER",
-            help="Folder with *.toml of claims. Default: results/claims of the checkout.",
+            help="Folder with *.toml of claims. Default: those that come with the suite.",
             show_default=False,
         ),
     ] = None,

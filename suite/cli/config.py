@@ -46,6 +46,7 @@ def config(
       Runner.from_cfg(Config.fromfile('aucseg.py')).train()"
     """
     from suite.base import settings
+    from suite.base.aside import aside
     from suite.base.errors import UserError
     from suite.define.data import find_data
     from suite.engine.export import config_text
@@ -61,7 +62,8 @@ def config(
         raise UserError(f"--set {other[0]}.…: the config is of {method!r}")
     spec = catalog.spec(method, accepted, seed, overrides.get(method))
     data = find_data(accepted, settings.data_root(data_root))
-    text = config_text(catalog.method(spec), accepted, seed, data)
+    with aside():
+        text = config_text(catalog.method(spec), accepted, seed, data)
     if output is None:
         print(text)
         return

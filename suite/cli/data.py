@@ -30,6 +30,7 @@ def list_(
       python -m suite data list --data-root ~/data --format json
     """
     from suite.base import settings
+    from suite.base.aside import aside
     from suite.base.errors import UserError
     from suite.cli.output import console, print_json, table
 
@@ -42,9 +43,9 @@ def list_(
             if not dataset.embedded and root is None:
                 state = "no data root (--data-root, $LONGTAIL_DATA)"
             else:
-                where = str(
-                    dataset.find(root if root and not dataset.embedded else settings.cache_dir())
-                )
+                above = root if root and not dataset.embedded else settings.cache_dir()
+                with aside():
+                    where = str(dataset.find(above))
         except UserError as error:
             state = str(error)
         listing.append(
@@ -87,6 +88,7 @@ def check(
       python -m suite data check ade20k --quick
     """
     from suite.base import settings
+    from suite.base.aside import aside
     from suite.base.errors import DataError, UserError, did_you_mean
     from suite.define.flags import DATA_VARIANT
 
@@ -105,15 +107,18 @@ def check(
             print(f"{name}: not checked, no data root")
             continue
         try:
-            path = dataset.find(settings.cache_dir() if dataset.embedded or root is None else root)
+            above = settings.cache_dir() if dataset.embedded or root is None else root
+            with aside():
+                path = dataset.find(above)
         except DataError as error:
             print(f"{name}: {error}")
             # whoever has one data set lacks others: no fault where nothing of the name was asked for
             bad = bad or bool(names) or bool(root and (root / name).exists())
             continue
         try:
-            problems = dataset.check(path, not quick)
-            other = "" if problems else dataset.differs(path, not quick)
+            with aside():
+                problems = list(dataset.check(path, not quick))
+                other = "" if problems else dataset.differs(path, not quick)
         except DataError as error:
             problems, other = [str(error)], ""
         clear()

@@ -47,12 +47,13 @@ def logs(
 
 def _print(path: Path, lines: int, follow: bool) -> None:
     from suite.cli.output import printable
+    from suite.cli.streams import reader_gone
 
     with open(path, encoding="utf-8", errors="replace") as file:
         content = file.read().splitlines()
         for line in content[-lines:] if lines else content:
             print(printable(line.expandtabs()))
-        while follow:
+        while follow and not reader_gone():
             line = file.readline()
             if line:
                 print(printable(line.rstrip("\n").expandtabs()), flush=True)

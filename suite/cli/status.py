@@ -109,6 +109,8 @@ def status(
         return
     from rich.live import Live
 
+    from suite.cli.streams import reader_gone
+
     shown: Any = None
     with Live(console=out, auto_refresh=False, transient=True) as live:
         while True:
@@ -120,6 +122,8 @@ def status(
                 shown = counts
             if not counts["running"] and not counts["queued"] and now.silent is None:
                 break
+            if reader_gone():
+                return
             try:
                 time.sleep(interval)
             except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suite.base.aside import aside
 from suite.base.errors import UserError
 from suite.base.files import atomic_path, write_atomic
 from suite.base.settings import writable_root
@@ -44,6 +45,7 @@ class Brought:
     notes: tuple[str, ...] = ()
 
 
+@aside()
 def bring(
     catalog: Catalog,
     task: Task,

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from suite.base.aside import aside
 from suite.base.canonical import canonical
 from suite.base.errors import UserError, did_you_mean
 from suite.define import variants
@@ -70,7 +71,8 @@ class Catalog:
     @classmethod
     def load(cls, plugins: Sequence[Path] = ()) -> Catalog:
         """Installed tasks, protocols and methods, and the methods of the `--plugin` files. Raises as `discover`."""
-        found = discover(plugins)
+        with aside():
+            found = discover(plugins)
         return cls(found.tasks, found.sources, found.packages, found.distributions, found.problems)
 
     def at(self, root: Path) -> Catalog:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from suite.base.aside import aside
 from suite.base.errors import DataError
 from suite.base.settings import cache_dir, config_path
 from suite.define.protocol import Protocol
 
 
+@aside()
 def find_data(protocol: Protocol, data_root: Path | None) -> Path:
     """Folder of the protocol's data set below `data_root` (embedded sets: in the cache).
 

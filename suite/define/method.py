@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from suite.base.aside import aside
 from suite.base.canonical import short_hash
 from suite.base.errors import UserError
 from suite.define.card import Card
@@ -27,6 +28,10 @@ class Source:
 
     def load(self) -> ModuleType:
         """Import the file, so that its components are registered. Raises what the file raises."""
+        with aside():
+            return self._load()
+
+    def _load(self) -> ModuleType:
         if self.module is not None:
             return importlib.import_module(self.module)
         import sys
@@ -70,9 +75,9 @@ class Source:
 
         def call(arrays: Any, prior: Any = None, unlabelled: Any = None) -> Any:
             told = {"prior": prior, "unlabelled": unlabelled}
-            return infer(
-                arrays, class_counts, **bound, **{k: v for k, v in told.items() if k in taken}
-            )
+            given = {k: v for k, v in told.items() if k in taken}
+            with aside():
+                return infer(arrays, class_counts, **bound, **given)
 
         return call
 
@@ -114,7 +119,8 @@ class Method:
             given = dict(part.params)
             if part.source.card.needs.inputs:
                 given["inputs"] = {role: str(path) for role, path in (inputs or {}).items()}
-            changed = part.source.load().configure(cfg, facts, **given)
+            with aside():
+                changed = part.source.load().configure(cfg, facts, **given)
             if not isinstance(changed, type(cfg)):
                 raise UserError(
                     f"{part.source.path}: configure() returned a {type(changed).__name__}; return the "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
 
+from suite.base.aside import aside
 from suite.define.protocol import CARVED, Protocol
 
 
@@ -26,7 +27,8 @@ class Declared:
 
     @cached_property
     def protocol(self) -> Protocol:
-        made = self.make()
+        with aside():
+            made = self.make()
         if (made.name, made.dataset.name) != (self.name, self.dataset):
             raise ValueError(
                 f"protocol {self.name!r} on {self.dataset!r} was declared, "

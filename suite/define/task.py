@@ -121,8 +121,9 @@ class Ability(Generic[T]):
 
     def of(self, task: Task) -> T | None:
         """What the task offers; None where it does not."""
-        found: T | None = task.offers.get(self.name)
-        return found
+        found: Any = task.offers.get(self.name)
+        # what it prints is no part of an answer
+        return aside()(found) if inspect.isfunction(found) else found
 
 
 def direction(task: Task, key: str) -> bool | None:

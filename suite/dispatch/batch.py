@@ -23,7 +23,7 @@ from suite.base.bounded import read_regular
 from suite.base.errors import RecordError, UserError
 from suite.base.files import write_atomic
 from suite.dispatch.request import Site
-from suite.records.lease import lock_file
+from suite.records.lease import lock_file, open_lock
 from suite.runs.job import Assignment
 
 BATCH_SCHEMA = 1
@@ -169,9 +169,11 @@ def submission_lock(root: Path) -> Iterator[None]:
     """
     try:
         jobs_folder(root).mkdir(parents=True, exist_ok=True)
-        file = open(jobs_folder(root) / "lock", "a")  # noqa: SIM115 - closed below
+        descriptor = open_lock(jobs_folder(root) / "lock")
     except OSError as error:
         raise UserError(f"--root {root}: cannot be written ({error.strerror})") from None
-    with file:
-        lock_file(file, wait=True)
+    try:
+        lock_file(descriptor, wait=True)
         yield
+    finally:
+        os.close(descriptor)

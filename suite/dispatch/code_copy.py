@@ -100,8 +100,10 @@ def try_plugins(copy: CodeCopy) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, copy.plugins)],
         env=environment,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from suite.base import interpreter
 from suite.records.files import RETRIED, Failure
 from suite.runs.failures import leave_failure
 from suite.runs.job import Assignment, Report
@@ -205,13 +204,14 @@ class LocalDispatch:
     def _start(self, slot: Slot) -> _Process:
         threads = str(slot.threads)
         environment = {
-            **os.environ,
+            **interpreter.environment(),
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": threads,
             "CUDA_VISIBLE_DEVICES": slot.visible,
         }
-        command = [sys.executable, "-m", "suite.dispatch.worker_process", *map(str, self.plugins)]
+        worker = "suite.dispatch.worker_process"
+        command = interpreter.python("-m", worker, *map(str, self.plugins))
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -220,9 +220,9 @@ class LocalDispatch:
             # Ctrl-C goes to this process alone, which then stops the workers in order
             start_new_session=True,
         )
-        worker = _Process(slot, process)
-        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
-        return worker
+        started = _Process(slot, process)
+        threading.Thread(target=self._listen, args=(started,), daemon=True).start()
+        return started
 
     def _listen(self, worker: _Process) -> None:
         assert worker.process.stdout is not None

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from suite.base import interpreter
 from suite.base.errors import UserError
 from suite.dispatch.batch import Batch, batch_folder, jobs_folder, read_batch
 from suite.dispatch.here import LocalDispatch
@@ -37,6 +38,7 @@ class NodeJob:
     number: int
 
     def __call__(self) -> None:
+        interpreter.log_in_utf8()
         code = self.work()
         if code:
             # no exception: submitit would store it as the job's result, with a traceback

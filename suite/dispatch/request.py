@@ -223,11 +223,13 @@ def _minutes(time: int | str) -> int:
     return -(-seconds // 60)
 
 
+# a slice of a GPU is a type as well: a100_1g.5gb, 1g.10gb+me
+_GRES_TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
 def _gpus(asked: int | str) -> int:
-    kind, _, number = str(asked).rpartition(":")
-    if not (number.isdecimal() and len(number) < 10) or (
-        kind and not kind.replace("-", "").replace("_", "").isalnum()
-    ):
+    kind, colon, number = str(asked).rpartition(":")
+    if not (number.isdecimal() and len(number) < 10) or (colon and not _GRES_TYPE.fullmatch(kind)):
         raise UserError(f"gpus_per_node {asked!r}: a number, or a type and a number such as a100:2")
     return int(number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -33,13 +34,35 @@ def script(root: Path, batch: Batch, count: int) -> str:
     return text
 
 
+def job_id(said: str) -> str | None:
+    """The id that sbatch gave a job; a site's own words may stand before and after it."""
+    found = re.findall(r"^\s*Submitted batch job ([0-9]+)", said, re.MULTILINE)
+    return found[-1] if found else None
+
+
+def _executor(folder: Path, python: str) -> Any:
+    """submitit's, which would take the first number after the word "job" for the id."""
+    import submitit
+    from submitit.core.utils import FailedSubmissionError
+
+    class SlurmExecutor(submitit.SlurmExecutor):
+        @staticmethod
+        def _get_job_id_from_submission_command(string: str | bytes) -> str:
+            said = string.decode(errors="replace") if isinstance(string, bytes) else string
+            found = job_id(said)
+            if found is None:
+                raise FailedSubmissionError(f"sbatch names no job: {said}")
+            return found
+
+    return SlurmExecutor(folder=folder, python=python)
+
+
 def submit(root: Path, batch: Batch) -> Batch:
     """Hand all jobs of `batch` to the cluster, in arrays as large as it and the site take.
 
     The batch is written before the first job and after the last. Raises UserError with sbatch's own
     words if one array is refused; those taken before are then cancelled.
     """
-    import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     from suite.dispatch.on_node import NodeJob
@@ -54,7 +77,7 @@ def submit(root: Path, batch: Batch) -> Batch:
     try:
         with _sbatch_environment(batch.site), contextlib.redirect_stderr(said):
             for first in range(0, len(numbers), limit):
-                executor = submitit.SlurmExecutor(folder=folder, python=_python(batch.site))
+                executor = _executor(folder, _python(batch.site))
                 executor.update_parameters(**_parameters(root, batch))
                 if ids and batch.site.array_parallelism:
                     # %N holds within an array; one after the other it holds over all

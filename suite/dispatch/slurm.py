@@ -101,11 +101,21 @@ def queue(names: Iterable[str]) -> dict[str, Queued]:
         return {}
     text = _call("squeue", "-h", f"--name={wanted}", "-o", "%i|%T|%N|%r")
     found: dict[str, Queued] = {}
-    for line in text.splitlines():
-        shown, state, node, reason = line.split("|", 3)
+    for shown, state, node, reason in _rows(text, 4):
         entry = Queued(state, node, "" if reason == "None" else reason)
         found.update(dict.fromkeys(_expand(shown), entry))
     return found
+
+
+_SHOWN = re.compile(r"[0-9]+(_[0-9]+|_\[[0-9,%-]+\])?")
+
+
+def _rows(text: str, columns: int) -> Iterator[list[str]]:
+    """Lines of that many columns that begin with a job's id: a site's commands may say more than that."""
+    for line in text.splitlines():
+        cells = line.strip().split("|", columns - 1)
+        if len(cells) == columns and _SHOWN.fullmatch(cells[0]):
+            yield cells
 
 
 def _expand(shown: str) -> Iterator[str]:
@@ -144,8 +154,7 @@ def _accounts(bases: Iterable[str]) -> dict[str, Ending]:
     fields = "JobID,State,ExitCode,NodeList"
     text = _call("sacct", "-n", "-P", "-X", "-o", fields, "-j", ",".join(bases))
     rows = {}
-    for line in text.splitlines():
-        job, state, code, node = (line.split("|") + [""] * 4)[:4]
+    for job, state, code, node in _rows(text, 4):
         word, _, by = state.partition(" by ")
         ending = Ending(word, code, "" if node == "None assigned" else node, by)
         rows.update(dict.fromkeys(_expand(job), ending))
@@ -164,6 +173,8 @@ def _memory(bases: Iterable[str]) -> dict[str, Ending]:
         for line in text.splitlines():
             fields = dict(re.findall(r"(\w+)=(\S*)", line))
             job, tasks = fields.get("JobId", ""), fields.get("ArrayTaskId", "")
+            if not job:
+                continue
             if tasks:
                 job = f"{fields['ArrayJobId']}_{tasks if tasks.isdecimal() else f'[{tasks}]'}"
             node = fields.get("NodeList", "").replace("(null)", "")
@@ -199,7 +210,13 @@ def _call(*command: str) -> str:
     environment = {**kept, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=COMMAND_SECONDS,
+            env=environment,
         )
     except FileNotFoundError:
         raise NoAnswer(f"{command[0]} is not on PATH") from None

@@ -10,7 +10,7 @@ case $code in
 0 | 78) ;;
 75) again=yes ;;
 # told to end: by a preemption with time for it, if it still counts as running; else it is cancelled
-130 | 143) [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" != RUNNING ] || again=yes ;;
+130 | 143) ! squeue -h -j "$SLURM_JOB_ID" -o %T | grep -qx RUNNING || again=yes ;;
 *)
     mkdir -p "$LONGTAIL_BATCH/failures"
     echo "$code" >>"$LONGTAIL_BATCH/failures/$job"

@@ -18,10 +18,11 @@ from typing import BinaryIO
 
 import msgspec
 
+from suite.base import interpreter
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.records.attempt import Attempt
-from suite.runs.failures import classify, leave_failure
+from suite.runs.failures import classify, leave_failure, refuse_breakpoint
 from suite.runs.job import Assignment, Report
 from suite.runs.worker import execute
 
@@ -31,17 +32,23 @@ _decode = msgspec.json.Decoder(Assignment).decode
 def main() -> None:
     # reports own the real stdout; whatever libraries print goes to the run's log
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
-    quiet = os.open(os.devnull, os.O_WRONLY)
+    orders = os.fdopen(os.dup(0), "rb")
+    quiet = os.open(os.devnull, os.O_RDWR)
+    # code that asks (a forgotten breakpoint, a login) gets no answer, and no order of ours
+    os.dup2(quiet, 0)
     os.dup2(quiet, 1)
     # what OpenMMLab's libraries lack, they say at their import
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
+    interpreter.settle()
+    interpreter.log_in_utf8()
+    sys.breakpointhook = refuse_breakpoint
     stop = threading.Event()
     # SLURM signals every process of a job: USR2 ahead of the time limit, TERM before it kills
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assignments: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(assignments, stop), daemon=True).start()
+    threading.Thread(target=_read, args=(orders, assignments, stop), daemon=True).start()
 
     try:
         catalog = Catalog.load([Path(name) for name in sys.argv[1:]])
@@ -66,8 +73,10 @@ def main() -> None:
         _send(reports, final)
 
 
-def _read(assignments: "queue.SimpleQueue[bytes | None]", stop: threading.Event) -> None:
-    for line in sys.stdin.buffer:
+def _read(
+    orders: BinaryIO, assignments: "queue.SimpleQueue[bytes | None]", stop: threading.Event
+) -> None:
+    for line in orders:
         assignments.put(line)
     stop.set()
     assignments.put(None)

@@ -15,9 +15,11 @@ import threading
 import traceback
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
+from suite.base import interpreter
 from suite.engine.team import Member
 
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -25,7 +27,13 @@ _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 def main() -> None:
     said = os.dup(1)
+    told = os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)
+    # as in the worker: code that asks gets no answer
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    interpreter.settle()
+    interpreter.log_in_utf8()
     # SLURM signals every process of a job; rank 0 says what is to be done
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
@@ -33,13 +41,14 @@ def main() -> None:
     # as rank 0 does: what OpenMMLab's libraries lack, they say at their import
     warnings.filterwarnings("ignore", module="mm(engine|seg|cv)")
     _end_with(int(sys.argv[1]))
-    member = msgspec.json.decode(sys.stdin.buffer.readline(), type=Member)
-    from suite.runs.failures import classify
+    member = msgspec.json.decode(told.readline(), type=Member)
+    from suite.runs.failures import classify, refuse_breakpoint
     from suite.runs.job import Stopped
 
+    sys.breakpointhook = refuse_breakpoint
     code = 0
     try:
-        _follow(member)
+        _follow(member, told)
     except Stopped:
         pass
     except BaseException as error:
@@ -59,13 +68,13 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def _watch() -> None:
+def _watch(told: BinaryIO) -> None:
     """End when stdin closes, where the kernel has no such signal."""
-    sys.stdin.buffer.read()
+    told.read()
     os._exit(1)
 
 
-def _follow(member: Member) -> None:
+def _follow(member: Member, told: BinaryIO) -> None:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     from suite.define.catalog import Catalog
@@ -97,8 +106,8 @@ def _follow(member: Member) -> None:
     )
     # heavy, and the same for rank 0, which does it meanwhile
     importlib.import_module(job.protocol.join or "suite.engine.ranks")
-    port = int(sys.stdin.buffer.readline())
-    threading.Thread(target=_watch, daemon=True).start()
+    port = int(told.readline())
+    threading.Thread(target=_watch, args=(told,), daemon=True).start()
     store = TCPStore("127.0.0.1", port, member.ranks, is_master=False)
     follow(job, member.rank, store)
 

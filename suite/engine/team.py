@@ -22,6 +22,7 @@ from types import TracebackType
 
 import msgspec
 
+from suite.base import interpreter
 from suite.define.spec import RunSpec
 from suite.records.files import Failure
 from suite.runs.job import Job, Report
@@ -68,7 +69,7 @@ class _Rank:
         self.failure: Failure | None = None
         self.told = False
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "suite.engine.member", str(os.getpid())],
+            interpreter.python("-m", "suite.engine.member", str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -123,7 +124,7 @@ class Team:
         visible = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
         try:
             for rank in range(1, job.ranks):
-                environment = dict(os.environ)
+                environment = interpreter.environment()
                 if job.device.startswith("cuda"):
                     environment["CUDA_VISIBLE_DEVICES"] = visible[rank]
                 started = _Rank(self._member(rank), environment)

@@ -6,7 +6,6 @@ process is left alone too (a lease), and a worker that finds its run taken over 
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import platform
@@ -22,7 +21,6 @@ from suite.base.files import write_atomic
 from suite.define.spec import RunSpec
 from suite.records.files import Status, alive
 
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class LeaseLost(Exception):
@@ -32,16 +30,26 @@ class LeaseLost(Exception):
 def lock_file(file: IO[Any] | int, *, wait: bool) -> bool:
     """`flock` the file for this process; False if another one holds it (never with `wait`).
 
-    A file system without locks locks nothing, and says True: leases are then all there is.
+    A file system without locks locks nothing, and says True: leases are then all there is. There are as many
+    ways to say so as there are such file systems (ENOSYS, EOPNOTSUPP, ENOLCK, EINVAL, EIO, ...).
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+    except OSError:
+        pass
     return True
+
+
+def open_lock(path: Path | str) -> int:
+    """A descriptor of a lock's file, made if it is not there. One that another user made, and that this one
+    may only read, can be locked all the same. Raises OSError."""
+    flags = os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | flags, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextlib.contextmanager
@@ -49,8 +57,11 @@ def run_lock(root: Path, run_id: str) -> Iterator[bool]:
     """Hold the run's lock for the block; yields False if another process holds it."""
     folder = root / "runs" / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as file:
-        yield lock_file(file, wait=False)
+    descriptor = open_lock(folder / "lock")
+    try:
+        yield lock_file(descriptor, wait=False)
+    finally:
+        os.close(descriptor)
 
 
 def is_leased(status: Status | None) -> bool:

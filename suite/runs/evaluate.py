@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from suite.base.aside import aside
 from suite.base.errors import RecordError, UserError
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
@@ -89,7 +90,8 @@ def metric_rows(
     """
     about = trained(attempt, record, predictions, task, catalog)
     # rows made during training are repeated beside those made from the arrays
-    rows = [*task.evaluate(predictions, settings, about), *record.rows]
+    with aside():
+        rows = [*task.evaluate(predictions, settings, about), *record.rows]
     keys = Counter((row.metric, row.subset, row.class_, row.step) for row in rows)
     twice = [key for key, count in keys.items() if count > 1]
     if twice:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from suite.base.errors import DataError, InputError, UserError
 from suite.records.attempt import Attempt
@@ -52,11 +54,25 @@ def _kind(error: BaseException) -> FailureKind:
 
 def _message(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
+    if text.startswith("EOF when reading a line") or type(error).__name__ == "BdbQuit":
+        text = f"it asks for input, and nobody can answer in a run ({text})"
     if isinstance(error, NonFiniteLoss | TimeLimit | UserError):
         return text
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text[:500]}{where}"
+
+
+def refuse_breakpoint(*_: Any, **__: Any) -> None:
+    """`sys.breakpointhook` of a run, where nobody can answer: a forgotten `breakpoint()` is a failure at once.
+    One that $PYTHONBREAKPOINT turns off, or leads elsewhere, is that."""
+    if os.environ.get("PYTHONBREAKPOINT"):
+        sys.__breakpointhook__()
+        return
+    frame = sys._getframe(1)
+    raise UserError(
+        f"breakpoint() in {frame.f_code.co_filename}:{frame.f_lineno}: nobody can answer in a run; take it out"
+    )
 
 
 def leave_failure(assignment: Assignment, failure: Failure) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from suite.base.aside import aside
 from suite.base.command import Command
 from suite.base.errors import RecordError, UserError, did_you_mean
 from suite.define.catalog import Catalog
@@ -84,7 +85,8 @@ def predict_sets(
             raise UserError(f"run {attempt.run_id} is in use by another process; try again later")
         job = prediction_job(attempt, catalog, data_root, slot.device)
         try:
-            made = {name: protocol.predict(job, name) for name in wanted}
+            with aside():
+                made = {name: protocol.predict(job, name) for name in wanted}
         finally:
             shutil.rmtree(attempt.checkpoint_dir, ignore_errors=True)
         # of a damaged file nothing is left; where a further set is added, damage must not be overwritten

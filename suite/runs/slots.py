@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import glob
+import importlib.util
 import itertools
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from suite.base.errors import UserError
 from suite.runs.job import Assignment
@@ -32,17 +36,77 @@ def usable_cores() -> int:
 
 
 def gpus() -> list[str]:
-    """Ids of the NVIDIA GPUs this process may use, found without importing torch."""
+    """Ids of the GPUs that torch would see in this process, found without importing it.
+
+    Of those that $CUDA_VISIBLE_DEVICES names (a module or a job may have left it), those that are there, up to
+    the first that is not, as CUDA counts them.
+    """
+    built_for = _torch_built_for()
+    if built_for == "cpu":
+        return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    named = [name.strip() for name in visible.split(",")] if visible else []
+    if built_for == "hip":
+        # its driver is another; what is named is believed
+        return [name for name in named if name not in ("", "-1")]
+    count = _driver_count()
+    if visible is None:
+        return [str(number) for number in range(count)]
+    there = _installed() or len(named) or 1
+    known = (name for name in named if count)
+    return list(itertools.takewhile(lambda name: _is_there(name, there), known))
+
+
+def _why_none() -> str:
+    if _torch_built_for() == "cpu":
+        return " for torch, which is built for the CPU"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible is None else f" by CUDA_VISIBLE_DEVICES={visible!r}"
+
+
+def _is_there(name: str, installed: int) -> bool:
+    """Whether $CUDA_VISIBLE_DEVICES may name it: a number, or the id of a GPU or of a slice of one."""
+    return int(name) < installed if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
+
+
+def _torch_built_for() -> str:
+    """cuda, hip or cpu, as the installed torch says."""
+    found = importlib.util.find_spec("torch")
+    try:
+        text = Path(found.origin or "").with_name("version.py").read_text(encoding="utf-8")  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):
+        return "cuda"  # none, or another layout: a run says what is wrong
+    values = dict(re.findall(r"^(cuda|hip)\b[^=\n]*= *(\S+)", text, re.MULTILINE))
+    if values.get("hip", "None") != "None":
+        return "hip"
+    return "cpu" if values.get("cuda") == "None" else "cuda"
+
+
+def _driver_count() -> int:
+    """GPUs that the driver offers this process, by $CUDA_VISIBLE_DEVICES; 0 where there is no driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value
+
+
+def _installed() -> int:
+    """GPUs of this machine or container, whoever may use them; 0 where that is not known."""
     found = glob.glob("/dev/nvidia[0-9]*")
-    if found:
-        return sorted((path.removeprefix("/dev/nvidia") for path in found), key=int)
-    if shutil.which("nvidia-smi"):
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
-        return [str(i) for i, line in enumerate(listing.splitlines()) if line.startswith("GPU ")]
-    return []
+    if found or not shutil.which("nvidia-smi"):
+        return len(found)
+    done = subprocess.run(
+        ["nvidia-smi", "-L"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
 def make_slots(device: str, workers: int | None, threads: int, ranks: int = 1) -> list[Slot]:
@@ -61,7 +125,7 @@ def make_slots(device: str, workers: int | None, threads: int, ranks: int = 1) -
     available = gpus() if kind != "cpu" else []
     if kind == "cuda":
         if not available:
-            raise UserError(f"--device {device}: no GPU here; use --device cpu")
+            raise UserError(f"--device {device}: no GPU here{_why_none()}; use --device cpu")
         if chosen:
             picked = [part.strip() for part in chosen.split(",")]
             missing = [part for part in picked if part not in available]

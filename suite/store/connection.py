@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,13 +15,26 @@ from pathlib import Path
 import duckdb
 
 from suite.base.errors import UserError
+from suite.base.settings import cache_dir
 
 STORE_SCHEMA = 4
 """Version of the tables. A store of another version is rebuilt from the files."""
 
 
+STORE = "store.duckdb"
+
+
 def store_path(root: Path) -> Path:
-    return root / "store.duckdb"
+    """The store of a results root: beside its runs, or in the user's cache where nothing may be written
+    there and what is there is not up to date (`suite.store.ingest`)."""
+    own, kept = places(root)
+    return kept / STORE if (kept / STORE).exists() else own / STORE
+
+
+def places(root: Path) -> tuple[Path, Path]:
+    """Folders where the store of a results root may lie: its own, the user's."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
+    return root, cache_dir() / "stores" / name
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
@@ -71,7 +87,7 @@ def attach(path: Path) -> tuple[duckdb.DuckDBPyConnection, str | None]:
     # the file that the first one opened, so a long-lived reader would never see a newer snapshot.
     connection = duckdb.connect(":memory:", config=duckdb_config())
     try:
-        connection.execute("ATTACH ? AS store (READ_ONLY)", [os.fspath(path.absolute())])
+        _attach_or_copy(connection, path)
         connection.execute("USE store; SET enable_external_access = false")
         rows = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchall()
     except duckdb.Error:
@@ -81,6 +97,48 @@ def attach(path: Path) -> tuple[duckdb.DuckDBPyConnection, str | None]:
     if version == str(STORE_SCHEMA):
         return connection, None
     return connection, f"store version {version}, this suite reads {STORE_SCHEMA}"
+
+
+def _attach_or_copy(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    try:
+        _attach(connection, path)
+    except duckdb.Error as error:
+        try:
+            with copied(path) as copy:
+                # stays open, and so readable, without a name
+                _attach(connection, copy)
+        except duckdb.Error:
+            raise error from None
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    if not can_name(path):
+        raise duckdb.IOException(f"DuckDB cannot name {path}")
+    name = os.fspath(path.absolute()).replace("'", "''")
+    # no parameter: DuckDB before 2 takes none here
+    connection.execute(f"ATTACH '{name}' AS store (READ_ONLY)")
+
+
+def can_name(path: Path) -> bool:
+    """Whether DuckDB takes the path for what it is: `?` begins what it takes for options, a backslash a
+    folder, and it knows no bytes that are no UTF-8."""
+    text = os.fspath(path)
+    return "?" not in text and "\\" not in text and text == text.encode(errors="replace").decode()
+
+
+@contextmanager
+def copied(path: Path | None) -> Iterator[Path]:
+    """A store in the system's folder for temporary files, where files can be locked and have plain names:
+    DuckDB opens none without a lock, and not every shared file system has those. A copy of `path`, if it
+    is given; gone after the block. Raises duckdb.IOException where there is no room for it."""
+    with tempfile.TemporaryDirectory(prefix="longtail-store-") as folder:
+        copy = Path(folder) / STORE
+        if path is not None:
+            try:
+                shutil.copyfile(path, copy)
+            except OSError as error:
+                raise duckdb.IOException(f"{path}: {error.strerror}") from None
+        yield copy
 
 
 @contextmanager

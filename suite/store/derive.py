@@ -9,7 +9,7 @@ from suite.define.digest import Code
 from suite.records.files import STALE_HEARTBEAT_SECONDS
 from suite.store.connection import statements
 from suite.store.lineage import related, renamed
-from suite.store.tables import arrow_table, insert_rows, registered, text_table
+from suite.store.tables import given, insert_rows
 
 
 def derive_attempts(connection: duckdb.DuckDBPyConnection, today: Code) -> None:
@@ -17,15 +17,16 @@ def derive_attempts(connection: duckdb.DuckDBPyConnection, today: Code) -> None:
     lineages, digests = related(connection, today)
     of_methods, of_runs = renamed(connection, today, dict(digests))
     tables = {
-        "today": text_table(["method", "digest"], list(today.digests.items())),
-        "lineages": text_table(["run_id", "input_methods", "lineage"], lineages),
-        "combined": text_table(["run_id", "digest"], digests),
-        "earlier_of_methods": text_table(["method", "earlier", "digest"], of_methods),
-        "earlier_of_runs": text_table(["run_id", "earlier", "digest"], of_runs),
+        "today": (("method", "digest"), list(today.digests.items())),
+        "lineages": (("run_id", "input_methods", "lineage"), lineages),
+        "combined": (("run_id", "digest"), digests),
+        "earlier_of_methods": (("method", "earlier", "digest"), of_methods),
+        "earlier_of_runs": (("run_id", "earlier", "digest"), of_runs),
     }
     with ExitStack() as stack:
-        for name, content in tables.items():
-            stack.enter_context(registered(connection, name, content))
+        for name, (columns, rows) in tables.items():
+            types = dict.fromkeys(columns, "VARCHAR")
+            stack.enter_context(given(connection, name, types, rows))
         # a view takes no parameters
         sql = statements("attempts").replace("{stale_seconds}", str(STALE_HEARTBEAT_SECONDS))
         connection.execute(sql)
@@ -35,7 +36,6 @@ def derive_statistics(
     connection: duckdb.DuckDBPyConnection, wanted: Mapping[tuple[str, str], bool]
 ) -> None:
     """Means, intervals and shared ranks. `wanted`: (task, metric key) -> whether higher is better."""
-    from suite.stats import tests as stats
     from suite.store.ranking import ranks
 
     counts = connection.execute(
@@ -43,10 +43,18 @@ def derive_statistics(
     ).fetchall()
     # a metric may be undefined in some runs: any smaller n can occur
     most = max((n for (n,) in counts), default=1)
-    quantiles = stats.t_quantiles(range(2, most + 1))
     types = {"n": "BIGINT", "t": "DOUBLE"}
-    content = arrow_table(types, [list(quantiles), list(quantiles.values())])
-    with registered(connection, "quantiles", content):
+    with given(connection, "quantiles", types, list(_quantiles(most).items())):
         connection.execute(statements("summary"))
     connection.execute("DELETE FROM ranks")
-    insert_rows(connection, "ranks", list(ranks(connection, wanted)))
+    if counts:
+        insert_rows(connection, "ranks", list(ranks(connection, wanted)))
+
+
+def _quantiles(most: int) -> dict[int, float]:
+    if most < 2:
+        # a store of no runs, or of one a row, needs nothing that takes long to import
+        return {}
+    from suite.stats.tests import t_quantiles
+
+    return t_quantiles(range(2, most + 1))

@@ -4,14 +4,16 @@ DuckDB admits one writing process and shuts readers out meanwhile. So `<root>/st
 written in place: the ingester (one at a time, by a lock on `<root>/store.lock`) works on a copy,
 checkpoints it and renames it over the old one. A reader keeps the file it opened; whoever opens one
 sees a whole state. Killed at any instant, an ingester leaves the old store and a working copy that
-the next one removes.
+the next one removes. The store of results that may only be read is made in the user's cache, unless the one
+that lies with them is up to date.
 """
 
+import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,25 +25,29 @@ from suite.base.errors import UserError
 from suite.define.digest import Code
 from suite.define.task import Task, default_keys
 from suite.records.files import SCHEMA
-from suite.records.lease import lock_file
+from suite.records.lease import lock_file, open_lock
 from suite.store.connection import (
+    STORE,
     STORE_SCHEMA,
     attach,
+    can_name,
+    copied,
     duckdb_config,
     no_collection,
+    places,
     statements,
-    store_path,
 )
 from suite.store.derive import derive_attempts, derive_statistics
 from suite.store.look import keep_look, last_look, stamps
 from suite.store.read_files import Refused, read_files
 from suite.store.scan import ATTEMPT_FILES, UNREAD, Stamp, is_attempt_file, scan
-from suite.store.tables import insert, insert_rows, registered, text_table
+from suite.store.tables import given, insert, insert_rows
 
 if TYPE_CHECKING:
     from suite.define.catalog import Catalog
 
 
+_MAY_NOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 FILES_AT_ONCE = 8192
 """Files read into memory before they are written to the store."""
 
@@ -75,6 +81,18 @@ class _Known:
     settings: dict[str, str]
     counts: tuple[int, int, int]
     refused: tuple[Refused, ...]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What an ingest is to do: the results root, what its store depends on besides files, the keys that are
+    ranked, today's code; `start` is when it began (`time.perf_counter`)."""
+
+    root: Path
+    settings: dict[str, str]
+    wanted: Mapping[tuple[str, str], bool]
+    today: Code
+    start: float
 
 
 def refresh(root: Path, tasks: Mapping[str, Task], today: Code) -> IngestReport:
@@ -114,34 +132,74 @@ def ingest(
         rebuild: start from nothing.
 
     Waits for an ingester that is at work. Files that are malformed or lie in the wrong place are
-    left out and named in the report. Raises UserError if `root` cannot be written.
+    left out and named in the report. Raises UserError: no store can be written, neither in `root` nor in the
+    user's cache; the runs cannot be read.
     """
     start = time.perf_counter()
     settings, wanted = _settings(tasks, today)
+    own, kept = places(root)
+    work = _Work(root, settings, wanted, today, start)
     try:
-        with _lock(root):
-            begun, before = time.time(), stamps(root)
-            known = None if rebuild else _known(store_path(root))
-            if known is not None and known.settings.get("records") != settings["records"]:
-                # what was refused for its version may be read now
-                known = None
-            found = scan(root)
-            if known is not None and (known.files, known.settings) == (found, settings):
-                refused = [(one.path, one.reason) for one in known.refused]
-                keep_look(root, begun, before, settings, len(found), known.counts, refused)
-                return _report(known, start, read=0, removed=0, changed=False, rebuilt=False)
-            try:
-                return _update(root, known, found, settings, wanted, today, start)
-            except duckdb.Error:
-                if known is None:
-                    raise
-            # damage that opening the old store did not show
-            return _update(root, None, found, settings, wanted, today, start)
+        try:
+            report = _ingest(work, own, [] if rebuild else [own / STORE])
+        except OSError as error:
+            if error.errno not in _MAY_NOT_WRITE:
+                raise
+            return _ingest_into_cache(work, own, kept, rebuild)
+        if (kept / STORE).exists():
+            # from a time when nothing could be written here
+            shutil.rmtree(kept, ignore_errors=True)
+        return report
     except OSError as error:
         raise UserError(f"{root}: the store cannot be written ({error.strerror})") from None
     except duckdb.IOException as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{root}: the store cannot be written ({first})") from None
+
+
+def _ingest_into_cache(work: _Work, own: Path, kept: Path, rebuild: bool) -> IngestReport:
+    """The same where nothing may be written in the results root: what is there is taken if it is up to
+    date, else a store in the user's cache is brought up to date."""
+    known = None if rebuild else _known(own / STORE)
+    if known is not None and (known.files, known.settings) == (scan(work.root), work.settings):
+        shutil.rmtree(kept, ignore_errors=True)
+        return _report(known, work.start, read=0, removed=0, changed=False, rebuilt=False)
+    try:
+        return _ingest(work, kept, [] if rebuild else [kept / STORE, own / STORE])
+    except OSError as error:
+        raise UserError(
+            f"{work.root}: may only be read, and {kept} cannot be written ({error.strerror}): set "
+            "XDG_CACHE_HOME to a folder for a store of your own"
+        ) from None
+
+
+def _ingest(work: _Work, place: Path, present: Sequence[Path]) -> IngestReport:
+    """Bring the store in the folder `place` up to date, from the first of `present` that can be read."""
+    root, settings = work.root, work.settings
+    with _lock(place):
+        begun, before = time.time(), stamps(root)
+        known, base = None, None
+        for base in present:
+            if (known := _known(base)) is not None:
+                break
+        if known is not None and known.settings.get("records") != settings["records"]:
+            # what was refused for its version may be read now
+            known = None
+        found = scan(root)
+        current = known is not None and (known.files, known.settings) == (found, settings)
+        if known is not None and current and base == place / STORE:
+            refused = [(one.path, one.reason) for one in known.refused]
+            keep_look(root, begun, before, settings, len(found), known.counts, refused)
+            return _report(known, work.start, read=0, removed=0, changed=False, rebuilt=False)
+        if not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        try:
+            return _update(work, place / STORE, base, known, found)
+        except duckdb.Error:
+            if known is None:
+                raise
+        # damage that opening the old store did not show
+        return _update(work, place / STORE, None, None, found)
 
 
 def update_store(root: Path, catalog: "Catalog") -> None:
@@ -150,9 +208,9 @@ def update_store(root: Path, catalog: "Catalog") -> None:
 
 
 @contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _lock(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = open_lock(folder / "store.lock")
     try:
         lock_file(descriptor, wait=True)
         yield
@@ -203,25 +261,13 @@ def _report(known: _Known, start: float, **done: Any) -> IngestReport:
 
 
 def _update(
-    root: Path,
-    known: _Known | None,
-    found: dict[str, Stamp],
-    settings: dict[str, str],
-    wanted: Mapping[tuple[str, str], bool],
-    today: Code,
-    start: float,
+    work: _Work, path: Path, base: Path | None, known: _Known | None, found: dict[str, Stamp]
 ) -> IngestReport:
-    path = store_path(root)
-    work = path.with_name("store.duckdb.work")
-    for leftover in (work, Path(f"{work}.wal")):
-        leftover.unlink(missing_ok=True)
-    if known is not None:
-        shutil.copyfile(path, work)
+    """Make the store at `path`: from that at `base`, which is `known`, or from nothing."""
     before = known.files if known else {}
     changed = [name for name, stamp in found.items() if before.get(name) != stamp]
     gone = [name for name in before if name not in found]
-    connection = duckdb.connect(os.fspath(work), config=duckdb_config())
-    try:
+    with _workplace(path, base if known else None) as (connection, copy):
         connection.execute("SET python_enable_replacements = false")
         connection.execute("BEGIN")
         if known is None:
@@ -230,28 +276,65 @@ def _update(
         if known is not None:
             _forget(connection, paths + gone)
         with no_collection():
-            _read_in(connection, root, paths, found)
-        renewed = known is None or known.settings != settings
+            _read_in(connection, work.root, paths, found)
+        renewed = known is None or known.settings != work.settings
         touched = renewed or any(not name.endswith("/status.json") for name in changed + gone)
-        derive_attempts(connection, today)
+        derive_attempts(connection, work.today)
         if touched:
             # a heartbeat alone changes no mean: spared, since boards are shown while runs go on
-            derive_statistics(connection, wanted)
+            derive_statistics(connection, work.wanted)
         connection.execute("DELETE FROM meta")
-        insert_rows(connection, "meta", list(settings.items()))
+        for row in work.settings.items():
+            connection.execute("INSERT INTO meta VALUES (?, ?)", row)
         connection.execute("COMMIT")
         connection.execute("CHECKPOINT")
         state = _read_known(connection)
-    finally:
         connection.close()
-    _swap(work, path)
+        _swap(copy, path)
     done = {"read": len(changed), "removed": len(gone), "changed": True, "rebuilt": known is None}
-    return _report(state, start, **done)
+    return _report(state, work.start, **done)
 
 
-def _swap(work: Path, path: Path) -> None:
-    _fsync(work)
-    os.replace(work, path)
+@contextmanager
+def _workplace(
+    path: Path, base: Path | None
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A copy of `base`, or an empty store, to work on: beside `path`, or where DuckDB cannot lock or name it
+    there, in the system's folder for temporary files."""
+    beside = _beside(path)
+    for leftover in (beside, Path(f"{beside}.wal")):
+        leftover.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        copy = beside
+        if base is not None:
+            shutil.copyfile(base, copy)
+        connection = _opened(copy)
+        if connection is None:
+            beside.unlink(missing_ok=True)
+            copy = stack.enter_context(copied(base))
+            connection = duckdb.connect(os.fspath(copy), config=duckdb_config())
+        stack.callback(connection.close)
+        yield connection, copy
+
+
+def _opened(copy: Path) -> duckdb.DuckDBPyConnection | None:
+    try:
+        return duckdb.connect(os.fspath(copy), config=duckdb_config()) if can_name(copy) else None
+    except duckdb.IOException:
+        return None
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{STORE}.work")
+
+
+def _swap(copy: Path, path: Path) -> None:
+    """Put the copy in the place of `path`."""
+    beside = _beside(path)
+    if copy != beside:
+        shutil.copyfile(copy, beside)
+    _fsync(beside)
+    os.replace(beside, path)
     _fsync(path.parent)
 
 
@@ -267,9 +350,10 @@ def _forget(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> None:
     """Take out what the store has from `paths`."""
     attempts = {name.rpartition("/")[0] for name in paths if is_attempt_file(name)}
     keys = [folder.split("/")[1:] for folder in attempts]
+    types = {"run_id": "VARCHAR", "attempt": "VARCHAR"}
     with (
-        registered(connection, "paths", text_table(["path"], [(path,) for path in paths])),
-        registered(connection, "keys", text_table(["run_id", "attempt"], keys)),
+        given(connection, "paths", {"path": "VARCHAR"}, [(path,) for path in paths]),
+        given(connection, "keys", types, keys),
     ):
         connection.execute(statements("forget"))
 

@@ -5,6 +5,7 @@ the last look, less than `LOOK_SECONDS` ago, and since then neither a run was ad
 a status, record or evaluation. (Files copied into existing runs by other means are seen at the next look.)
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,8 @@ def stamps(root: Path) -> list[int]:
 def last_look(root: Path, settings: Mapping[str, str]) -> Look | None:
     """The last look, where it still holds. `settings`: what the store depends on besides files."""
     try:
-        look = msgspec.json.decode((root / LOOK_FILE).read_bytes(), type=Look)
+        path = store_path(root).with_name(LOOK_FILE)
+        look = msgspec.json.decode(path.read_bytes(), type=Look)
     except (OSError, msgspec.DecodeError):
         return None
     same = look.stamps == stamps(root) and look.settings == short_hash(dict(settings))
@@ -64,9 +66,11 @@ def keep_look(
     refused: list[tuple[str, str]],
 ) -> None:
     """Remember a look at so many files that began at `begun` (Unix seconds), when the stamps were `before`."""
-    path = root / LOOK_FILE
+    path = store_path(root).with_name(LOOK_FILE)
     if files <= LOOKED_AT_ABOVE:
-        path.unlink(missing_ok=True)
+        # of results that may only be read, not even a file that is not there is removed
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         return
     if not change_mark(root).exists():
         mark_changed(root)
@@ -78,4 +82,5 @@ def keep_look(
     if after[2:] != before[2:]:
         return
     look = Look(begun, after, short_hash(dict(settings)), counts, refused)
-    write_atomic(path, msgspec.json.encode(look), durable=False)
+    with contextlib.suppress(OSError):
+        write_atomic(path, msgspec.json.encode(look), durable=False)

@@ -1,4 +1,8 @@
-"""Rows into the tables of sql/schema.sql: as Arrow data, never as text in a statement."""
+"""Rows into the tables of sql/schema.sql, and for statements to read: never as text in a statement.
+
+As Arrow data where there may be many. Small ones go as parameters: DuckDB imports pandas to take Arrow data, which
+takes longer than what most commands do.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +15,9 @@ from suite.store.connection import duckdb_config, statements
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+LISTED = 20_000
+"""Rows of a table that are given as parameters."""
 
 
 def arrow_table(types: Mapping[str, str], columns: Iterable[Iterable[Any]]) -> "pa.Table":
@@ -48,8 +55,9 @@ def insert(
     connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable[Iterable[Any]]
 ) -> None:
     """Append to a table of schema.sql. `name` is ours; what the rows hold travels as Arrow data."""
-    with registered(connection, "incoming", arrow_table(columns_of(name), columns)):
-        connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+    connection.register("incoming", arrow_table(columns_of(name), columns))
+    connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+    connection.unregister("incoming")
 
 
 def insert_rows(
@@ -59,16 +67,24 @@ def insert_rows(
         insert(connection, name, zip(*rows, strict=True))
 
 
-def text_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> "pa.Table":
-    columns: Iterable[Any] = zip(*rows, strict=True) if rows else [()] * len(names)
-    return arrow_table(dict.fromkeys(names, "VARCHAR"), columns)
-
-
 @contextmanager
-def registered(
-    connection: duckdb.DuckDBPyConnection, name: str, content: "pa.Table"
+def given(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    types: Mapping[str, str],
+    rows: Sequence[Sequence[Any]],
 ) -> Iterator[None]:
-    connection.register(name, content)
+    """A table that the statements of the block may read. `types`: column -> DuckDB type, in order."""
+    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    columns = columns or [[] for _ in types]
+    if len(rows) > LISTED:
+        connection.register(name, arrow_table(types, columns))
+    else:
+        cells = ", ".join(f"unnest(?::{kind}[]) AS {column}" for column, kind in types.items())
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {cells}", columns)
     # not in a `finally`: after an error the connection takes nothing more, and is closed anyway
     yield
-    connection.unregister(name)
+    if len(rows) > LISTED:
+        connection.unregister(name)
+    else:
+        connection.execute(f"DROP TABLE {name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -85,9 +84,7 @@ def _locks(descriptor: int, path: Path) -> str:
     except BlockingIOError:
         return ""
     except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
-            return "its file system has no locks"
-        return f"locking fails ({error.strerror})"
+        return f"its file system has no locks ({error.strerror})"
     finally:
         os.close(other)
     return "two processes get the same lock"
