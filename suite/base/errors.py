@@ -17,6 +17,10 @@ class DataError(UserError):
     """A data set or a file in it is missing, half-copied or damaged. Names the file."""
 
 
+class DeviceError(UserError):
+    """The device that a run was to use is not there."""
+
+
 class InputError(UserError):
     """A run that another one needs as an input is missing, unfinished or not as it has to be."""
 

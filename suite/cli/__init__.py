@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -80,8 +81,22 @@ def main() -> Any:
             return application(sys.argv[1] if len(sys.argv) > 1 else "")()
         finally:
             streams.finish()
+    except OSError as error:
+        if error.errno not in _PLACES or error.filename is None:
+            raise
+        _end(f"{error.filename}: {error.strerror}")
     except UserError as error:
-        # the message may quote a record or a file name
-        line = "".join(c if c.isprintable() else "�" for c in " ".join(str(error).split()))
-        print(f"Error: {line}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error))
+
+
+_PLACES = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG}
+)
+"""What is wrong is a place that the user chose, and no traceback says more of it."""
+
+
+def _end(message: str) -> NoReturn:
+    # it may quote a record or a file name
+    line = "".join(c if c.isprintable() else "�" for c in " ".join(message.split()))
+    print(f"Error: {line}", file=sys.stderr)
+    sys.exit(2)

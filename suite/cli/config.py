@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,7 @@ def config(
     from suite.base.errors import UserError
     from suite.define.data import find_data
     from suite.engine.export import config_text
+    from suite.render.files import is_stream, write_file
     from suite.runs.plan import split_settings
 
     results = settings.results_root(root)
@@ -67,8 +69,6 @@ def config(
     if output is None:
         print(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}") from None
-    print(f"{output}: {method} under {accepted.name}, seed {seed}")
+    told = sys.stderr if is_stream(output) else sys.stdout
+    write_file(output, text.encode())
+    print(f"{output}: {method} under {accepted.name}, seed {seed}", file=told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +65,7 @@ def export(
     from suite.render import export as exports
     from suite.render import write as writing
     from suite.render.board import nothing
+    from suite.render.files import is_stream
     from suite.render.view import View, named_columns
 
     # before the store is read: a wrong name shows at once
@@ -86,4 +88,6 @@ def export(
     )
     writing.write(content, format, output, long=long)
     opened = output / "index.html" if format == "html" else output
-    print(f"{len(shown)} rows: {printable(opened)}")
+    # what a stream is given is all that it is given
+    told = sys.stderr if is_stream(output) else sys.stdout
+    print(f"{len(shown)} rows: {printable(opened)}", file=told)

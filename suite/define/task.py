@@ -16,10 +16,12 @@ Another name is a task's own business: its page may ask for it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from suite.base.aside import aside
 from suite.base.canonical import short_hash
 from suite.define.metrics import MetricRow, split_key
 from suite.define.protocol import Protocol

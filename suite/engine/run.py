@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import os
+import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,14 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import HOOKS
 from mmengine.utils import import_modules_from_strings
 
-from suite.base.errors import DataError, InputError, MethodWarning, RecordError, UserError
+from suite.base.errors import (
+    DataError,
+    DeviceError,
+    InputError,
+    MethodWarning,
+    RecordError,
+    UserError,
+)
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Facts
 from suite.engine import ranks, test_loop, weights
@@ -98,7 +107,7 @@ def train(job: Job, join: Callable[[], None]) -> Outcome:
     `join` connects the other ranks, which wait until then: what is counted in the data once is in the
     cache for them.
     """
-    torch.set_num_threads(job.protocol.threads)
+    _settle(job)
     with warnings_once():
         cfg, facts = _config(job)
         for text in job.warnings:
@@ -112,9 +121,19 @@ def train(job: Job, join: Callable[[], None]) -> Outcome:
         return _carry_out(job, cfg, facts)
 
 
+def _settle(job: Job) -> None:
+    if job.device.startswith("cuda") and not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        raise DeviceError(
+            f"torch sees no GPU on {platform.node()} (CUDA_VISIBLE_DEVICES={visible!r}): `python -m suite "
+            "doctor` there says why; --device cpu does without"
+        )
+    torch.set_num_threads(job.protocol.threads)
+
+
 def follow(job: Job, rank: int, store: Any) -> None:
     """Do the part of rank `rank` of a job that another process carries out."""
-    torch.set_num_threads(job.protocol.threads)
+    _settle(job)
     ranks.connect(rank, job.ranks, store, job.device)
     cfg, facts = _config(job)
     _carry_out(job, cfg, facts)
@@ -216,7 +235,7 @@ def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
 
 def predict(job: Job, name: str) -> Mapping[str, Any]:
     """Arrays of the prediction set `name`, from the run's kept weights."""
-    torch.set_num_threads(job.protocol.threads)
+    _settle(job)
     path = job.attempt.weights
     if not path.exists():
         raise RecordError(f"{path}: no kept weights; train the run again with --fresh")

@@ -6,6 +6,7 @@ process is left alone too (a lease), and a worker that finds its run taken over 
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import platform
@@ -21,6 +22,7 @@ from suite.base.files import write_atomic
 from suite.define.spec import RunSpec
 from suite.records.files import Status, alive
 
+MAY_NOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class LeaseLost(Exception):
@@ -45,11 +47,12 @@ def lock_file(file: IO[Any] | int, *, wait: bool) -> bool:
 def open_lock(path: Path | str) -> int:
     """A descriptor of a lock's file, made if it is not there. One that another user made, and that this one
     may only read, can be locked all the same. Raises OSError."""
-    flags = os.O_CREAT | os.O_CLOEXEC
     try:
-        return os.open(path, os.O_RDWR | flags, 0o666)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in MAY_NOT_WRITE or not os.path.exists(path):
+            raise
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextlib.contextmanager

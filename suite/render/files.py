@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,12 +27,32 @@ class _Marker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write one file, and the folders above it. Raises UserError."""
+    """Write one file, and the folders above it. What a link leads to is written, not the link; a device or
+    a pipe is written to. Raises UserError."""
     if path.is_dir():
         raise UserError(f"-o {path}: is a folder; name a file in it, or use --format html")
     with _writable(path):
+        if is_stream(path):
+            with open(path, "wb", buffering=0) as stream:
+                _write_all(stream, content)
+            return
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether `path` is no place for a file: a device, a pipe, a socket, one of this process's own streams
+    (`/dev/stdout`, `/dev/fd/3`), wherever that leads."""
+    own = path.absolute().as_posix().startswith(("/dev/std", "/dev/fd/", "/proc/"))
+    return path.exists() and (own or not path.is_file())
+
+
+def _write_all(stream: io.FileIO, content: bytes) -> None:
+    left = memoryview(content)
+    with contextlib.suppress(BrokenPipeError):  # whoever reads has had enough
+        while left:
+            left = left[stream.write(left) :]
 
 
 def check_folder(path: Path) -> None:

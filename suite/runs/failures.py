@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from suite.base.errors import DataError, InputError, UserError
+from suite.base.errors import DataError, DeviceError, InputError, UserError
 from suite.records.attempt import Attempt
 from suite.records.files import Failure, FailureKind
 from suite.records.lease import run_lock
@@ -39,6 +39,8 @@ def _kind(error: BaseException) -> FailureKind:
         return "bad-data"
     if isinstance(error, InputError):
         return "input"
+    if isinstance(error, DeviceError):
+        return "environment"
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "oom"
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -73,8 +73,9 @@ def _torch_built_for() -> str:
     """cuda, hip or cpu, as the installed torch says."""
     found = importlib.util.find_spec("torch")
     try:
-        text = Path(found.origin or "").with_name("version.py").read_text(encoding="utf-8")  # type: ignore[union-attr]
-    except (AttributeError, OSError, ValueError):
+        origin = found.origin if found is not None else None
+        text = Path(origin or "torch").with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
         return "cuda"  # none, or another layout: a run says what is wrong
     values = dict(re.findall(r"^(cuda|hip)\b[^=\n]*= *(\S+)", text, re.MULTILINE))
     if values.get("hip", "None") != "None":

@@ -25,7 +25,7 @@ from suite.base.errors import UserError
 from suite.define.digest import Code
 from suite.define.task import Task, default_keys
 from suite.records.files import SCHEMA
-from suite.records.lease import lock_file, open_lock
+from suite.records.lease import MAY_NOT_WRITE, lock_file, open_lock
 from suite.store.connection import (
     STORE,
     STORE_SCHEMA,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from suite.define.catalog import Catalog
 
 
-_MAY_NOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 FILES_AT_ONCE = 8192
 """Files read into memory before they are written to the store."""
 
@@ -137,13 +136,14 @@ def ingest(
     """
     start = time.perf_counter()
     settings, wanted = _settings(tasks, today)
+    _readable(root)
     own, kept = places(root)
     work = _Work(root, settings, wanted, today, start)
     try:
         try:
             report = _ingest(work, own, [] if rebuild else [own / STORE])
         except OSError as error:
-            if error.errno not in _MAY_NOT_WRITE:
+            if error.errno not in MAY_NOT_WRITE:
                 raise
             return _ingest_into_cache(work, own, kept, rebuild)
         if (kept / STORE).exists():
@@ -155,6 +155,15 @@ def ingest(
     except duckdb.IOException as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{root}: the store cannot be written ({first})") from None
+
+
+def _readable(root: Path) -> None:
+    try:
+        os.scandir(root / "runs").close()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UserError(f"{root / 'runs'}: cannot be read ({error.strerror})") from None
 
 
 def _ingest_into_cache(work: _Work, own: Path, kept: Path, rebuild: bool) -> IngestReport:
@@ -296,9 +305,7 @@ def _update(
 
 
 @contextmanager
-def _workplace(
-    path: Path, base: Path | None
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+def _workplace(path: Path, base: Path | None) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """A copy of `base`, or an empty store, to work on: beside `path`, or where DuckDB cannot lock or name it
     there, in the system's folder for temporary files."""
     beside = _beside(path)

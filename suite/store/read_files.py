@@ -16,7 +16,7 @@ import msgspec
 from suite.base.errors import RecordError
 from suite.define.spec import RunSpec
 from suite.records.files import Evaluation, Record, Status, decode
-from suite.store.scan import ATTEMPT_FILES, NOT_OURS, Stamp, is_attempt_file
+from suite.store.scan import ATTEMPT_FILES, NOT_OURS, UNREADABLE, Stamp, is_attempt_file
 
 _json = msgspec.json.Encoder(order="sorted").encode
 """`base.canonical` without its check: what came from JSON has no NaN."""
@@ -55,6 +55,8 @@ def read_files(
     for path in paths:
         if present[path] == NOT_OURS:
             batch.refused.append(Refused(path, _why_not_ours(path)))
+        elif present[path] == UNREADABLE:
+            batch.refused.append(Refused(path, "may not be read by this user"))
         elif "/evaluations/" in path:
             next_id += _read_evaluation(root, path, next_id, batch)
         if is_attempt_file(path):

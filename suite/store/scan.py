@@ -1,7 +1,6 @@
 """Find the files that concern the store, and see which have changed, without opening any."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
 
@@ -16,13 +15,16 @@ ATTEMPT_FILES = ("record.json", "status.json", "spec.json")
 # not stamps of readable files: NOT_OURS is refused unread, UNREAD is tried again at every ingest
 NOT_OURS: Stamp = (-1, -1)
 UNREAD: Stamp = (-2, -2)
+UNREADABLE: Stamp = (-3, -3)
+"""A folder that this user may not look into."""
 
 
 def scan(root: Path) -> dict[str, Stamp]:
     """Path below `root` -> stamp, for every file that concerns the store. Opens none of them.
 
     Names starting with `.` are temporary files of a writer and are passed over. What has no place
-    in the layout of `suite.records.files` gets the stamp `NOT_OURS`.
+    in the layout of `suite.records.files` gets the stamp `NOT_OURS`, a folder that may not be looked into
+    `UNREADABLE`. Raises OSError where the runs cannot be listed.
     """
     found: dict[str, Stamp] = {}
     top = os.fspath(root) + "/"
@@ -31,7 +33,12 @@ def scan(root: Path) -> dict[str, Stamp]:
         if not RUN_ID.fullmatch(run):
             found[printable(here)] = NOT_OURS
             continue
-        for number in _folders(top + here):
+        try:
+            numbers = _folders(top + here)
+        except OSError:
+            found[here] = UNREADABLE
+            continue
+        for number in numbers:
             folder = f"{here}{number}/"
             if not ATTEMPT.fullmatch(number):
                 found[printable(folder)] = NOT_OURS
@@ -39,6 +46,9 @@ def scan(root: Path) -> dict[str, Stamp]:
             for name in ATTEMPT_FILES:
                 try:
                     status = os.stat(top + folder + name)
+                except PermissionError:
+                    found[folder] = UNREADABLE
+                    break
                 except OSError:
                     continue
                 found[folder + name] = _stamp(status)
@@ -72,11 +82,12 @@ def printable(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _folders(path: str) -> Iterator[str]:
+def _folders(path: str) -> list[str]:
     try:
         entries = os.scandir(path)
-    except OSError:
-        return
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = []
     with entries:
         for entry in entries:
             try:
@@ -84,7 +95,8 @@ def _folders(path: str) -> Iterator[str]:
             except OSError:  # a link that leads round in a circle
                 folder = True
             if folder and not entry.name.startswith("."):
-                yield entry.name
+                found.append(entry.name)
+    return found
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -100,3 +100,26 @@ def test_gpus_with_and_without_a_type():
 def test_memory_sizes():
     assert checked_site({"mem": "500"}, "").mem_bytes == 500 << 20  # MiB, as for sbatch
     assert checked_site({"mem": "16GB", "gpu_mem": "80g"}, "").gpu_mem_bytes == 80 << 30
+
+
+@pytest.mark.parametrize(
+    ("asked", "number"),
+    [
+        (2, 2),
+        ("a100:2", 2),
+        ("a100_1g.5gb:1", 1),
+        ("1g.10gb+me:4", 4),
+        ("nvidia_h100_80gb_hbm3_2g.20gb:3", 3),
+        ("rtx-6000:1", 1),
+    ],
+)
+def test_a_slice_of_a_gpu_is_a_type_too(asked, number):
+    assert checked_site({"gpus_per_node": asked}, "here").gpus == number
+
+
+@pytest.mark.parametrize(
+    "asked", ["a100", ":1", "a b:1", "a100:x", "x;y:1", "a100:2,h100:1", ".x:1"]
+)
+def test_what_is_no_number_of_gpus_is_said(asked):
+    with pytest.raises(UserError, match="a type and a number such as a100:2"):
+        checked_site({"gpus_per_node": asked}, "here")

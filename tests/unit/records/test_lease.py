@@ -185,3 +185,33 @@ def test_a_damaged_request_cancels_nothing(catalog, tmp_path, content):
     assert cancel_request(tmp_path, spec, 0.0).note == "by a test"
     (tmp_path / "runs" / spec.run_id / "cancel.json").write_bytes(content)
     assert cancel_request(tmp_path, spec, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    "number", ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL", "EIO", "EBADF", "EPERM"]
+)
+def test_a_file_system_without_locks_says_so_in_many_ways(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(getattr(errno, number), number)
+
+    monkeypatch.setattr(lease.fcntl, "flock", flock)
+    with run_lock(tmp_path, "a" * 12) as mine:
+        assert mine
+
+
+def test_another_users_lock_is_one_to_wait_for(tmp_path, monkeypatch):
+    """In a folder shared by a group its file may be read alone."""
+    with run_lock(tmp_path, "a" * 12) as mine:
+        assert mine
+        opened = os.open
+
+        def refused(path, flags, *mode):
+            if flags & os.O_RDWR:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return opened(path, flags, *mode)
+
+        monkeypatch.setattr(lease.os, "open", refused)
+        with run_lock(tmp_path, "a" * 12) as second:
+            assert not second
+        with pytest.raises(PermissionError):
+            lease.open_lock(tmp_path / "none")

@@ -79,6 +79,43 @@ def test_a_file_is_replaced_whole_and_folders_are_made(content, tmp_path):
         write(content, "csv", path.parent)
 
 
+@pytest.mark.parametrize("long", [False, True])
+def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(content, tmp_path, long):
+    """As root, a file renamed over /dev/null would be everybody's."""
+    write(content, "csv", tmp_path / "board.csv", long=long)
+    whole = (tmp_path / "board.csv").read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write(content, "csv", pipe, long=long)
+    assert os.read(reading, 1 << 20) == whole
+    os.close(reading)
+    assert pipe.is_fifo()
+    (tmp_path / "null").symlink_to("/dev/null")
+    write(content, "csv", tmp_path / "null", long=long)
+    write(content, "csv", Path("/dev/null"), long=long)
+    assert (tmp_path / "null").is_symlink() and Path("/dev/null").is_char_device()
+    with pytest.raises(UserError, match="-o /dev/full: cannot be written"):
+        write(content, "csv", Path("/dev/full"), long=long)
+
+
+def test_a_stream_of_this_process_is_written_to_wherever_it_leads(content, tmp_path):
+    with open(tmp_path / "out", "wb") as out:
+        write(content, "csv", Path(f"/dev/fd/{out.fileno()}"))
+        assert os.fstat(out.fileno()).st_ino == os.stat(tmp_path / "out").st_ino
+    assert (tmp_path / "out").read_bytes().startswith(b"task,protocol")
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(content, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "board.csv").symlink_to("there/board.csv")
+    for _ in range(2):
+        write(content, "csv", tmp_path / "board.csv")
+        assert (tmp_path / "board.csv").is_symlink()
+        assert (tmp_path / "there" / "board.csv").read_bytes().startswith(b"task,protocol")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["board.csv"]
+
+
 def test_a_failed_export_leaves_what_was_there(content, tmp_path, monkeypatch):
     folder = tmp_path / "site"
     write(content, "html", folder)

@@ -160,7 +160,7 @@ def test_a_root_that_cannot_be_written_is_a_problem(place, tmp_path, monkeypatch
     [
         (lambda *_: None, "two processes get the same lock"),
         (OSError(errno.ENOLCK, "No locks available"), "has no locks"),
-        (OSError(errno.EIO, "Input/output error"), "locking fails"),
+        (OSError(errno.EIO, "Input/output error"), "has no locks (Input/output error)"),
     ],
 )
 def test_locks_that_do_not_work_are_told(place, monkeypatch, flock, says):
