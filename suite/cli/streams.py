@@ -25,16 +25,20 @@ class _Output(io.FileIO):
         self.label = name
 
     def write(self, content: Any, /) -> int:
+        """Write all of it."""
+        whole = left = memoryview(content).cast("B")
         try:
-            while (written := super().write(content)) is None:
-                # shared with a process that does not want to wait
-                select.select([], [self], [])
-            return written
+            while left:
+                written = super().write(left)
+                if written is None:
+                    # shared with a process that does not want to wait
+                    select.select([], [self], [])
+                left = left[written or 0 :]
         except OSError as error:
             self._drop()
-            if isinstance(error, BrokenPipeError) or self.label == "stderr":
-                return len(memoryview(content).cast("B"))
-            raise UserError(f"{self.label}: cannot be written ({error.strerror})") from None
+            if not isinstance(error, BrokenPipeError) and self.label != "stderr":
+                raise UserError(f"{self.label}: cannot be written ({error.strerror})") from None
+        return len(whole)
 
     def _drop(self) -> None:
         self.gone = True

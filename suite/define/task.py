@@ -125,7 +125,8 @@ class Ability(Generic[T]):
         """What the task offers; None where it does not."""
         found: Any = task.offers.get(self.name)
         # what it prints is no part of an answer
-        return aside()(found) if inspect.isfunction(found) else found
+        answer: T | None = aside()(found) if inspect.isfunction(found) else found
+        return answer
 
 
 def direction(task: Task, key: str) -> bool | None:

@@ -1,6 +1,6 @@
 """What the store works out of the facts: rows, and their statistics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 import duckdb
@@ -16,7 +16,7 @@ def derive_attempts(connection: duckdb.DuckDBPyConnection, today: Code) -> None:
     """Which attempts are of today's code, and which make a row together."""
     lineages, digests = related(connection, today)
     of_methods, of_runs = renamed(connection, today, dict(digests))
-    tables = {
+    tables: dict[str, tuple[tuple[str, ...], Sequence[Sequence[str]]]] = {
         "today": (("method", "digest"), list(today.digests.items())),
         "lineages": (("run_id", "input_methods", "lineage"), lineages),
         "combined": (("run_id", "digest"), digests),

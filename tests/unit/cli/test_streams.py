@@ -1,5 +1,6 @@
 """stdout and stderr as a command finds them."""
 
+import contextlib
 import io
 import os
 
@@ -11,7 +12,7 @@ from suite.cli import streams
 
 def taken_over(descriptor, name="stdout", **options):
     """What a command gets for a stream that Python has opened on a descriptor."""
-    own = io.TextIOWrapper(open(os.dup(descriptor), "wb"), **options)
+    own = io.TextIOWrapper(io.BufferedWriter(io.FileIO(os.dup(descriptor), "w")), **options)
     return streams._output(own, own, name, descriptor)
 
 
@@ -20,10 +21,8 @@ def pipe():
     reading, writing = os.pipe()
     yield reading, writing
     for descriptor in (reading, writing):
-        try:
+        with contextlib.suppress(OSError):
             os.close(descriptor)
-        except OSError:
-            pass
 
 
 @pytest.mark.parametrize(
@@ -71,9 +70,13 @@ def test_a_full_disk_is_one_line_and_on_stderr_nothing():
     os.close(full)
 
 
-def test_a_pipe_that_does_not_wait_is_waited_for(pipe):
+@pytest.mark.parametrize("held_back", [True, False])
+def test_a_pipe_that_does_not_wait_is_waited_for(pipe, held_back):
     os.set_blocking(pipe[1], False)
     stream = taken_over(pipe[1])
+    if not held_back:  # python -u
+        own = io.TextIOWrapper(io.FileIO(os.dup(pipe[1]), "w"), write_through=True)
+        stream = streams._output(own, own, "stdout", pipe[1])
     read = []
     polled = streams.select.select
 

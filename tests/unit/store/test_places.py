@@ -85,7 +85,7 @@ def test_where_not_even_the_cache_can_be_written_it_is_one_line(board, monkeypat
     board.seeds("ce", [0.30, 0.31])
     read_only(monkeypatch, board.root)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    with pytest.raises(UserError, match="may only be read, and /proc/nowhere.* XDG_CACHE_HOME"):
+    with pytest.raises(UserError, match=r"may only be read, and /proc/nowhere.* XDG_CACHE_HOME"):
         board.ingest()
 
 
