@@ -70,7 +70,7 @@ def test_nobody_answers_nobody_listens_and_no_letter_is_lost_to_a_run(suite, tmp
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     for method, says in {
-        "debugged": "debugged.py:10: nobody can answer in a run",
+        "debugged": "debugged.py:11: nobody can answer in a run",
         "traced": "nobody can answer in a run",
         "login": "nobody can answer in a run",
     }.items():
