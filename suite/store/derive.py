@@ -36,8 +36,6 @@ def derive_statistics(
     connection: duckdb.DuckDBPyConnection, wanted: Mapping[tuple[str, str], bool]
 ) -> None:
     """Means, intervals and shared ranks. `wanted`: (task, metric key) -> whether higher is better."""
-    from suite.store.ranking import ranks
-
     counts = connection.execute(
         "SELECT DISTINCT count(*) FROM attempt_rows WHERE counted GROUP BY row_id"
     ).fetchall()
@@ -48,6 +46,8 @@ def derive_statistics(
         connection.execute(statements("summary"))
     connection.execute("DELETE FROM ranks")
     if counts:
+        from suite.store.ranking import ranks
+
         insert_rows(connection, "ranks", list(ranks(connection, wanted)))
 
 

@@ -16,13 +16,15 @@ from stored import (
 HERE = str(Path(__file__).parents[2])
 
 
-def test_an_ingest_with_nothing_to_do_imports_neither_scipy_nor_pyarrow(board):
+def test_an_ingest_with_nothing_to_do_imports_neither_scipy_nor_pyarrow(board, tmp_path):
+    """Nor does one that makes the store of a new root: its first board takes as long as the second."""
     board.seeds("ce", [0.30, 0.31, 0.32])
     board.ingest()
     code = (
         f"import sys; sys.path.insert(0, {HERE!r}); from pathlib import Path; from records import Records;"
         f"assert not Records(Path({str(board.root)!r})).ingest().changed;"
-        "print([m for m in ('scipy', 'pyarrow', 'numpy') if m in sys.modules])"
+        f"assert Records(Path({str(tmp_path / 'new')!r})).ingest({{'ce': 'd1'}}).rebuilt;"
+        "print([m for m in ('scipy', 'pyarrow', 'numpy', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
