@@ -19,7 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from suite.base.aside import aside
 from suite.base.canonical import short_hash
@@ -125,8 +125,8 @@ class Ability(Generic[T]):
         """What the task offers; None where it does not."""
         found: Any = task.offers.get(self.name)
         # what it prints is no part of an answer
-        answer: T | None = aside()(found) if inspect.isfunction(found) else found
-        return answer
+        answer: Any = aside()(found) if inspect.isfunction(found) else found
+        return cast("T | None", answer)
 
 
 def direction(task: Task, key: str) -> bool | None:
