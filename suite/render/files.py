@@ -45,7 +45,7 @@ def is_stream(path: Path) -> bool:
     """Whether `path` is no place for a file: a device, a pipe, a socket, one of this process's own streams
     (`/dev/stdout`, `/dev/fd/3`), wherever that leads."""
     own = path.absolute().as_posix().startswith(("/dev/std", "/dev/fd/", "/proc/"))
-    return path.exists() and (own or not path.is_file())
+    return path.exists() and not path.is_dir() and (own or not path.is_file())
 
 
 def _write_all(stream: io.FileIO, content: bytes) -> None:
