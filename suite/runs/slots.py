@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import glob
-import importlib.util
 import itertools
 import os
 import re
@@ -12,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from suite.base.errors import UserError
@@ -71,11 +71,10 @@ def _is_there(name: str, installed: int) -> bool:
 
 def _torch_built_for() -> str:
     """cuda, hip or cpu, as the installed torch says."""
-    found = importlib.util.find_spec("torch")
     try:
-        origin = found.origin if found is not None else None
-        text = Path(origin or "torch").with_name("version.py").read_text(encoding="utf-8")
-    except OSError:
+        path = Path(str(distribution("torch").locate_file("torch/version.py")))
+        text = path.read_text(encoding="utf-8")
+    except (PackageNotFoundError, OSError):
         return "cuda"  # none, or another layout: a run says what is wrong
     values = dict(re.findall(r"^(cuda|hip)\b[^=\n]*= *(\S+)", text, re.MULTILINE))
     if values.get("hip", "None") != "None":

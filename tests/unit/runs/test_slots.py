@@ -76,13 +76,16 @@ def test_auto_is_the_cpu_where_there_is_none_and_cuda_says_why(machine):
 def test_what_torch_is_built_for_is_read_without_it(tmp_path, monkeypatch, text, built_for):
     if text is not None:
         (tmp_path / "version.py").write_text(text)
-    found = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(slots.importlib.util, "find_spec", lambda name: found)
+    found = SimpleNamespace(locate_file=lambda name: tmp_path / "version.py")
+    monkeypatch.setattr(slots, "distribution", lambda name: found)
     assert slots._torch_built_for() == built_for
 
 
 def test_without_torch_or_a_driver_nothing_breaks(monkeypatch):
-    monkeypatch.setattr(slots.importlib.util, "find_spec", lambda name: None)
+    def missing(name):
+        raise slots.PackageNotFoundError(name)
+
+    monkeypatch.setattr(slots, "distribution", missing)
     assert slots._torch_built_for() == "cuda"
 
     def no_library(name):
