@@ -179,6 +179,8 @@ def _variances(residual: Array, present: Array, n: Array, varies: Array) -> tupl
 
     variance = (residual**2).sum(axis=1) / (n - 1)
     df = n - 1
+    # rows that all shift alike leave nothing but rounding
+    least = 1e-12 * variance
     blocks = present.all(axis=0)
     count = int(blocks.sum())
     if count < MIN_REPLICATES:
@@ -192,7 +194,7 @@ def _variances(residual: Array, present: Array, n: Array, varies: Array) -> tupl
         shift = weight @ residual[:, blocks]
         left[:, blocks] -= shift - shift.mean()
         df = np.where(varies, (n - 1) - (count - 1) * weight, n - 1)
-        variance = np.where(varies, (left**2).sum(axis=1) / df, 0.0)
+        variance = np.where(varies, np.maximum((left**2).sum(axis=1) / df, least), 0.0)
     return variance, df
 
 

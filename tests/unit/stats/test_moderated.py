@@ -155,3 +155,11 @@ def test_pairs_in_parts_and_bounds_change_nothing_that_matters(monkeypatch):
     bounded = fit.p_values(i, j, worth=0.05)
     near = exact <= 0.05
     assert bounded[near] == pytest.approx(exact[near]) and (bounded[~near] > 0.05).all()
+
+
+def test_rows_that_all_shift_alike_differ_by_a_constant():
+    """Nothing is left of their spread: as of the paired t test, p is 0 for different means and 1 for equal ones."""
+    shift = np.array([0.30, 0.31, 0.32])
+    fit = fitted([shift + gap for gap in (0, 0, 0.1, 0.2, 0.3, 0.4)])
+    assert p_of(fit, 0, 1) == pytest.approx(1) and p_of(fit, 0, 2) < 1e-9
+    assert np.isfinite(fit.variance).all()
