@@ -104,7 +104,7 @@ def test_an_error_is_one_json_object_where_json_is_asked_for(inside, suite):
         assert (done.returncode, done.stdout) == (2, "")
         validate("error", done.stderr)
     assert suite("plan", *FAKE, "--set", "x", "--format", "json").stderr.count("\n") == 1
-    assert inside("leaderboard", "--task", "fak").stderr.startswith("Error: unknown task")
+    assert inside("plan", "--task", "fak").stderr.startswith("Error: unknown task")
 
 
 def test_the_version_and_what_shells_complete(suite):

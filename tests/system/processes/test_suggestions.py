@@ -55,6 +55,7 @@ def holds_the_call(words, data=False):
 def test_every_proposed_command_works_as_it_is_printed(suite, inside, tmp_path):
     plugin = tmp_path / "my method.py"
     plugin.write_text(PLUGIN)
+    (tmp_path / "the data").mkdir()
     run = ("run", "--task", "fake", "--method", "mine, steady", *GRID, *HERE, *DATA)
     done = suite(*run, "--set", "mine.start=1.0")
     assert done.returncode == 0, done.stderr
