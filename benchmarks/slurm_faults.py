@@ -223,7 +223,7 @@ def check(lab: Lab, wanted: int) -> Counter[str]:
             )
     runs = len(list((lab.root / "runs").iterdir()))
     wrong["runs lost"] += wanted - runs
-    rows = json.loads(lab.suite("leaderboard", "--task", "fake", "--format", "json").stdout)
+    rows = json.loads(lab.suite("leaderboard", "--task", "fake", "--format", "json").stdout)["rows"]
     stored = Counter(run for row in rows for run in row["runs"])
     wrong["runs not once in the store"] += sum(n != 1 for n in stored.values())
     wrong["runs not once in the store"] += runs - len(stored)

@@ -43,6 +43,7 @@ def _moment(seconds: float) -> str:
 
 
 def main() -> None:
+    source.answer_the_call()
     st.set_page_config(page_title="longtail-suite", page_icon=ICON, layout="wide")
     st.html(Path(__file__).with_name("style.css"))
     page = navigation()

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.palette import PALETTE
+from suite.base import settings
+from suite.base.command import Call
 from suite.base.errors import UserError
 from suite.base.text import clipped
 from suite.define.catalog import Catalog
@@ -19,8 +21,16 @@ LAST_PORT = 65535
 USUAL_PORTS = range(8501, 8550)
 
 
-def serve(root: Path, plugins: Sequence[Path], address: str, port: int, catalog: Catalog) -> None:
-    """Serve until Ctrl-C; `catalog` has the tasks whose pages are imported. Raises UserError: the port is taken or the address is not this machine's."""
+def serve(
+    root: Path,
+    plugins: Sequence[Path],
+    address: str,
+    port: int,
+    catalog: Catalog,
+    call: Call = Call(),
+) -> None:
+    """Serve until Ctrl-C; `catalog` has the tasks whose pages are imported, `call` is what was said of
+    folders: commands on the pages say it again, and are typed in another shell. Raises UserError: the port is taken or the address is not this machine's."""
     host = check_free(address, port)
     _own_settings()
     from streamlit.web import cli
@@ -54,6 +64,10 @@ def serve(root: Path, plugins: Sequence[Path], address: str, port: int, catalog:
     arguments += ["--", "--root", os.fspath(root)]
     for plugin in plugins:
         arguments += ["--plugin", os.fspath(plugin.absolute())]
+    if call.root is not None or root != settings.results_root(None):
+        arguments += ["--say-root"]
+    if call.data_root is not None:
+        arguments += ["--data-root", os.fspath(Path(call.data_root).expanduser().absolute())]
     sys.argv = ["streamlit", *arguments]
     cli.main()
 

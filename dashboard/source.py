@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
+from suite.base import command
 from suite.boards import leaderboard
 from suite.define.catalog import Catalog
 from suite.define.task import Task
@@ -37,7 +38,16 @@ def _given() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--plugin", type=Path, action="append", default=[])
+    parser.add_argument("--say-root", action="store_true")
+    parser.add_argument("--data-root", type=Path)
     return parser.parse_args(sys.argv[1:])
+
+
+def answer_the_call() -> None:
+    """Have all commands on the pages say what the server's own said of folders and plug-ins."""
+    given = _given()
+    root = given.root if given.say_root else None
+    command.answer(command.Call(root, given.data_root, given.plugin))
 
 
 def root() -> Path:

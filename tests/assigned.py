@@ -20,7 +20,7 @@ def assign(catalog, root, *settings, **options):
         task,
         catalog.protocol(task, "quick"),
         methods=["steady"],
-        settings=["steady.sleep=0.0", *settings],
+        settings=[*(["steady.sleep=0.0"] * ("steady.sleep" not in str(settings))), *settings],
     )
     (item,) = plan.items
     return item, Assignment(

@@ -239,7 +239,7 @@ class Lab:
 
 def board(suite: Callable[..., Any]) -> list[tuple[Any, ...]]:
     """The board of the fake task as figures that must not depend on where it was made."""
-    rows = json.loads(suite("leaderboard", "--task", "fake", "--format", "json").stdout)
+    rows = json.loads(suite("leaderboard", "--task", "fake", "--format", "json").stdout)["rows"]
     return sorted(
         (
             row["method"],
@@ -266,6 +266,6 @@ def whole(lab, expected):
             lambda folder=known[0].checkpoint_dir: not folder.exists(), what="a checkpoint is kept"
         )
     assert board(lab.suite) == expected
-    rows = json.loads(lab.suite("leaderboard", "--task", "fake", "--format", "json").stdout)
+    rows = json.loads(lab.suite("leaderboard", "--task", "fake", "--format", "json").stdout)["rows"]
     runs = [run for row in rows for run in row["runs"]]
     assert len(runs) == len(set(runs)) == len(list((lab.root / "runs").iterdir()))

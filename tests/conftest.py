@@ -18,7 +18,7 @@ import pytest
 from cluster import Cluster, Lab, board, started
 
 from suite import cli
-from suite.base import settings
+from suite.base import command, settings
 from suite.dispatch import slurm
 
 FAKE = Path(__file__).parent / "fake"
@@ -69,6 +69,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     for name in ("LONGTAIL_ROOT", "LONGTAIL_DATA"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_call() -> None:
+    """No command that is proposed answers another test's call."""
+    command.answer(command.Call())
 
 
 @pytest.fixture(autouse=True)

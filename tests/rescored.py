@@ -105,7 +105,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 def rows_of(result, code=0):
     assert result.returncode == code, result.stderr
-    return {row["method"]: row for row in json.loads(result.stdout)}
+    return {row["method"]: row for row in json.loads(result.stdout)["rows"]}
 
 
 def refused(result, *parts):

@@ -1,6 +1,5 @@
 """Classes: scores by class against training counts, paired differences, and which class pays for which."""
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,7 +127,7 @@ def _named(task: Task, protocol: str, found: Sequence[ClassScores]) -> Named:
 
 
 def _evaluate_command(task: Task) -> str:
-    return shlex.join(["python", "-m", "suite", "evaluate", "--task", task.name])
+    return str(Command("evaluate", "--task", task.name))
 
 
 # -- against training frequency

@@ -1,12 +1,12 @@
 """What several pages ask or say."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
 
 from dashboard import controls, say, source
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.define.task import Task
 from suite.dispatch.batch import jobs_folder
@@ -22,9 +22,7 @@ def run(page: Callable[[], None]) -> None:
         say.nothing(
             f"No results below {source.root()} yet. This trains every method of a task on data that the "
             "suite makes itself, in minutes:",
-            shlex.join(
-                ["python", "-m", "suite", "run", "--task", next(iter(source.catalog().tasks()))]
-            ),
+            Command("run", "--task", next(iter(source.catalog().tasks()))),
         )
         return
     try:
@@ -42,7 +40,7 @@ def no_runs(task: Task) -> None:
     """The empty state of a task."""
     say.nothing(
         f"{task.name} has no runs yet; this trains every method under {task.default_protocol}:",
-        shlex.join(["python", "-m", "suite", "run", "--task", task.name, "--seeds", "0-2"]),
+        Command("run", "--task", task.name, "--seeds", "0-2"),
     )
 
 

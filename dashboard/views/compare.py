@@ -19,6 +19,7 @@ from suite.boards.comparison import Change, Comparison, Line, Over, SideSummary,
 from suite.boards.named_rows import metric_key, paired_rows
 from suite.boards.overview import Overview, overview
 from suite.define.task import Task, direction
+from suite.records.again import Wanted, run_commands
 from suite.render.comparison import on_board
 from suite.render.table import Column, Kind, Sheet
 from suite.store.coverage import Coverage, totals
@@ -88,6 +89,7 @@ def page() -> None:
 def no_scores(task: Task) -> None:
     """The empty state of a task without a score of today's code, and what makes one."""
     counts = totals(source.coverage(task.name))
+    command: Command | str
     if counts["unscored"]:
         line = (
             f"{counts['unscored']} runs of {task.name} are finished and have no evaluation of today"
@@ -95,7 +97,7 @@ def no_scores(task: Task) -> None:
         command = Command("evaluate", "--task", task.name)
     elif counts["stale"]:
         line = f"{counts['stale']} runs of {task.name} are made by other code than today's"
-        command = Command("run", "--task", task.name, "--stale", "--seeds", "0-2")
+        command = _train_anew(task)
     elif counts["runs"]:
         line = f"{counts['runs']} runs of {task.name} are there, none of them finished"
         command = Command("status")
@@ -103,6 +105,18 @@ def no_scores(task: Task) -> None:
         common.no_runs(task)
         return
     say.nothing(f"{line}; they are not compared:", command)
+
+
+def _train_anew(task: Task) -> Command | str:
+    """What trains the stale runs of a protocol that has some, and no others."""
+    under = next(line.protocol for line in source.coverage(task.name) if line.stale)
+    stale = [
+        Wanted(row.method, tuple(row.settings), tuple(sorted(set(row.seeds))))
+        for row in source.board(task.name, under, task.primary[0])
+        if row.state == "stale" and row.settings is not None
+    ]
+    found = run_commands(task.name, under, stale, "--stale")
+    return found[0] if found else ""
 
 
 def _pick_metric(task: Task, board: Sequence[Row]) -> str:
@@ -214,9 +228,9 @@ def _headline(words: str) -> None:
 def _sides(found: Comparison) -> tuple[str, str]:
     """Names of A and B in charts."""
     cells = found.lines[0].a, found.lines[0].b
-    names = [cell.method for cell in cells]
+    names = [cell.name for cell in cells]
     if names[0] == names[1]:
-        names = [f"{cell.method} ({cell.runs[0]})" for cell in cells]
+        names = [f"{cell.name} ({cell.runs[0]})" for cell in cells]
     return f"A {charts.name(names[0])}", f"B {charts.name(names[1])}"
 
 

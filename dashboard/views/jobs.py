@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import controls, say, source, tables
 from dashboard.watch import View, watch
+from suite.base.command import Command
 from suite.define.protocol import CARVED
 from suite.dispatch import progress as jobs
 from suite.dispatch.progress import RunFilter, Submission
@@ -104,7 +105,7 @@ def _none(choice: RunFilter) -> None:
         say.nothing("no run is left by these filters")
         return
     task = next(iter(source.catalog().tasks()))
-    say.nothing("no runs yet:", f"python -m suite run --task {task}")
+    say.nothing("no runs yet:", Command("run", "--task", task))
 
 
 def _states(counts: dict[jobs.Board, Counter[RunState]], runs: Sequence[TrackedRun]) -> None:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import say, source, tables
 from dashboard.views import common
+from suite.base.command import Command
 from suite.define.task import Task
 from suite.render.table import Column, Sheet
 from suite.store.coverage import Coverage, totals
@@ -116,7 +117,7 @@ def _failed() -> None:
         for f in found
     ]
     tables.show(Sheet("Failed runs, the newest first", columns, rows), "failed")
-    st.code("python -m suite retry", language=None)
+    st.code(str(Command("retry")), language=None)
 
 
 def _refused() -> None:

@@ -1,6 +1,5 @@
 """Run: everything kept of one run, and the list of runs to choose it from."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,15 @@ import streamlit as st
 
 from dashboard import charts, confusions, controls, say, source, tables
 from dashboard.views import common
+from suite.base.command import Command
 from suite.base.errors import RecordError, UserError
 from suite.base.text import clipped, plain
 from suite.boards import classes as by_class
 from suite.boards.confusions import CONFUSION, largest_confusions, row_shares
-from suite.boards.more_seeds import settings_of
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.task import Task
+from suite.records.again import settings_of
 from suite.records.attempt import Attempt
 from suite.records.describe import log_tail, run_facts, sample_image, sample_names, thinned
 from suite.records.states import STORED_STATES
@@ -138,7 +138,7 @@ def _show(facts: Facts) -> None:
     protocol = _protocol(spec)
     tasks = source.catalog().accepting(protocol) if protocol is not None else []
     _header(facts, shown_of, tasks, protocol.name if protocol is not None else "")
-    _attempts(listing)
+    _attempts(facts["run"], listing)
     record = facts["record"]
     if record is not None:
         _curves(record["curves"])
@@ -147,9 +147,7 @@ def _show(facts: Facts) -> None:
         if not facts["evaluations"] and tasks:
             say.nothing(
                 "not scored yet",
-                shlex.join(
-                    ["python", "-m", "suite", "evaluate", facts["run"], "--task", tasks[0].name]
-                ),
+                Command("evaluate", facts["run"], "--task", tasks[0].name),
             )
         _confusion(attempt, tasks)
     _samples(attempt)
@@ -203,7 +201,7 @@ def _state(entry: Mapping[str, Any]) -> str:
     return "stopped" if state == "running" and not entry["alive"] else state
 
 
-def _attempts(listing: Sequence[Mapping[str, Any]]) -> None:
+def _attempts(run: str, listing: Sequence[Mapping[str, Any]]) -> None:
     columns = (
         Column("attempt", "integer"),
         Column("state"),
@@ -236,7 +234,7 @@ def _attempts(listing: Sequence[Mapping[str, Any]]) -> None:
     if failed or len(listing) > 1 or listing[-1]["state"] != "done":
         tables.show(Sheet("Attempts", columns, rows), "attempts")
     if failed and listing[-1]["state"] == "failed":
-        say.nothing("go on with it, or begin anew:", "python -m suite retry")
+        say.nothing("go on with it, or begin anew:", Command("retry", run))
 
 
 def _curves(curves: Mapping[str, Sequence[tuple[int, float | None]]]) -> None:
@@ -426,9 +424,9 @@ def _config_command(facts: Facts, task: Task, protocol: Protocol) -> str | None:
     settings = settings_of(source.catalog(), protocol, side)
     if settings is None:
         return None
-    words = ["python", "-m", "suite", "config", "--task", task.name, "--method", spec["method"]]
+    words = ["config", "--task", task.name, "--method", spec["method"]]
     words += ["--protocol", protocol.name, "--seed", str(spec["seed"])]
-    return shlex.join([*words, *(word for text in settings for word in ("--set", text))])
+    return str(Command(*words, *(word for text in settings for word in ("--set", text))))
 
 
 def _cost(record: Mapping[str, Any]) -> None:

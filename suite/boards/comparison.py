@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from suite.base.command import Command, Note
 from suite.base.text import plain
 from suite.define.task import Metric
 from suite.stats.tests import ALPHA, Interval, mean_interval
+from suite.store.row import inputs_text
 from suite.store.rows import Side
 
 Over = Literal["seeds", "images"]
@@ -28,6 +29,12 @@ class SideSummary:
     mean: float | None
     low: float | None
     high: float | None
+    inputs: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its method, and those of its input runs."""
+        return self.method + inputs_text(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -134,9 +141,8 @@ def finding_of(
 
 
 def _name(side: Side, other: Side) -> str:
-    if side.method != other.method:
-        return plain(side.method)
-    return f"{plain(side.method)} (run {side.runs[0].run_id})"
+    first, second = (plain(one.method + inputs_text(one.inputs)) for one in (side, other))
+    return first if first != second else f"{first} (run {side.runs[0].run_id})"
 
 
 def summary(side: Side, interval: Interval | None = None) -> SideSummary:
@@ -152,4 +158,5 @@ def summary(side: Side, interval: Interval | None = None) -> SideSummary:
         mean=interval.mean if interval else None,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
+        inputs=side.inputs,
     )

@@ -53,7 +53,7 @@ def confusion_of(attempt: Attempt, task: Task, catalog: Catalog) -> Array:
     size = sum(size for _, size in (stored_fingerprint(path) or {}).values())
     if size > MAX_PREDICTIONS:
         raise RecordError(f"{path}: unpacks to {size:,} bytes, more than {MAX_PREDICTIONS:,}")
-    predictions = stored_predictions(attempt, record, protocol, task)
+    predictions = stored_predictions(attempt, protocol, catalog)
     about = trained(attempt, record, predictions, task, catalog)
     found = confusion(predictions, task.evaluation(protocol), about)
     return found

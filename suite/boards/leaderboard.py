@@ -10,8 +10,10 @@ import msgspec
 
 from suite.base.canonical import canonical
 from suite.base.errors import UserError, did_you_mean
+from suite.define.flags import EXTERNAL
 from suite.define.protocol import Protocol
 from suite.define.task import Task, default_keys, direction
+from suite.records.again import settings_of, settings_of_run
 from suite.records.states import RowState
 from suite.store.connection import connect, no_collection, statements
 from suite.store.protocols import accepted
@@ -77,6 +79,8 @@ def board(
         if store is None:
             connection.close()
     rows += _planned_rows(task, rows, planned)
+    if catalog is not None:
+        rows = [_of_today(root, catalog, named.get(row.protocol_hash), row) for row in rows]
     if under is not None:
         rows = _only(task, rows, under)
     named |= _of_planned(task, named, planned)
@@ -195,6 +199,7 @@ def _row(
         dataset=found["dataset"] or (protocol.dataset.name if protocol else None),
         method=found["method"],
         params=msgspec.json.decode(found["params"]),
+        inputs=msgspec.json.decode(found["inputs"] or "{}"),
         digest=found["digest"],
         n=found["n"],
         state=_state(found) if current else "stale",
@@ -206,12 +211,28 @@ def _row(
         failures=[RowFailure(**failure) for failure in found["failures"] or ()],
         cost=MeanCost(**{name: found[name] for name in COST}),
         runs=found["runs"],
+        seeds=found["seeds"],
         metrics={
             # a mean over some of the replicates is not the row's mean
             key: cell if n == found["n"] else NO_CELL
             for key, (n, cell) in metrics.get(place, {}).items()
         },
     )
+
+
+def _of_today(root: Path, catalog: "Catalog", protocol: Protocol | None, row: Row) -> Row:
+    """The row with what the methods of today say of it: the inputs that it will have, what to `--set`."""
+    if row.state == "planned":
+        inputs = dict(catalog.card(row.method).needs.inputs)
+        return msgspec.structs.replace(row, inputs=inputs, settings=[])
+    # others' runs are a row of their own, which none of ours joins
+    if protocol is None or EXTERNAL in row.flags:
+        return row
+    if row.inputs:
+        settings = settings_of_run(root, catalog, protocol, row.runs[0])
+    else:
+        settings = settings_of(catalog, protocol, row)
+    return msgspec.structs.replace(row, settings=settings)
 
 
 def _state(found: Mapping[str, Any]) -> RowState:

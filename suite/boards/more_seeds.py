@@ -1,17 +1,14 @@
-"""The command that makes more runs of a row."""
+"""The command that makes more runs of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from suite.base.command import Command
-from suite.base.errors import UserError
-from suite.define.card import parse_setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
-from suite.define.spec import spelled
 from suite.define.task import Task
+from suite.records.again import Made, Wanted, run_commands, settings_of
 from suite.store.rows import Side
 
 
@@ -28,62 +25,42 @@ def next_seeds(a: Iterable[int], b: Iterable[int], common: int) -> list[int]:
     return sorted(chosen)
 
 
-def settings_of(catalog: Catalog, protocol: Protocol, side: Side) -> list[str] | None:
-    """The `--set` texts with which `run` makes runs of the row; None if it cannot be said here.
-
-    It cannot where the method is unknown or its parameters are no longer those of today's card.
-    """
-    if side.method not in catalog.methods():
-        return None
-    card = catalog.card(side.method)
-    try:
-        default = catalog.spec(side.method, protocol).params
-        params = dict(side.params)
-        for name in default.keys() - params.keys():
-            params[name] = card.params[name].neutral
-        texts = [
-            f"{side.method}.{name}={_literal(value)}"
-            for name, value in params.items()
-            if name not in default or default[name] != value
-        ]
-        given = [parse_setting(text, catalog.methods()) for text in texts]
-        made = catalog.spec(side.method, protocol, 0, {one.key: one.value for one in given})
-    except (UserError, KeyError):
-        return None
-    for role, of in card.needs.inputs.items():
-        filled = side.inputs.get(role)
-        if filled is None:
-            return None
-        if filled != of:
-            texts.append(f"{side.method}.{role}={filled}")
-    return texts if made.params == dict(side.params) else None
-
-
 def run_command(
     catalog: Catalog, task: Task, sides: Sequence[Side], seeds: Sequence[int]
 ) -> Command | None:
-    """The command that trains the rows' methods with these seeds; None where nothing here can."""
+    """The command that trains the rows' methods with these seeds; None where no single one can here."""
     protocol = task.protocols.get(sides[0].protocol)
     if protocol is None:
         return None
-    settings = [settings_of(catalog, protocol, side) for side in sides]
-    if any(texts is None for texts in settings) or clash(sides):
+    settings = settings_together(catalog, protocol, sides)
+    if settings is None:
         return None
-    words = ["run", "--task", task.name, "--protocol", protocol.name]
-    for method in dict.fromkeys(side.method for side in sides):
-        words += ["--method", method]
-    for text in (text for texts in settings for text in texts or ()):
-        words += ["--set", text]
-    return Command(*words, "--seeds", spelled(seeds))
+    wanted = [
+        Wanted(side.method, tuple(texts), tuple(seeds), tuple(filter(None, side.inputs.values())))
+        for side, texts in zip(sides, settings, strict=True)
+    ]
+    found = run_commands(task.name, protocol.name, wanted)
+    return found[0] if len(found) == 1 else None
 
 
-def clash(sides: Sequence[Side]) -> bool:
-    """Whether two rows are of one method: one command makes runs of one set of parameters."""
-    return len({side.method for side in sides}) < len(sides)
+def settings_together(
+    catalog: Catalog, protocol: Protocol, sides: Sequence[Made]
+) -> list[list[str]] | None:
+    """The `--set` texts of each row as one `run` takes them; None if they cannot be said here.
 
-
-def _literal(value: Any) -> str:
-    """As `parse_setting` reads it back."""
-    if isinstance(value, str) and parse_setting(f"m.k={value}").value == value:
-        return value
-    return repr(value)
+    Where two rows are of one method, each says all that the two differ in: several values of a parameter
+    are a grid.
+    """
+    found = []
+    for side in sides:
+        alone = [settings_of(catalog, protocol, one) for one in sides if one.method == side.method]
+        said = {
+            text.partition("=")[0].removeprefix(f"{side.method}.")
+            for texts in alone
+            for text in texts or ()
+        }
+        texts = settings_of(catalog, protocol, side, said if len(alone) > 1 else ())
+        if texts is None:
+            return None
+        found.append(texts)
+    return found

@@ -11,11 +11,11 @@ import duckdb
 from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
-from suite.boards.more_seeds import settings_of
 from suite.define.catalog import Catalog
 from suite.define.metrics import canonical_key, split_key
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
+from suite.records.again import settings_of, train_again
 from suite.records.lookup import match_run
 from suite.store.connection import connect, statements
 from suite.store.rows import Side, read_rows
@@ -42,7 +42,7 @@ def pick_task(root: Path, catalog: Catalog, name: str | None, sides: Sequence[st
     with connect(root) as connection:
         tasks: set[str] | None = None
         for side in sides:
-            named = _resolve(connection, catalog, side)
+            named = _resolve(root, connection, catalog, None, side)
             found = connection.execute(
                 statements("compare_tasks"),
                 {
@@ -58,7 +58,7 @@ def pick_task(root: Path, catalog: Catalog, name: str | None, sides: Sequence[st
     if known:
         raise UserError(f"give --task: these are evaluated for {', '.join(known)}")
     raise UserError(
-        "give --task: no task has evaluations of all that is named; see `python -m suite tasks`"
+        f"give --task: no task has evaluations of all that is named; see `{Command('tasks')}`"
     )
 
 
@@ -92,7 +92,7 @@ def paired_rows(
     default parameters is taken. Raises UserError: unknown names, a run that does not count, no row at all.
     """
     with connect(root) as connection:
-        named = [_resolve(connection, catalog, text) for text in (a, b)]
+        named = [_resolve(root, connection, catalog, task, text) for text in (a, b)]
         if named[0] == named[1]:
             raise UserError(f"{a!r} and {b!r} are the same row; compare two")
         notes: list[str] = []
@@ -121,7 +121,13 @@ def paired_rows(
     return both, alone, notes
 
 
-def _resolve(connection: duckdb.DuckDBPyConnection, catalog: Catalog, text: str) -> _Named:
+def _resolve(
+    root: Path,
+    connection: duckdb.DuckDBPyConnection,
+    catalog: Catalog,
+    task: Task | None,
+    text: str,
+) -> _Named:
     """A method comes before a run: `ce` is hexadecimal, too."""
     known = set(catalog.methods())
     if text in known:
@@ -136,14 +142,16 @@ def _resolve(connection: duckdb.DuckDBPyConnection, catalog: Catalog, text: str)
             match_run(text, runs, "here", cut=True)
             _, row_id, method, _, counted, today = found[0]
             if not counted:
-                raise UserError(f"run {runs[0]} is not finished; see `python -m suite show {text}`")
+                raise UserError(f"run {runs[0]} is not finished; see `{Command('show', text)}`")
             if not today:
+                again = train_again(root, catalog, runs[0], "--stale")
                 raise UserError(
-                    f"run {runs[0]} was trained with other code of its method than today's; train it "
-                    "again with --stale"
+                    f"run {runs[0]} was trained with other code of its method than today's{again}"
                 )
             return _Named(text, method, row_id)
-    near = did_you_mean(text, known | stored)
+    # names of other tasks would be refused next
+    of_task = stored - known | set(catalog.methods(task.name if task else None))
+    near = did_you_mean(text, of_task)
     raise UserError(f"{text!r} is neither a method nor a run here{near}")
 
 
@@ -152,7 +160,8 @@ def _nothing(task: Task, named: _Named, only: Protocol | None, catalog: Catalog)
     what = f"run {named.text}" if named.row_id is not None else named.method
     problem = f"{what} has no evaluated run of today's code for {task.name}{under}"
     if named.method not in catalog.methods(task.name):
-        return problem
+        of = catalog.tasks_of(named.method) if named.method in catalog.methods() else ()
+        return f"{problem}; it is for {', '.join(of)}" if of else problem
     under_it = ["--protocol", only.name] if only else []
     command = Command(
         "run", "--task", task.name, *under_it, "--method", named.method, "--seeds", "0-2"

@@ -15,6 +15,7 @@ from suite.boards.more_seeds import next_seeds, run_command
 from suite.boards.whole_board import WholeBoard
 from suite.define.catalog import Catalog
 from suite.define.task import Task
+from suite.records.again import settings_of
 from suite.stats import tests
 from suite.stats.tests import LEVEL, MIN_REPLICATES, Interval
 from suite.store.rows import Side
@@ -81,7 +82,7 @@ def line_over_seeds(
             # the board's own rule: below it, pairing throws away more than it explains
             why += f"; {len(common)} common seed(s) are too few of them for pairs"
         if verdict == "undecided":
-            command = _power(task, a, b)
+            command = _power(catalog, task, a, b)
             why += "; seeds that would tell them apart" if command else ""
     return Line(
         protocol=a.protocol,
@@ -156,11 +157,16 @@ def _unpaired(side: Side) -> str:
     )
 
 
-def _power(task: Task, a: Side, b: Side) -> Command | None:
-    """`power` with run ids where two rows are of one method. Names of strangers are in no command."""
-    names = [a.method, b.method]
-    if a.method == b.method:
-        names = [a.runs[0].run_id, b.runs[0].run_id]
+def _power(catalog: Catalog, task: Task, a: Side, b: Side) -> Command | None:
+    """`power` with run ids for rows that their methods' names do not stand for. Names of strangers are in no
+    command."""
+    protocol = task.protocols.get(a.protocol)
+    names = [
+        side.runs[0].run_id
+        if a.method == b.method or (protocol and settings_of(catalog, protocol, side))
+        else side.method
+        for side in (a, b)
+    ]
     if any(plain(name) != name or name.startswith("-") for name in names):
         return None
     return Command("power", *names, "--task", task.name, "--protocol", a.protocol)

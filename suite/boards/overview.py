@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
-from suite.boards.more_seeds import settings_of
 from suite.boards.named_rows import metric_key
 from suite.boards.over_images import unit_scores_of
 from suite.define.catalog import Catalog
 from suite.define.metrics import split_key
 from suite.define.protocol import Protocol
 from suite.define.task import Task, direction
+from suite.records.again import settings_of
 from suite.stats.critical_difference import (
     MIN_BLOCKS,
     CriticalDifference,
@@ -32,6 +33,7 @@ from suite.stats.critical_difference import (
 )
 from suite.stats.tests import Interval
 from suite.store.connection import connect
+from suite.store.row import inputs_text
 from suite.store.rows import Side, read_rows
 
 
@@ -123,7 +125,7 @@ def overview(
         under = f" under {only.name}" if only else ""
         raise UserError(
             f"{task.name} has no evaluated run of today's code{under}; "
-            f"type python -m suite run --task {task.name}"
+            f"type {Command('run', '--task', task.name)}"
         )
     labels = _labels(rows, catalog, task)
     methods = tuple(sorted(set(labels.values())))
@@ -204,12 +206,15 @@ def _labels(rows: Sequence[Side], catalog: Catalog, task: Task) -> dict[int, str
     for (protocol, method), members in groups.items():
         taken: set[str] = set()
         for row in members:
-            name = method
+            name = method + inputs_text(row.inputs)
             if len(members) > 1:
                 texts = settings_of(catalog, task.protocols[protocol], row)
                 if texts is None:
                     texts = [f"run={row.runs[0].run_id}"]
-                name = " ".join([method, *(t.removeprefix(f"{method}.") for t in texts)])
+                said = [text.removeprefix(f"{method}.") for text in texts]
+                # those of the input runs are said already
+                said = [text for text in said if text.partition("=")[0] not in row.inputs]
+                name = " ".join([method, *said]) + inputs_text(row.inputs)
             if name in taken:
                 name = f"{name} run={row.runs[0].run_id}"
             taken.add(name)

@@ -15,7 +15,7 @@ from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.base.text import plain
 from suite.boards.comparison import shown
-from suite.boards.more_seeds import next_seeds, run_command, settings_of
+from suite.boards.more_seeds import next_seeds, run_command, settings_together
 from suite.boards.named_rows import metric_key, paired_rows
 from suite.boards.whole_board import WholeBoard, whole_boards
 from suite.define.catalog import Catalog
@@ -97,12 +97,12 @@ def needed(
     command = run_command(catalog, task, (x, y), seeds) if seeds else None
     if command and not _same_rows(root, catalog, task, protocol, (x, y)):
         command = None
-    settings = [settings_of(catalog, protocol, side) or [] for side in (x, y)] if command else []
+    settings = settings_together(catalog, protocol, (x, y)) if command else None
     warnings = [*_warnings(found), *notes]
     if seeds and command is None:
         warnings.append(
             "these runs cannot be made by one command here: "
-            "two rows of one method, or parameters or inputs that are not today's card's"
+            "two rows of one method that are no grid, or parameters or inputs that are not today's card's"
         )
     return Needed(
         task=task.name,
@@ -114,7 +114,7 @@ def needed(
         estimate=found,
         seeds=tuple(seeds),
         methods=tuple(dict.fromkeys((x.method, y.method))) if command else (),
-        settings=tuple(text for texts in settings for text in texts),
+        settings=tuple(dict.fromkeys(text for texts in settings or () for text in texts)),
         command=command,
         words=_words(found, plain(a), plain(b), target, len(seeds), shown(about)),
         warnings=tuple(warnings),
@@ -132,7 +132,9 @@ def _same_rows(
     root: Path, catalog: Catalog, task: Task, protocol: Protocol, sides: Sequence[Side]
 ) -> bool:
     """Whether `run` would plan the pilot runs themselves: their row is what it adds seeds to."""
-    settings = [text for side in sides for text in settings_of(catalog, protocol, side) or []]
+    settings = [
+        text for texts in settings_together(catalog, protocol, sides) or () for text in texts
+    ]
     seeds = [side.runs[0].seed for side in sides]
     try:
         plan = make_plan(

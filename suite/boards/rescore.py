@@ -23,6 +23,7 @@ from suite.define.flags import OF_THE_RUN
 from suite.define.protocol import Protocol
 from suite.define.spec import RunSpec
 from suite.define.task import Ability, Task, direction
+from suite.records.again import settings_of_run, train_again
 from suite.records.files import Record
 from suite.records.lookup import find_run, find_spec, newest_finished
 from suite.runs.evaluate import metric_rows, stored_predictions
@@ -127,7 +128,7 @@ def rescore(
     """
     found = runs_below(root, catalog, task, protocol)
     if runs:
-        chosen = [_named(root, task, found, run) for run in runs]
+        chosen = [_named(root, catalog, task, found, run) for run in runs]
         chosen = list({run.attempt.run_id: run for run in chosen}.values())
         made = Rescored()
     else:
@@ -148,13 +149,13 @@ def rescore(
     if by is not None:
         _check_key(task, by, tasks.values(), scored.values())
     for name, one in tasks.items():
-        rows = _rows(root, one, scored[name], by or one.primary[0], ranked=not runs)
+        rows = _rows(root, catalog, one, scored[name], by or one.primary[0], ranked=not runs)
         shown = [row for row in rows if not methods or row.method in methods]
         if shown:
             made.blocks.append(Block(one, shown))
     for name in methods:
         if not any(row.method == name for row in made.rows):
-            catalog.card(name)  # a name that nothing has: say what there is
+            catalog.card_for(task, name)  # a name that nothing has: say what there is
             made.notes.append(f"no finished run of {name!r}")
     return made
 
@@ -173,7 +174,7 @@ def _left_out(found: RunsBelow) -> list[str]:
     return ["left out: " + ", ".join(f"{count} run(s) {why}" for why, count in counts.items())]
 
 
-def _named(root: Path, task: Task, found: RunsBelow, prefix: str) -> Run:
+def _named(root: Path, catalog: Catalog, task: Task, found: RunsBelow, prefix: str) -> Run:
     """Raises UserError: no such run, several, or one that does not count."""
     run_id = find_run(root, prefix)
     if run_id in found.counted:
@@ -183,9 +184,10 @@ def _named(root: Path, task: Task, found: RunsBelow, prefix: str) -> Run:
     attempt = newest_finished(root, run_id)
     why = found.left_out.get(run_id)
     if why == STALE:
+        again = train_again(root, catalog, run_id, "--stale")
         raise UserError(
-            f"run {run_id} was trained with other code of {attempt.record().spec.method!r} than today's; "
-            "train it again with --stale"
+            f"run {run_id} was trained with other code of {attempt.record().spec.method!r} than "
+            f"today's{again}"
         )
     raise UserError(
         f"run {run_id}: its protocol {attempt.record().spec.protocol!r} is none of task {task.name!r}"
@@ -236,7 +238,7 @@ def _scores(run: Run, task: Task, catalog: Catalog, made: Rescored) -> Scores | 
         rows = metric_rows(
             attempt,
             run.record,
-            stored_predictions(attempt, run.record, run.protocol, task),
+            stored_predictions(attempt, run.protocol, catalog),
             task,
             task.evaluation(run.protocol),
             catalog,
@@ -260,7 +262,9 @@ def _check_key(
         raise UserError(f"--by {by}: task {task.name} has no such metric{did_you_mean(by, known)}")
 
 
-def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bool) -> list[Row]:
+def _rows(
+    root: Path, catalog: Catalog, task: Task, scores: Sequence[Scored], key: str, ranked: bool
+) -> list[Row]:
     """One block's rows, best first and those without a value last."""
     groups: dict[tuple[str, ...], list[Scored]] = {}
     for one in scores:
@@ -270,7 +274,7 @@ def _rows(root: Path, task: Task, scores: Sequence[Scored], key: str, ranked: bo
         sorted(group, key=lambda one: (one[0].record.spec.seed, one[0].attempt.run_id))
         for _, group in sorted(groups.items())
     ]
-    rows = [_row(task, group) for group in ordered]
+    rows = [_row(root, catalog, task, group) for group in ordered]
     higher = direction(task, key) is not False
     if ranked:
         samples = [_sample(group, key) for group in ordered]
@@ -319,9 +323,10 @@ def _lineage(root: Path, spec: RunSpec, depth: int = 0) -> dict[str, str]:
     return found
 
 
-def _row(task: Task, group: Sequence[Scored]) -> Row:
+def _row(root: Path, catalog: Catalog, task: Task, group: Sequence[Scored]) -> Row:
     protocol = group[0][0].protocol
     first = group[0][0].record
+    sources = {role: find_spec(root, run) for role, run in first.spec.inputs.items()}
     records = [run.record for run, _ in group]
     defined = [scores for _, scores in group if scores is not None]
     keys = sorted({key for scores in defined for key in scores})
@@ -333,12 +338,15 @@ def _row(task: Task, group: Sequence[Scored]) -> Row:
         dataset=max(record.dataset for record in records),
         method=first.spec.method,
         params=first.spec.params,
+        inputs={role: None if of is None else of.method for role, of in sources.items()},
+        settings=settings_of_run(root, catalog, protocol, first.run_id),
         digest=group[0][0].digest,
         n=len(defined),
         state="done" if len(defined) == len(group) else "partial",
         flags=sorted({flag for record in records for flag in record.flags}),
         cost=MeanCost(**{name: _mean_cost(records, name) for name in COST}),
         runs=[run.attempt.run_id for run, _ in group],
+        seeds=[record.spec.seed for record in records],
         metrics={key: _cell([scores.get(key) for scores in defined]) for key in keys},
     )
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import importlib
+import itertools
+import json
 import sys
 import warnings
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from suite import __version__
+from suite.base.command import Call, answer
 from suite.base.errors import UserError
 from suite.base.moved import MovedWarning
 from suite.cli import streams
@@ -55,14 +60,13 @@ def application(verb: str) -> typer.Typer:
         help="Train every method of a long-tailed vision task under one protocol, and rank them.",
         epilog="Start with: python -m suite run --task longtail-seg",
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     # without it one verb would be no verb
-    app.callback()(lambda: None)
-    for name in [verb] if verb in VERBS else VERBS:
+    app.callback()(_of_all_verbs)
+    for name in () if verb == "--version" else [verb] if verb in VERBS else VERBS:
         module = importlib.import_module(f"suite.cli.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
@@ -71,22 +75,62 @@ def application(verb: str) -> typer.Typer:
     return app
 
 
+_COMPLETION = frozenset({"--install-completion", "--show-completion"})
+
+# typer brings the click that it is built on, which has had two names
+_WrongUse: Any = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"longtail-suite {__version__}")
+        raise typer.Exit
+
+
+def _of_all_verbs(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            callback=_print_version,
+            is_eager=True,
+            expose_value=False,
+        ),
+    ] = False,
+) -> None:
+    """Train every method of a long-tailed vision task under one protocol, and rank them."""
+
+
 def main() -> Any:
     """Console script. Exit codes: 0 all done, 1 some run failed, 2 wrong use or bad input."""
     streams.settle()
     # a plug-in that imports an old name is told the new one, once for the line
     warnings.filterwarnings("default", category=MovedWarning)
+    answer(Call())
+    as_json = _asks_for_json(sys.argv[1:])
     try:
+        app = application(sys.argv[1] if len(sys.argv) > 1 else "")
         try:
-            return application(sys.argv[1] if len(sys.argv) > 1 else "")()
+            if not as_json:
+                # completion is of the console script: a shell completes no module
+                scripted = not _COMPLETION.isdisjoint(sys.argv)
+                return app(prog_name="longtail-suite") if scripted else app()
+            # an option that is wrong is told as JSON, too
+            code = app(standalone_mode=False)
         finally:
             streams.finish()
+        sys.exit(code if isinstance(code, int) else 0)
+    except _WrongUse as error:
+        _tell(error.format_message(), as_json)
+    except typer.Abort:
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _PLACES or error.filename is None:
             raise
-        _end(f"{error.filename}: {error.strerror}")
+        _tell(f"{error.filename}: {error.strerror}", as_json)
     except UserError as error:
-        _end(str(error))
+        _tell(str(error), as_json)
 
 
 _PLACES = frozenset(
@@ -95,8 +139,16 @@ _PLACES = frozenset(
 """What is wrong is a place that the user chose, and no traceback says more of it."""
 
 
-def _end(message: str) -> NoReturn:
-    # it may quote a record or a file name
-    line = "".join(c if c.isprintable() else "�" for c in " ".join(message.split()))
-    print(f"Error: {line}", file=sys.stderr)
+def _asks_for_json(words: Sequence[str]) -> bool:
+    return "--format=json" in words or ("--format", "json") in itertools.pairwise(words)
+
+
+def _tell(text: str, as_json: bool) -> NoReturn:
+    """A wrong use or bad input, in one line or as one JSON object on stderr; ends with code 2."""
+    # the message may quote a record or a file name
+    line = "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
+    if as_json:
+        print(json.dumps({"schema": "longtail-suite/error/1", "error": line}), file=sys.stderr)
+    else:
+        print(f"Error: {line}", file=sys.stderr)
     sys.exit(2)

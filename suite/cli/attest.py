@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from suite.cli.completion import protocol_names
 from suite.cli.options import DataRoot, each
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def attest(
         list[str],
         typer.Option(
             "--protocol",
+            autocompletion=protocol_names,
             metavar="NAME",
             help="Protocol to train under; repeatable. Default: smoke, of each of the method's tasks.",
             show_default=False,

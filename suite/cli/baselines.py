@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from suite.cli.completion import task_names
 from suite.cli.options import Plugins, load_catalog, parse_format
 
 
@@ -14,7 +15,13 @@ def baselines(
         str | None, typer.Argument(help="Show one method in full, with its BibTeX.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", help="Only the methods of a task.", show_default=False)
+        str | None,
+        typer.Option(
+            "--task",
+            autocompletion=task_names,
+            help="Only the methods of a task.",
+            show_default=False,
+        ),
     ] = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
     format: Annotated[str, typer.Option(help="table or json.")] = "table",
@@ -29,7 +36,8 @@ def baselines(
     """
     import msgspec
 
-    from suite.cli.output import clean, console, params, print_json, table
+    from suite.base.command import Command
+    from suite.cli.output import clean, console, params, print_rows, table
 
     parse_format(format, ("table", "json"))
     catalog = load_catalog(plugin)
@@ -48,7 +56,7 @@ def baselines(
         listing[-1]["preset_protocol_defaults"] = preset["protocol_defaults"]
         listing[-1]["digest"] = catalog.code.digests[name]
     if format == "json":
-        print_json(listing)
+        print_rows("baselines", listing)
         return
     out = console()
     if not method:
@@ -56,7 +64,7 @@ def baselines(
             (e["method"], " ".join(e["tasks"]), e["summary"], e["venue"] or "-") for e in listing
         ]
         out.print(table(("method", "tasks", "", "paper"), rows))
-        out.print("\nOne in full, with BibTeX: python -m suite baselines METHOD")
+        out.print(f"\nOne in full, with BibTeX: {Command('baselines', 'METHOD')}", markup=False)
         return
     entry = listing[0]
     out.print(f"[bold]{clean(entry['method'])}[/]  {clean(entry['summary'])}")

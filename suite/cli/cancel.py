@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from suite.cli.completion import task_names
 from suite.cli.options import Plugins, Root, catalog_at
 
 
@@ -15,7 +16,9 @@ def cancel(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", help="Every run of this task.", show_default=False),
+        typer.Option(
+            "--task", autocompletion=task_names, help="Every run of this task.", show_default=False
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every run that waits or runs.")] = False,
     root: Root = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from suite.cli.completion import method_names, protocol_names, task_names
 from suite.cli.options import Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ FORMATS = ("table", "json", "csv", "markdown")
 
 def claims(
     task: Annotated[
-        str | None, typer.Option("--task", help="Only this task.", show_default=False)
+        str | None,
+        typer.Option(
+            "--task", autocompletion=task_names, help="Only this task.", show_default=False
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
             "--protocol",
+            autocompletion=protocol_names,
             help="Only claims near this protocol, such as r32-200 or r32-200:cifar100.",
             show_default=False,
         ),
@@ -36,6 +41,7 @@ def claims(
         str | None,
         typer.Option(
             "--method",
+            autocompletion=method_names,
             metavar="METHOD",
             help="Only this method, by our name or as printed.",
             show_default=False,
@@ -146,7 +152,8 @@ def _print(comparisons: Sequence[Comparison], format: str) -> None:
     from suite.render import formats
 
     if format == "json":
-        sys.stdout.write(formats.to_json([tables.as_row(made) for made in comparisons]))
+        made = [tables.as_row(comparison) for comparison in comparisons]
+        sys.stdout.write(formats.to_json(formats.envelope("claims", made)))
     elif format == "csv":
         sys.stdout.write(tables.to_csv(comparisons))
     elif format == "markdown":

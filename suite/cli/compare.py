@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, parse_format
+from suite.cli.completion import task_names
+from suite.cli.options import (
+    OnlyProtocol,
+    Plugins,
+    ProposedDataRoot,
+    Root,
+    catalog_at,
+    parse_format,
+)
 
 if TYPE_CHECKING:
     from suite.boards.comparison import Comparison
@@ -29,7 +37,12 @@ def compare(
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", help="Task. Default: the only one with both.", show_default=False),
+        typer.Option(
+            "--task",
+            autocompletion=task_names,
+            help="Task. Default: the only one with both.",
+            show_default=False,
+        ),
     ] = None,
     protocol: OnlyProtocol = None,
     metric: Annotated[
@@ -66,6 +79,7 @@ def compare(
     ] = None,
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
     root: Root = None,
+    data_root: ProposedDataRoot = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Compare two methods: difference with 95 % interval and p, and what their runs were made of.
@@ -78,6 +92,7 @@ def compare(
       python -m suite compare --all --task longtail-cls
     """
     from suite.base import settings
+    from suite.base.command import Command
     from suite.base.errors import UserError
     from suite.boards.compare import compare as compare_two
     from suite.boards.named_rows import pick_task
@@ -91,7 +106,7 @@ def compare(
     if all_ and a is not None:
         raise UserError("--all compares every method: leave A and B out")
     if all_ and task is None:
-        raise UserError("--all needs --task; see `python -m suite tasks`")
+        raise UserError(f"--all needs --task; see `{Command('tasks')}`")
     if not all_ and (a is None or b is None):
         raise UserError("compare what? Give two methods or run ids, or --all")
     if not all_ and reference is not None:
@@ -144,9 +159,10 @@ def _print(found: Comparison | Overview, format: str) -> None:
     from suite.render.comparison import as_json, tables_of
 
     if format == "json":
-        from suite.cli.output import print_json
+        from suite.cli.output import print_rows
 
-        print_json(as_json(found))
+        kind, rows, more = as_json(found)
+        print_rows(kind, rows, **more)
         return
     if format == "markdown":
         from suite.render.formats import to_markdown

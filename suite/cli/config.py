@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from suite.cli.completion import method_names
 from suite.cli.options import (
     BaseConfig,
     DataRoot,
@@ -24,7 +25,9 @@ from suite.cli.options import (
 
 def config(
     task: TaskName,
-    method: Annotated[str, typer.Option("--method", help="Method, see `baselines`.")],
+    method: Annotated[
+        str, typer.Option("--method", autocompletion=method_names, help="Method, see `baselines`.")
+    ],
     protocol: ProtocolName = None,
     base_config: BaseConfig = None,
     pretrained: Pretrained = None,
@@ -49,6 +52,7 @@ def config(
     from suite.base import settings
     from suite.base.aside import aside
     from suite.base.errors import UserError
+    from suite.base.raised import raised
     from suite.define.data import find_data
     from suite.engine.export import config_text
     from suite.render.files import is_stream, write_file
@@ -56,16 +60,29 @@ def config(
 
     results = settings.results_root(root)
     catalog = catalog_at(plugin, results)
-    catalog, _, accepted, _ = under(
+    catalog, chosen, accepted, _ = under(
         catalog, catalog.task(task), protocol, results, base_config, pretrained
     )
-    overrides, _ = split_settings(catalog, set_)
-    if other := [name for name in overrides if name != method]:
+    catalog.card_for(chosen, method)
+    given = split_settings(catalog, set_, chosen)
+    if other := [name for name in given if name != method]:
         raise UserError(f"--set {other[0]}.…: the config is of {method!r}")
-    spec = catalog.spec(method, accepted, seed, overrides.get(method))
+    grid = given.get(method, [])
+    if len(grid) > 1:
+        raise UserError(
+            f"--set: the config is of one run, and these are {len(grid)}: one value each"
+        )
+    spec = catalog.spec(method, accepted, seed, grid[0].params if grid else None)
     data = find_data(accepted, settings.data_root(data_root))
-    with aside():
-        text = config_text(catalog.method(spec), accepted, seed, data)
+    of = catalog.method(spec)
+    try:
+        with aside():
+            text = config_text(of, accepted, seed, data)
+    except UserError:
+        raise
+    except Exception as error:
+        own = [part.source.path for part in of.parts]
+        raise UserError(f"{method} cannot be configured: {raised(error, own)}") from None
     if output is None:
         print(text)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root, catalog_at
+from suite.cli.options import Plugins, ProposedDataRoot, Root, catalog_at
 
 
 def dashboard(
@@ -19,6 +19,7 @@ def dashboard(
         ),
     ] = "127.0.0.1",
     root: Root = None,
+    data_root: ProposedDataRoot = None,
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Serve the dashboard until Ctrl-C: boards, classes, comparisons, runs, jobs, claims.
@@ -33,6 +34,7 @@ def dashboard(
     from importlib import import_module
 
     from suite.base import settings
+    from suite.base.command import answered
     from suite.base.errors import UserError
     from suite.store.connection import store_path
     from suite.store.ingest import refresh
@@ -50,4 +52,4 @@ def dashboard(
             if not store_path(results).exists():
                 raise
             print(f"not brought up to date: {error}", file=sys.stderr)
-    serve.serve(results, plugin, address, port, catalog)
+    serve.serve(results, plugin, address, port, catalog, answered())

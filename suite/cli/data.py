@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from suite.cli.options import DataRoot, load_catalog, parse_format
+from suite.cli.options import DataRoot, Format, load_catalog, parse_format
 
 _EVERY_SECONDS = 15.0
 
@@ -32,7 +33,7 @@ def list_(
     from suite.base import settings
     from suite.base.aside import aside
     from suite.base.errors import UserError
-    from suite.cli.output import console, print_json, table
+    from suite.cli.output import console, print_rows, table
 
     parse_format(format, ("table", "json"))
     root = settings.data_root(data_root)
@@ -50,7 +51,7 @@ def list_(
             state = str(error)
         listing.append(
             {
-                "name": name,
+                "dataset": name,
                 "state": "embedded" if dataset.embedded else state,
                 "path": where,
                 "summary": dataset.summary,
@@ -58,13 +59,13 @@ def list_(
             }
         )
     if format == "json":
-        print_json(listing)
+        print_rows("data-list", listing)
         return
     out = console()
-    rows = [(e["name"], e["state"], e["summary"]) for e in listing]
+    rows = [(e["dataset"], e["state"], e["summary"]) for e in listing]
     out.print(table(("data set", "state", ""), rows))
     for e in listing:
-        out.print(f"\n{e['name']}: {e['layout']}", soft_wrap=True, markup=False)
+        out.print(f"\n{e['dataset']}: {e['layout']}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -76,6 +77,7 @@ def check(
     quick: Annotated[
         bool, typer.Option("--quick", help="Count files only; do not open them.")
     ] = False,
+    format: Format = "table",
 ) -> None:
     """Check the user's copies: every file opened, sizes and label ids held against the data set.
 
@@ -90,28 +92,45 @@ def check(
     from suite.base import settings
     from suite.base.aside import aside
     from suite.base.errors import DataError, UserError, did_you_mean
+    from suite.cli.output import print_rows
     from suite.define.flags import DATA_VARIANT
 
+    parse_format(format, ("table", "json"))
     root = settings.data_root(data_root)
     known = load_catalog().datasets()
     for name in names or []:
         if name not in known:
             raise UserError(f"unknown data set {name!r}{did_you_mean(name, known)}")
+    rows: list[dict[str, Any]] = []
     bad = False
     clear = _show_progress()
+
+    def tell(name: str, state: str, problems: Sequence[str] = (), path: Path | None = None) -> None:
+        rows.append(
+            {
+                "dataset": name,
+                "state": state,
+                "path": None if path is None else str(path),
+                "problems": list(problems),
+            }
+        )
+        if format == "table":
+            for line in problems or [state]:
+                print(f"{name}: {line}", flush=True)
+
     for name in names or known:
         dataset = known[name]
         if root is None and not dataset.embedded:
             if names:
                 raise DataError(f"{name}: no data root; give --data-root DIR or set $LONGTAIL_DATA")
-            print(f"{name}: not checked, no data root")
+            tell(name, "not checked, no data root")
             continue
         try:
             above = settings.cache_dir() if dataset.embedded or root is None else root
             with aside():
                 path = dataset.find(above)
         except DataError as error:
-            print(f"{name}: {error}")
+            tell(name, "missing", [str(error)])
             # whoever has one data set lacks others: no fault where nothing of the name was asked for
             bad = bad or bool(names) or bool(root and (root / name).exists())
             continue
@@ -122,15 +141,14 @@ def check(
         except DataError as error:
             problems, other = [str(error)], ""
         clear()
-        for problem in problems:
-            print(f"{name}: {problem}")
         if other:
-            print(
-                f"{name}: sound, but not the published data: {other}; its runs carry the flag {DATA_VARIANT}"
-            )
-        elif not problems:
-            print(f"{name}: sound")
+            said = f"sound, but not the published data: {other}; its runs carry the flag {DATA_VARIANT}"
+            tell(name, said, path=path)
+        else:
+            tell(name, "damaged" if problems else "sound", problems, path)
         bad = bad or bool(problems)
+    if format == "json":
+        print_rows("data-check", rows)
     if bad:
         sys.exit(2)
 

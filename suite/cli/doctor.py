@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
-from suite.cli.options import DataRoot, Plugins, Root, parse_format
+from suite.cli.options import DataRoot, Format, Plugins, Root, parse_format
 
 
 def doctor(
     ctx: typer.Context,
     root: Root = None,
     data_root: DataRoot = None,
-    format: Annotated[str, typer.Option(help="table or json.")] = "table",
+    format: Format = "table",
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Look at the environment, the folders, the store and the cluster. Changes nothing.
@@ -27,7 +26,7 @@ def doctor(
       python -m suite doctor
       python -m suite doctor --root /data/results --format json
     """
-    from suite.cli.output import clean, console, print_json
+    from suite.cli.output import clean, console, print_rows
     from suite.upkeep.doctor.examine import examine
     from suite.upkeep.doctor.finding import Place
 
@@ -38,7 +37,7 @@ def doctor(
     found = examine(place)
     problems = sum(finding.state == "problem" for finding in found)
     if format == "json":
-        print_json([finding.as_dict() for finding in found])
+        print_rows("doctor", [finding.as_dict() for finding in found])
     else:
         out = console()
         for finding in found:

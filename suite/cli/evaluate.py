@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from suite.cli.completion import task_names
 from suite.cli.options import Plugins, Root, catalog_at
 
 
@@ -16,7 +17,10 @@ def evaluate(
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help="Task. Default: every task of the protocol.", show_default=False
+            "--task",
+            autocompletion=task_names,
+            help="Task. Default: every task of the protocol.",
+            show_default=False,
         ),
     ] = None,
     again: Annotated[

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from suite.cli.options import Plugins, Root, catalog_at
+from suite.cli.options import Format, Plugins, Root, catalog_at, parse_format
+
+_COUNTS = ("attempts", "evaluations", "metrics", "read", "removed", "seconds")
 
 
 def ingest(
@@ -22,6 +24,7 @@ def ingest(
             "minutes.",
         ),
     ] = False,
+    format: Format = "table",
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Read new and changed records into the store; name the files that are refused, and why.
@@ -39,6 +42,7 @@ def ingest(
     from suite.store import ingest as store
     from suite.store.connection import store_path
 
+    parse_format(format, ("table", "json"))
     folder = existing_root(root)
     catalog = catalog_at(plugin, folder)
     if rebuild and if_changed:
@@ -47,6 +51,13 @@ def ingest(
         report = store.refresh(folder, catalog.tasks(), catalog.code)
     else:
         report = store.ingest(folder, catalog.tasks(), catalog.code, rebuild=rebuild)
+    if format == "json":
+        from suite.cli.output import print_rows
+
+        counts = {name: getattr(report, name) for name in _COUNTS}
+        rows = [{"path": one.path, "reason": one.reason} for one in report.refused]
+        print_rows("ingest", rows, store=str(store_path(folder)), **counts)
+        return
     print(
         f"{store_path(folder)}: {report.attempts} attempts, {report.evaluations} evaluations, "
         f"{report.metrics} metric rows; {report.read} files read, {report.removed} gone, "

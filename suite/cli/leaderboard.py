@@ -15,6 +15,7 @@ from suite.cli.options import (
     OnlyMethods,
     OnlyProtocols,
     Plugins,
+    ProposedDataRoot,
     RankBy,
     Root,
     TaskName,
@@ -44,6 +45,7 @@ def leaderboard(
         bool, typer.Option("--claims", help="With the published numbers beside ours; see `claims`.")
     ] = False,
     root: Root = None,
+    data_root: ProposedDataRoot = None,
     plugin: Plugins = [],  # noqa: B006
 ) -> None:
     """Print the leaderboard of a task: mean, 95 % interval and n, with shared ranks.
@@ -92,7 +94,7 @@ def print_board(
     if format == "table":
         tables.terminal(rows, task, console(), view)
     elif format == "json":
-        sys.stdout.write(formats.to_json(view.data(rows)))
+        sys.stdout.write(formats.to_json(formats.envelope("leaderboard", view.data(rows))))
     elif format == "csv":
         sys.stdout.write(tables.to_csv(rows, view))
     elif format == "markdown":

@@ -34,7 +34,7 @@ def merge(
     """
     from suite.base import settings
     from suite.base.text import clipped, plain
-    from suite.cli.output import console, print_json, table
+    from suite.cli.output import console, print_rows, table
     from suite.define.bring import adopt
     from suite.exchange.merge import merge as bring_all
     from suite.store.ingest import update_store
@@ -48,7 +48,7 @@ def merge(
         adopt(other, results, catalog)
         update_store(results, catalog_at(plugin, results))
     if format == "json":
-        print_json([one.as_dict() for one in done])
+        print_rows("merge", [one.as_dict() for one in done], dry_run=dry_run)
     else:
         shown = [one for one in done if one.state != "here"]
         if shown:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suite.base import command
 from suite.base.errors import UserError
+from suite.cli.completion import method_names, protocol_names, task_names
 
 if TYPE_CHECKING:
     from suite.define.bring import Brought
@@ -19,6 +22,20 @@ if TYPE_CHECKING:
     from suite.define.task import Task
     from suite.dispatch.request import Site
 
+
+def _kept_as(field: str) -> Callable[..., Any]:
+    """A callback that keeps what was typed for the commands that are proposed; what the environment says
+    holds for them as it is."""
+
+    def keep(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+        source = ctx.get_parameter_source(param.name or "")
+        if value and source is not None and source.name == "COMMANDLINE":
+            command.answer(replace(command.answered(), **{field: value}))
+        return value
+
+    return keep
+
+
 Root = Annotated[
     Path | None,
     typer.Option(
@@ -26,6 +43,7 @@ Root = Annotated[
         envvar="LONGTAIL_ROOT",
         help="Results folder. Default: ./results",
         show_default=False,
+        callback=_kept_as("root"),
     ),
 ]
 DataRoot = Annotated[
@@ -34,20 +52,38 @@ DataRoot = Annotated[
         "--data-root",
         help="Folder that holds the data sets. Default: $LONGTAIL_DATA, then the config file.",
         show_default=False,
+        callback=_kept_as("data_root"),
     ),
 ]
-TaskName = Annotated[str, typer.Option("--task", help="Task, see `tasks`.")]
+ProposedDataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        help="Folder that holds the data sets, for the commands that are proposed.",
+        show_default=False,
+        callback=_kept_as("data_root"),
+    ),
+]
+TaskName = Annotated[
+    str, typer.Option("--task", autocompletion=task_names, help="Task, see `tasks`.")
+]
 ProtocolName = Annotated[
     str | None,
     typer.Option(
         "--protocol",
+        autocompletion=protocol_names,
         help="Protocol, see `tasks`; NAME:carved with a validation set. Default: the task's.",
         show_default=False,
     ),
 ]
 OnlyProtocol = Annotated[
     str | None,
-    typer.Option("--protocol", help="Only this protocol. Default: all.", show_default=False),
+    typer.Option(
+        "--protocol",
+        autocompletion=protocol_names,
+        help="Only this protocol. Default: all.",
+        show_default=False,
+    ),
 ]
 BaseConfig = Annotated[
     Path | None,
@@ -84,8 +120,11 @@ AllRows = Annotated[
 
 
 def each(given: list[str]) -> list[str]:
-    """What was named, one by one: `a,b` as well as `a` and `b`, each once."""
-    return list(dict.fromkeys(name for some in given for name in some.split(",")))
+    """What was named, one by one: `a,b` and `a, b` as well as `a` and `b`, each once."""
+    names = [name.strip() for some in given for name in some.split(",")]
+    if not all(names):
+        raise UserError(f"{','.join(given)!r}: a name is missing")
+    return list(dict.fromkeys(names))
 
 
 def each_key(given: list[str]) -> list[str]:
@@ -129,6 +168,7 @@ Methods = Annotated[
     list[str],
     typer.Option(
         "--method",
+        autocompletion=method_names,
         metavar="METHOD",
         help="Method, or several, such as ce,la; repeatable. Default: all of the task.",
         show_default=False,
@@ -152,6 +192,7 @@ Plugins = Annotated[
         metavar="FILE",
         help="File with a method of your own; repeatable.",
         show_default=False,
+        callback=_kept_as("plugins"),
     ),
 ]
 
@@ -213,6 +254,9 @@ DryRun = Annotated[
 Wait = Annotated[
     bool, typer.Option("--wait", help="Follow the jobs to the end, then print the leaderboard.")
 ]
+
+
+Format = Annotated[str, typer.Option("--format", help="table or json.")]
 
 
 def catalog_at(plugins: Sequence[Path], results: Path) -> Catalog:

@@ -31,9 +31,11 @@ def console() -> Console:
     return Console(highlight=False, width=PIPE)
 
 
-def print_json(value: Any) -> None:
-    """Print as JSON, indented and in ASCII: names from records may hold terminal escapes."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+def print_rows(kind: str, rows: Iterable[Any], **more: Any) -> None:
+    """Print rows as JSON, indented and in ASCII: names from records may hold terminal escapes."""
+    from suite.render.formats import envelope
+
+    print(json.dumps(envelope(kind, list(rows), **more), indent=2, allow_nan=False))
 
 
 def clean(text: object) -> str:
@@ -155,6 +157,15 @@ def print_tables(tables: Iterable[Laid]) -> None:
         for line in (*each.fixed, *each.notes):
             # commands among them are to be copied: Rich must not wrap them
             out.print(Text(plain(line)), soft_wrap=True)
+
+
+def print_plan(plan: Mapping[str, Any], format: str) -> None:
+    """Print a described plan, as a table or as JSON."""
+    if format == "json":
+        more = {key: value for key, value in plan.items() if key != "runs"}
+        print_rows("plan", plan["runs"], **more)
+    else:
+        plan_table(plan)
 
 
 def plan_table(plan: Mapping[str, Any]) -> None:

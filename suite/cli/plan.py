@@ -53,7 +53,7 @@ def plan(
       python -m suite plan --task longtail-seg --protocol camvid:half --format json
     """
     from suite.base import settings
-    from suite.cli.output import plan_table, print_json
+    from suite.cli.output import print_plan
     from suite.dispatch.batch import jobs_folder
     from suite.dispatch.reconcile import ClusterState, reconcile
     from suite.runs.describe import describe_plan
@@ -85,7 +85,4 @@ def plan(
         made, results, len(slots), settings.data_root(data_root, here=False), number
     )
     summary["cluster_problem"] = now.problem
-    if format == "json":
-        print_json(summary)
-    else:
-        plan_table(summary)
+    print_plan(summary, format)

@@ -65,7 +65,7 @@ def power(
     from suite.base.text import plain
     from suite.boards.power import needed
     from suite.cli.compare import refresh
-    from suite.cli.output import print_json
+    from suite.cli.output import print_rows
 
     parse_format(format, ("table", "json"))
     if not run:
@@ -83,7 +83,9 @@ def power(
         import msgspec
 
         command = None if found.command is None else str(found.command)
-        print_json({**msgspec.to_builtins(found), "command": command})
+        made = {**msgspec.to_builtins(found), "next": command}
+        del made["command"]
+        print_rows("power", [made])
     else:
         print(f"{plain(a)} and {plain(b)}, {found.metric}, {chosen.name} under {under.name}")
         print(found.words)

@@ -3,10 +3,10 @@ the leaderboard on stdout can be piped."""
 
 from __future__ import annotations
 
-import itertools
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +15,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from suite.cli.output import clean
+from suite.base.command import Command
+from suite.cli.output import clean, params
+from suite.define.spec import spelled
 from suite.dispatch.result import Result
+from suite.records.again import Wanted, run_commands, setting
 from suite.render.table import duration
 from suite.runs.job import Assignment, Report
 from suite.runs.plan import Plan
+from suite.runs.todo import PlannedRun
 
 _PLAIN_EVERY_SECONDS = 15.0
 
@@ -34,9 +38,7 @@ class Progress:
         self.plan, self.work, self.where = plan, work, where
         # long lines are for the terminal, or the log file, to wrap
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.names = {
-            item.spec.run_id: f"{item.spec.method} seed {item.spec.seed}" for item in plan.items
-        }
+        self.names = _names(plan)
         self.width = max(map(len, self.names.values()), default=10)
         self.finished = 0
         self.began = time.monotonic()
@@ -141,12 +143,12 @@ class Progress:
         if stale:
             console.print(
                 f"{stale} run(s) are stale: their method's code has changed since. To train them "
-                f"again:\n  {escape(command)} --stale"
+                f"again:\n  {_lines(_stale_commands(plan))}"
             )
         if waiting := plan.count("waiting"):
             console.print(
                 f"{waiting} run(s) wait for a run that has failed, is stale or in a cluster job; see:\n"
-                f"  {escape(_plan_command())}"
+                f"  {_lines([_plan_command(plan)])}"
             )
         if result.unfinished:
             console.print(
@@ -159,38 +161,59 @@ class Progress:
                 f"{clean(failure.message)}; log: {escape(str(item.attempt.path / 'log.txt'))}",
             )
         if result.failures:
-            console.print(f"To try them again:\n  {escape(_retry_command(result))}")
+            console.print(f"To try them again:\n  {_lines([_retry_command(result)])}")
 
     def left_to_cluster(self) -> None:
         """Say that Ctrl-C has ended the watching, not the jobs."""
-        self.console.print(
-            "The jobs go on. Look: python -m suite status; end them: python -m suite cancel --all"
-        )
+        look, end = Command("status"), Command("cancel", "--all")
+        self.console.print(f"The jobs go on. Look: {clean(look)}; end them: {clean(end)}")
 
 
-def _retry_command(result: Result) -> str:
-    """`retry` for the runs that failed, below the same root and with the same plug-ins."""
+def _names(plan: Plan) -> dict[str, str]:
+    """Run id -> `ce seed 0`, with what `--set` gave it where that tells it from another run."""
+    short = {item.spec.run_id: f"{item.spec.method} seed {item.spec.seed}" for item in plan.items}
+    counts = Counter(short.values())
+    return {
+        item.spec.run_id: f"{name} {params(item.changed)}".rstrip() if counts[name] > 1 else name
+        for item in plan.items
+        for name in [short[item.spec.run_id]]
+    }
+
+
+def _lines(commands: Sequence[object]) -> str:
+    return escape("\n  ".join(map(str, commands)))
+
+
+def _retry_command(result: Result) -> Command:
+    """`retry` for the runs that failed."""
     runs = [item.spec.run_id[:8] for item, _ in result.failures]
     kinds = sorted({failure.kind for _, failure in result.failures})
     named = runs if len(runs) <= 6 else [word for kind in kinds for word in ("--kind", kind)]
-    kept = [
-        word
-        for option, value in itertools.pairwise(sys.argv[1:])
-        if option in ("--root", "--plugin")
-        for word in (option, value)
-    ]
-    return "python -m suite retry " + shlex.join([*named, *kept])
+    return Command("retry", *named)
 
 
-def _plan_command() -> str:
-    """`plan` for what this command wants."""
-    kept = [
-        word
-        for option, value in itertools.pairwise(sys.argv[2:])
-        if option in ("--task", "--protocol", "--method", "--seeds", "--set", "--root", "--plugin")
-        for word in (option, value)
-    ]
-    return "python -m suite plan " + shlex.join(kept)
+def _stale_commands(plan: Plan) -> Sequence[object]:
+    if sys.argv[1:2] == ["run"]:
+        return [f"{_own_command()} --stale"]
+    stale = [item for item in plan.items if item.todo == "stale"]
+    wanted = [Wanted(*_wanted(item), (item.spec.seed,)) for item in stale]
+    return run_commands(plan.task.name, plan.protocol.name, wanted, "--stale")
+
+
+def _plan_command(plan: Plan) -> Command:
+    """`plan` for what was asked for."""
+    asked = [item for item in plan.items if not item.input_of]
+    words = ["--method", ",".join(dict.fromkeys(item.spec.method for item in asked))]
+    for text in dict.fromkeys(text for item in asked for text in _wanted(item)[1]):
+        words += ["--set", text]
+    under = ["--task", plan.task.name, "--protocol", plan.protocol.name]
+    return Command("plan", *under, *words, "--seeds", spelled(item.spec.seed for item in asked))
+
+
+def _wanted(item: PlannedRun) -> tuple[str, tuple[str, ...]]:
+    """A run's method, and the `--set` texts that it was asked for with."""
+    method = item.spec.method
+    return method, tuple(setting(method, key, value) for key, value in item.changed.items())
 
 
 def _own_command(without: str = "") -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from suite.base.errors import UserError
-from suite.cli.options import Plugins, Root, catalog_at
+from suite.cli.options import Format, Plugins, Root, catalog_at, parse_format
 
 if TYPE_CHECKING:
     from suite.upkeep.prune.survey import Candidate, Kind
@@ -41,6 +41,7 @@ def prune(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     root: Root = None,
+    format: Format = "table",
     plugin: Plugins = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Free space. Without a flag: --checkpoints --weights, which lose no score and no prediction.
@@ -59,12 +60,13 @@ def prune(
     """
     from suite.base import settings
     from suite.base.text import plain
-    from suite.cli.output import console, table
+    from suite.cli.output import console, print_rows, table
     from suite.records.lookup import find_run
     from suite.store.ingest import update_store
     from suite.upkeep.prune.removal import remove
     from suite.upkeep.prune.survey import survey
 
+    parse_format(format, ("table", "json"))
     if all_ and not weights and (checkpoints or superseded):
         raise UserError("--all is for weights; add --weights to the kinds you name")
     results = settings.existing_root(root, or_none_yet=True)
@@ -75,16 +77,21 @@ def prune(
     going = [one for one in kept if one.goes]
     # what stays is worth a line where it was asked for by name
     shown = [one for one in kept if one.goes or chosen or one.kind == "attempt"]
-    if shown:
+    if shown and format == "table":
         console().print(table(("", "run", "method", "seed", "attempt", "size", ""), _rows(shown)))
-    if dry_run:
-        print(f"{_size(sum(one.size for one in going))} would be freed")
-        return
-    freed, left = remove(going)
-    print(f"{_size(freed)} freed")
+    freed, left = (sum(one.size for one in going), []) if dry_run else remove(going)
+    if format == "json":
+        print_rows("prune", map(_fields, shown), dry_run=dry_run, freed_bytes=freed)
+    elif dry_run:
+        print(f"{_size(freed)} would be freed")
+    else:
+        print(f"{_size(freed)} freed")
     for one in left:
         name = f"run {one.candidate.run_id}" if one.candidate.run_id else plain(one.candidate.path)
-        print(f"{name}: {_WORDS[one.candidate.kind]} left as it is: {plain(one.why)}")
+        said = f"{name}: {_WORDS[one.candidate.kind]} left as it is: {plain(one.why)}"
+        print(said, file=sys.stderr if format == "json" else sys.stdout)
+    if dry_run:
+        return
     if len(left) < len(going) and (results / "runs").is_dir():
         update_store(results, catalog)
     if any(one.failed for one in left):
@@ -110,6 +117,20 @@ def _kinds(checkpoints: bool, weights: bool, superseded: bool) -> set[Kind]:
     if superseded:
         found.add("attempt")
     return found
+
+
+def _fields(one: Candidate) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "run": one.run_id or None,
+        "method": one.spec.method if one.spec else None,
+        "seed": one.spec.seed if one.spec else None,
+        "attempt": one.attempt.number if one.attempt else None,
+        "path": str(one.path),
+        "bytes": one.size,
+        "goes": one.goes,
+        "why": one.why or None,
+    }
 
 
 def _rows(kept: list[Candidate]) -> list[tuple[object, ...]]:

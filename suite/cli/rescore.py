@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from suite.cli.completion import method_names, task_names
 from suite.cli.leaderboard import FORMATS
 from suite.cli.options import OnlyProtocol, Plugins, Root, catalog_at, each, parse_format
 
@@ -30,6 +31,7 @@ def rescore(
         str | None,
         typer.Option(
             "--task",
+            autocompletion=task_names,
             help="Task. Default: the only one with test distributions.",
             show_default=False,
         ),
@@ -39,6 +41,7 @@ def rescore(
         list[str],
         typer.Option(
             "--method",
+            autocompletion=method_names,
             metavar="METHOD",
             help="Show only this method, or several, such as ce,la; repeatable. Ranks are over all of "
             "them all the same.",
@@ -194,7 +197,7 @@ def _print(blocks: Sequence[Block], task: Task, format: str, by: str | None) -> 
 
     rows = [row for block in blocks for row in block.rows]
     if format == "json":
-        sys.stdout.write(formats.to_json(rows))
+        sys.stdout.write(formats.to_json(formats.envelope("rescore", rows)))
     elif format == "csv":
         sys.stdout.write(tables.to_csv(rows))
     elif format == "table":

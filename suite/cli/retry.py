@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from suite.cli.completion import task_names
 from suite.cli.options import (
     DataRoot,
     DryRun,
+    Format,
     Memory,
     Partition,
     Plugins,
@@ -23,6 +25,7 @@ from suite.cli.options import (
     Time,
     Wait,
     catalog_at,
+    parse_format,
     where,
 )
 
@@ -46,7 +49,10 @@ def retry(
         ),
     ] = [],  # noqa: B006 - typer copies defaults
     task: Annotated[
-        str | None, typer.Option("--task", help="Only runs of this task.", show_default=False)
+        str | None,
+        typer.Option(
+            "--task", autocompletion=task_names, help="Only runs of this task.", show_default=False
+        ),
     ] = None,
     on: Annotated[
         str | None,
@@ -89,6 +95,7 @@ def retry(
     ] = None,
     dry_run: DryRun = False,
     wait: Wait = False,
+    format: Format = "table",
 ) -> None:
     """Try failed runs again: on the cluster with the request they had, changed by the flags given.
 
@@ -101,9 +108,10 @@ def retry(
       python -m suite retry 3f2a9c --on local
     """
     from suite.base import settings
+    from suite.base.command import Command
     from suite.base.errors import UserError, did_you_mean
     from suite.cli import training
-    from suite.cli.output import plan_table, printable
+    from suite.cli.output import plan_table, print_rows, printable
     from suite.dispatch.carry_out import Launcher
     from suite.dispatch.retry import Where, groups, is_wanted, obstacle, release_held, without
     from suite.dispatch.states import select_runs, survey
@@ -111,6 +119,10 @@ def retry(
     from suite.runs.describe import describe_plan
     from suite.runs.slots import make_slots
 
+    parse_format(format, ("table", "json"))
+    as_json = format == "json"
+    say = partial(print, file=sys.stderr) if as_json else print
+    rows: list[dict[str, Any]] = []
     if checkpoint_seconds is not None and not 0 <= checkpoint_seconds < math.inf:
         raise UserError(f"--checkpoint-seconds {checkpoint_seconds:g}: 0 or more")
     if time_limit is not None and not 0 < time_limit < math.inf:
@@ -141,16 +153,16 @@ def retry(
     released, jobs = release_held(named, dry_run=dry_run) if on != "local" else (set(), 0)
     if jobs:
         done = "would be released" if dry_run else "released"
-        print(f"{jobs} job(s) {done} that SLURM held after a failed launch")
+        say(f"{jobs} job(s) {done} that SLURM held after a failed launch")
     chosen = [run for run in named if is_wanted(run, kind, bool(runs))]
     for run in named if runs else ():
         if run not in chosen and run.spec.run_id not in released:
-            print(f"run {run.spec.run_id} is {run.state}: not tried again")
+            say(f"run {run.spec.run_id} is {run.state}: not tried again")
     possible = []
     for run in chosen:
         why = obstacle(catalog, run, now.submitted.get(run.spec.run_id), time_limit)
         if why:
-            print(printable(why))
+            say(printable(why))
         else:
             possible.append(run)
     found = groups(catalog, possible, now, place, ranks)
@@ -162,7 +174,9 @@ def retry(
             raise UserError("--device is for this machine; add --on local")
     if not found:
         if not released:
-            print("nothing to try again; see `python -m suite status`")
+            say(f"nothing to try again; see `{Command('status')}`")
+        if as_json:
+            print_rows("retry", [])
         return
 
     def launcher(submitted: SubmittedRun | None, number: int) -> Launcher:
@@ -196,13 +210,20 @@ def retry(
         make = partial(without, plan)
         if request is None:
             slots = make_slots(device, workers, plan.protocol.threads, with_.ranks)
+            if dry_run and as_json:
+                rows += training.outcomes(plan, None)
+                continue
             if dry_run:
                 plan_table(describe_plan(plan, results, len(slots), with_.data_root, group.ranks))
                 continue
             result = training.run_here(with_, make, slots)
-            code = max(code, training.finish(with_, result))
+            code = max(code, training.finish(with_, result, None if as_json else "table"))
+            rows += training.outcomes(plan, result)
             if result.interrupted:
                 break
+            continue
+        if dry_run and as_json:
+            rows += training.outcomes(plan, None)
             continue
         if dry_run:
             training.dry_run(with_, make, request)
@@ -218,9 +239,13 @@ def retry(
     for with_, submitted, request in submissions:
         if wait:
             result = training.follow(with_, submitted, request.site.backoff_seconds)
-            code = max(code, training.finish(with_, result))
-        elif training.leave(submitted).failures:
-            code = max(code, 1)
+            code = max(code, training.finish(with_, result, None if as_json else "table"))
+        else:
+            result = training.leave(submitted)
+            code = max(code, 1 if result.failures else 0)
+        rows += training.outcomes(submitted.plan, result)
+    if as_json:
+        print_rows("retry", rows)
     sys.exit(code)
 
 

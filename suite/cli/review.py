@@ -67,10 +67,11 @@ def review(
 
 def _print(found: Review, brought: list[str], format: str, accept: bool) -> None:
     from suite.base.text import clipped, plain
-    from suite.cli.output import console, print_json, table
+    from suite.cli.output import console, print_rows, table
 
     if format == "json":
-        print_json({**found.as_dict(), "imported": brought})
+        made = found.as_dict()
+        print_rows("review", made.pop("runs"), **made, imported=brought)
         return
     runs = [
         (one.run_id, clipped(plain(one.method)), one.seed, one.state, one.passed)

@@ -17,6 +17,7 @@ from suite.cli.options import (
     CpusPerTask,
     DataRoot,
     DryRun,
+    Format,
     GpusPerNode,
     Memory,
     Methods,
@@ -37,6 +38,7 @@ from suite.cli.options import (
     Time,
     Wait,
     catalog_at,
+    parse_format,
     parse_seeds,
     under,
     where,
@@ -105,6 +107,7 @@ def run(
     pack: Pack = None,
     dry_run: DryRun = False,
     wait: Wait = False,
+    format: Format = "table",
 ) -> None:
     """Train every method of a task under one protocol and print the leaderboard.
 
@@ -136,6 +139,7 @@ def run(
     from suite.runs.plan import make_plan
     from suite.runs.predict import extra_sets
 
+    parse_format(format, ("table", "json"))
     if time_limit is not None and not 0 < time_limit < math.inf:
         raise UserError(f"--time-limit {time_limit:g}: minutes, more than 0")
     if not 0 <= checkpoint_seconds < math.inf:
@@ -203,11 +207,12 @@ def run(
 
         slots = make_slots(device, workers, accepted.threads, number)
         if dry_run:
-            from suite.cli.output import plan_table
+            from suite.cli.output import print_plan
             from suite.runs.describe import describe_plan
 
             planned = training.look(launcher, make)
-            plan_table(describe_plan(planned, results, len(slots), launcher.data_root, number))
+            summary = describe_plan(planned, results, len(slots), launcher.data_root, number)
+            print_plan(summary, format)
             return
         if brought is not None:
             keep(brought, results)
@@ -215,7 +220,7 @@ def run(
     else:
         request = Request(site, site_name, workers, plugins)
         if dry_run:
-            training.dry_run(launcher, make, request)
+            training.dry_run(launcher, make, request, format)
             return
         if brought is not None:
             keep(brought, results)
@@ -226,4 +231,4 @@ def run(
             result = training.leave(submitted)
             if submitted.batch is not None or submitted.plan.count("queued"):
                 sys.exit(1 if result.failures else 0)
-    sys.exit(training.finish(launcher, result))
+    sys.exit(training.finish(launcher, result, format))

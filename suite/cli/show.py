@@ -22,7 +22,7 @@ def show(
       python -m suite show 3f2a9c --format json
     """
     from suite.base import settings
-    from suite.cli.output import clean, console, params, print_json, table
+    from suite.cli.output import clean, console, params, print_rows, table
     from suite.define.catalog import Catalog
     from suite.records.describe import run_facts
     from suite.render.table import duration
@@ -30,7 +30,7 @@ def show(
     parse_format(format, ("table", "json"))
     facts: dict[str, Any] = run_facts(settings.existing_root(root), run)
     if format == "json":
-        print_json(facts)
+        print_rows("show", [_same_names(facts)])
         return
     out = console()
     spec = facts["spec"]
@@ -100,6 +100,13 @@ def show(
         ]
         out.print(table(("metric", "value"), scores))
     out.print("\nfiles       " + clean(", ".join(facts["files"])), soft_wrap=True)
+
+
+def _same_names(value: Any) -> Any:
+    """A run's id is `run` in all that is printed; in files it is `run_id`."""
+    if isinstance(value, dict):
+        return {"run" if k == "run_id" else k: _same_names(of) for k, of in value.items()}
+    return [_same_names(one) for one in value] if isinstance(value, list) else value
 
 
 def _value(value: float | None, unit: str) -> str:

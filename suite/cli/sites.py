@@ -19,13 +19,14 @@ def sites(format: Annotated[str, typer.Option(help="table or json.")] = "table")
     """
     import msgspec
 
-    from suite.cli.output import clean, console, params, print_json, table
+    from suite.cli.output import clean, console, params, print_rows, table
     from suite.dispatch import request as profiles
 
     parse_format(format, ("table", "json"))
     known = profiles.sites()
     if format == "json":
-        print_json({name: msgspec.to_builtins(site) for name, site in known.items()})
+        listing = [{"site": name, **msgspec.to_builtins(site)} for name, site in known.items()]
+        print_rows("sites", listing, file=str(profiles.sites_path()))
         return
     out = console()
     path = profiles.sites_path()

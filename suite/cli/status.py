@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from suite.cli.completion import task_names
 from suite.cli.options import (
     Methods,
     Plugins,
+    ProposedDataRoot,
     ProtocolName,
     Root,
     catalog_at,
@@ -35,7 +37,10 @@ def status(
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help="Only this task; what it lacks is shown as planned.", show_default=False
+            "--task",
+            autocompletion=task_names,
+            help="Only this task; what it lacks is shown as planned.",
+            show_default=False,
         ),
     ] = None,
     method: Methods = [],  # noqa: B006 - typer copies defaults
@@ -53,6 +58,7 @@ def status(
     ] = False,
     interval: Annotated[float, typer.Option(help="Seconds between two looks.")] = 10.0,
     root: Root = None,
+    data_root: ProposedDataRoot = None,
     plugin: Plugins = [],  # noqa: B006
     format: Annotated[str, typer.Option(help="table or json.")] = "table",
 ) -> None:
@@ -70,7 +76,7 @@ def status(
 
     from suite.base import settings
     from suite.base.errors import UserError, did_you_mean
-    from suite.cli.output import console, print_json
+    from suite.cli.output import console, print_rows
     from suite.records.states import RUN_STATES
 
     parse_format(format, ("table", "json"))
@@ -98,10 +104,11 @@ def status(
     found, now = look()
     for name in method:
         if not any(run.spec.method == name for run in found):
-            catalog.card(name)  # a name that nothing here has: say what there is
+            # a name that nothing here has: say what there is
+            catalog.card_for(None if task is None else catalog.task(task), name)
     if format == "json":
         chosen = [run.as_dict() for run in found if not state or run.state in state]
-        print_json({"problem": now.problem, "runs": chosen})
+        print_rows("status", chosen, problem=now.problem)
         return
     out = console()
     if not watch:
@@ -167,6 +174,7 @@ def _view(found: Sequence[TrackedRun], now: ClusterState) -> Group:
     from rich.console import Group
     from rich.text import Text
 
+    from suite.base.command import Command
     from suite.cli.output import clean, table
     from suite.dispatch.progress import failure_kinds
     from suite.records.states import RUN_STATES
@@ -176,7 +184,7 @@ def _view(found: Sequence[TrackedRun], now: ClusterState) -> Group:
     if now.problem:
         parts.append(Text.from_markup(f"[yellow]cluster:[/] {clean(now.problem)}\n"))
     if not found:
-        parts.append("no runs yet: python -m suite run --task TASK (see `tasks`)")
+        parts.append(f"no runs yet: {Command('run', '--task', 'TASK')} (see `tasks`)")
         return Group(*parts)
     boards: dict[tuple[str, str], Counter[str]] = {}
     for run in found:

@@ -61,7 +61,7 @@ def tasks(
       python -m suite tasks --format json
     """
     from suite.base.settings import existing_root
-    from suite.cli.output import clean, console, print_json, table
+    from suite.cli.output import clean, console, print_rows, table
     from suite.define.protocol import CARVED
     from suite.define.variants import described
 
@@ -106,7 +106,7 @@ def tasks(
         for task in catalog.tasks().values()
     ]
     if format == "json":
-        print_json(listing)
+        print_rows("tasks", listing)
         return
     out = console()
     for entry in listing:

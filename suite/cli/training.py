@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.markup import escape
 
+from suite.base.command import Command
 from suite.base.errors import DataError
-from suite.cli.output import clean, console, table
+from suite.cli.output import clean, console, print_rows, table
 from suite.cli.progress import Progress
 from suite.dispatch import sbatch, slurm
 from suite.dispatch.batch import Batch
@@ -41,7 +45,7 @@ def run_here(launcher: Launcher, make: MakePlan, slots: Sequence[Slot]) -> Resul
         result = launcher.here(plan, work, slots, progress.update)
     progress.summary(result)
     if plan.count("queued"):
-        _say(f"{plan.count('queued')} run(s) are in cluster jobs: python -m suite status")
+        _say(f"{plan.count('queued')} run(s) are in cluster jobs: {clean(Command('status'))}")
     _mention_sets(launcher, plan)
     return result
 
@@ -57,13 +61,23 @@ def _mention_sets(launcher: Launcher, plan: Plan) -> None:
         if lacking:
             _say(
                 f"{len(lacking)} run(s) were finished without prediction set {name}; to add it:\n"
-                f"  python -m suite predict {' '.join(lacking)} --set {name} --root {launcher.root}"
+                f"  {clean(Command('predict', *lacking, '--set', name))}"
             )
 
 
-def dry_run(launcher: Launcher, make: MakePlan, request: Request) -> None:
+def dry_run(launcher: Launcher, make: MakePlan, request: Request, format: str = "table") -> None:
     """Print the jobs that would be submitted, and their script."""
     drafted = launcher.draft(look(launcher, make), request)
+    if format == "json":
+        listing = [] if drafted is None else drafted[1].jobs
+        print_rows(
+            "jobs",
+            [
+                {"job": number, "runs": [assignment.spec.run_id for assignment in job]}
+                for number, job in enumerate(listing)
+            ],
+        )
+        return
     if drafted is None:
         print("nothing to submit")
         return
@@ -126,28 +140,58 @@ def leave(submitted: Submitted) -> Result:
     if submitted.batch is None:
         Progress(plan, [], "").summary(result)
     if submitted.batch is not None or plan.count("queued"):
-        _say("look: python -m suite status --watch; end: python -m suite cancel --all")
+        look, end = Command("status", "--watch"), Command("cancel", "--all")
+        _say(f"look: {clean(look)}; end: {clean(end)}")
     return result
 
 
-def finish(launcher: Launcher, result: Result) -> int:
-    """Print the board of the plan's task. The exit code: 130 after Ctrl-C, 1 if a run failed, was
+def finish(launcher: Launcher, result: Result, format: str | None = "table") -> int:
+    """Print the board of the plan's task, unless `format` is None. The exit code: 130 after Ctrl-C, 1 if a run failed, was
     cancelled or cannot be read, else 0."""
     from suite.cli.leaderboard import print_board
 
     if result.interrupted:
         return 130
     plan = result.plan
-    refused = print_board(launcher.root, launcher.catalog, plan.task.name, [plan.protocol.name])
+    with contextlib.redirect_stdout(io.StringIO() if format is None else sys.stdout):
+        refused = print_board(
+            launcher.root,
+            launcher.catalog,
+            plan.task.name,
+            [plan.protocol.name],
+            format=format or "table",
+        )
     wanted = {item.spec.run_id for item in plan.items}
     lost = sorted(run for run in wanted if any(f"runs/{run}/" in file.path for file in refused))
     for run_id in lost:
         print(
             f"run {run_id} has a damaged file and is not in the table whole: "
-            f"`python -m suite evaluate {run_id} --again`, or train it again with --fresh",
+            f"`{Command('evaluate', run_id, '--again')}`, or train it again with --fresh",
             file=sys.stderr,
         )
     return 1 if result.failures or result.unfinished or lost else 0
+
+
+def outcomes(plan: Plan, result: Result | None) -> list[dict[str, Any]]:
+    """What came of a plan's runs, for JSON: `state` is None for a run that nobody has begun."""
+    reports = {} if result is None else result.reports
+    rows = []
+    for item in plan.items:
+        report = reports.get(item.spec.run_id)
+        rows.append(
+            {
+                "run": item.spec.run_id,
+                "task": plan.task.name,
+                "protocol": plan.protocol.name,
+                "method": item.spec.method,
+                "seed": item.spec.seed,
+                "attempt": item.attempt.number,
+                "todo": item.todo,
+                "state": report.state if report else None,
+                "failure": msgspec.to_builtins(report.failure) if report else None,
+            }
+        )
+    return rows
 
 
 def _ids(batch: Batch) -> str:

@@ -44,7 +44,7 @@ def verify(
 
     from suite.base import settings
     from suite.base.errors import UserError
-    from suite.cli.output import print_json
+    from suite.cli.output import print_rows
     from suite.exchange.verify import attempts_named
     from suite.exchange.verify import verify as verify_one
 
@@ -62,7 +62,7 @@ def verify(
     catalog = catalog_at(plugin, results)
     verdicts = [verify_one(attempt, catalog) for attempt in found]
     if format == "json":
-        print_json([_json(one) for one in verdicts])
+        print_rows("verify", [_json(one) for one in verdicts])
     else:
         _print(verdicts)
     if not all(one.holds for one in verdicts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,25 @@ class Catalog:
 
     def card(self, method: str) -> Card:
         return self.source(method).card
+
+    def card_for(self, task: Task | None, method: str) -> Card:
+        """The card of one of the task's methods (None: of any). Raises UserError, which proposes names of the
+        task's own alone, and says of another task's method whose it is."""
+        if task is None:
+            return self.card(method)
+        if method not in self._sources:
+            near = did_you_mean(method, self.methods(task.name))
+            others = get_close_matches(method, self._sources, n=1, cutoff=0.7)
+            if others and task.name not in self.tasks_of(others[0]):
+                near += f"; {others[0]!r} is for {', '.join(self.tasks_of(others[0]))}"
+            raise UserError(f"unknown method {method!r}{near}")
+        card = self.card(method)
+        of = self.tasks_of(method)
+        if task.name not in of:
+            raise UserError(
+                f"method {method!r} is not for task {task.name!r} but for {', '.join(of)}"
+            )
+        return card
 
     def methods(self, task: str | None = None) -> list[str]:
         """Names of the methods for the task (all methods for None), sorted."""

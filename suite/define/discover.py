@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from suite.base.errors import UserError, did_you_mean
+from suite.base.raised import raised
 from suite.define.borrowed import BIBLIOGRAPHY, complete, read_bibliography
 from suite.define.card import WrittenCard, read_card
 from suite.define.method import Source
@@ -71,8 +72,7 @@ class Discovered:
         except (Exception, SystemExit) as error:
             if entry is None or _ours(entry):
                 raise
-            said = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            text = " ".join(f"{said}{error}".split())
+            text = " ".join(str(error).split()) if isinstance(error, UserError) else raised(error)
             self.problems.append(
                 f"package {_dist(entry) or entry.module}: {entry.group} {entry.name} = {entry.value}: {text}; "
                 "left out"
@@ -208,8 +208,7 @@ def _import_plugin(path: Path, source: Source) -> None:
     try:
         module = source.load()
     except (Exception, SystemExit) as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"--plugin {path}: raises on import: {text}") from None
+        raise UserError(f"--plugin {path}: raises on import: {raised(error, [path])}") from None
     if not callable(getattr(module, "configure", None)):
         raise UserError(f"--plugin {path}: has no function configure(cfg, facts, **params)")
     source.check_infer()

@@ -3,16 +3,17 @@
 Pure functions on what `suite.dispatch.states` found.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from suite.base.command import Command
 from suite.define.catalog import Catalog
-from suite.define.spec import RunSpec, spelled
+from suite.define.spec import spelled
 from suite.dispatch.batch import Batch
 from suite.dispatch.states import BY_US, Settled, TrackedRun
+from suite.records.again import Wanted, run_commands, settings_of_run
 from suite.records.files import INFRASTRUCTURE
 from suite.records.states import RUN_STATES, RunState
 
@@ -106,30 +107,36 @@ def next_commands(runs: Sequence[TrackedRun], catalog: Catalog, task: str = "") 
 
 
 def _run_lines(runs: Iterable[TrackedRun], catalog: Catalog) -> list[str]:
-    """A `run` for each protocol; none for what is not known today."""
-    groups: dict[tuple[str, str], list[RunSpec]] = {}
+    """The `run`s that go on with these runs, under their own parameters; none for what is not known today."""
+    groups: dict[tuple[str, str], dict[tuple[str, tuple[str, ...]], list[int]]] = {}
     known = set(catalog.methods())
     for run in runs:
-        protocol = catalog.protocol_with(run.spec.protocol_hash, run.spec.protocol)
-        if protocol is not None and run.tasks and run.spec.method in known:
-            groups.setdefault((run.tasks[0], protocol.name), []).append(run.spec)
-    found = []
-    for (task, name), members in sorted(groups.items()):
-        methods = sorted({spec.method for spec in members})
-        named = methods if len(methods) <= MOST_NAMED else []
-        found.append(
-            _line(
-                "run",
-                *("--task", task, "--protocol", name),
-                *(word for method in named for word in ("--method", method)),
-                *("--seeds", spelled(spec.seed for spec in members)),
-            )
+        spec = run.spec
+        protocol = catalog.protocol_with(spec.protocol_hash, spec.protocol)
+        if protocol is None or not run.tasks or spec.method not in known:
+            continue
+        # what has no folder yet is wanted as its card has it
+        settings = (
+            []
+            if run.state == "planned"
+            else settings_of_run(run.item.attempt.root, catalog, protocol, spec.run_id)
         )
-    return found
+        if settings is not None:
+            members = groups.setdefault((run.tasks[0], protocol.name), {})
+            members.setdefault((spec.method, tuple(settings)), []).append(spec.seed)
+    return [
+        str(command)
+        for (task, name), members in sorted(groups.items())
+        for command in run_commands(
+            task,
+            name,
+            [Wanted(*one, tuple(sorted(seeds))) for one, seeds in sorted(members.items())],
+        )
+    ]
 
 
 def _line(*words: str) -> str:
-    return shlex.join(["python", "-m", "suite", *words])
+    return str(Command(*words))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.define.digest import Code
@@ -173,7 +174,9 @@ def _moved_on(root: Path, now: ClusterState) -> ClusterState:
 def select_runs(runs: Sequence[TrackedRun], prefixes: Iterable[str]) -> list[TrackedRun]:
     """The runs whose ids begin with `prefixes`. Raises UserError: none, or several, for one of them."""
     by_id = {run.spec.run_id: run for run in runs}
-    return [by_id[match_run(prefix, by_id, _NONE)] for prefix in prefixes]
+    return [
+        by_id[match_run(prefix, by_id, f"here; see `{Command('status')}`")] for prefix in prefixes
+    ]
 
 
 def find_log(root: Path, prefix: str, of_job: bool) -> Path:
@@ -184,7 +187,7 @@ def find_log(root: Path, prefix: str, of_job: bool) -> Path:
     jobs = {
         run: (batch.id, job) for batch in batches(root) for run, job in batch.runs.items() if job
     }
-    run_id = match_run(prefix, {*jobs, *run_folders(root)}, _NONE)
+    run_id = match_run(prefix, {*jobs, *run_folders(root)}, f"here; see `{Command('status')}`")
     paths = [attempt.path / "log.txt" for attempt in reversed(attempts(root, run_id))]
     if run_id in jobs:
         job_log = log_path(root, *jobs[run_id])
@@ -194,10 +197,7 @@ def find_log(root: Path, prefix: str, of_job: bool) -> Path:
     for path in paths:
         if path.is_file() and path.stat().st_size:
             return path
-    raise UserError(f"run {run_id} has printed nothing yet; see `python -m suite status`")
-
-
-_NONE = "here; see `python -m suite status`"
+    raise UserError(f"run {run_id} has printed nothing yet; see `{Command('status')}`")
 
 
 Accepting = Callable[[str, str], tuple[tuple[str, str], ...]]

@@ -19,6 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from suite.base import interpreter
+from suite.base.command import Call, answer
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.records.attempt import Attempt
@@ -57,6 +58,8 @@ def main() -> None:
         sys.exit(f"longtail: {error}")
     while (line := assignments.get()) is not None and not stop.is_set():
         assignment = _decode(line)
+        # what a run's failure proposes is read wherever somebody looks
+        answer(Call(assignment.root, assignment.data_root, sys.argv[1:]))
         try:
             with _log(assignment):
                 final = execute(

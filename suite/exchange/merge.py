@@ -45,7 +45,8 @@ class MergedAttempt:
     why: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        made = asdict(self)
+        return {"run": made.pop("run_id"), **made}
 
 
 def merge(other: Path, root: Path, *, dry_run: bool = False) -> list[MergedAttempt]:

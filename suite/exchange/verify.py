@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.bounded import read_arrays
+from suite.base.command import Command
 from suite.base.errors import RecordError, UserError
 from suite.define.catalog import Catalog
 from suite.define.metrics import MetricRow
@@ -170,8 +171,8 @@ def verify(attempt: Attempt, catalog: Catalog) -> Verdict:
             checked, _ = check_evaluations(attempt, files, predictions, protocol, catalog)
             if not any(e.state in ("match", "mismatch", "damaged") for e in checked):
                 problems.append(
-                    "no evaluation of today's version to compare: python -m suite evaluate "
-                    f"{record.run_id}"
+                    "no evaluation of today's version to compare: "
+                    f"{Command('evaluate', record.run_id)}"
                 )
     return Verdict(
         attempt.run_id,

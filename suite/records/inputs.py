@@ -9,6 +9,7 @@ from suite.base.errors import InputError, UserError
 from suite.define.catalog import Catalog
 from suite.define.digest import Code
 from suite.define.spec import RunSpec
+from suite.records.again import train_again
 from suite.records.attempt import Attempt, attempts, finished_digest
 from suite.records.lookup import find_spec
 
@@ -62,9 +63,8 @@ def resolve_inputs(root: Path, catalog: Catalog, spec: RunSpec) -> dict[str, Att
             status = known[-1].status() if known else None
             why = "is not finished"
             if any(one.finished for one in known):
-                why = (
-                    "was trained with other code, or its weights are gone: --fresh trains it again"
-                )
+                again = train_again(root, catalog, run_id, "--fresh")
+                why = f"was trained with other code, or its weights are gone{again}"
             elif status is not None and status.failure is not None:
                 why = f"failed ({status.failure.kind})"
             raise InputError(f"{name} {why}")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from suite.base.command import Command
 from suite.base.errors import RecordError, UserError
 from suite.define.spec import RunSpec
 from suite.records.attempt import Attempt, attempts
@@ -32,7 +33,7 @@ def find_run(root: Path, prefix: str) -> str:
     several."""
     if RUN_ID.fullmatch(prefix) and (root / "runs" / prefix).is_dir():
         return prefix  # of 100,000 folders, the list alone takes a while
-    none = f"below {root / 'runs'}; see `leaderboard --format json`"
+    none = f"below {root / 'runs'}; see `{Command('status', '--format', 'json')}`"
     return match_run(prefix, run_folders(root), none)
 
 
@@ -76,5 +77,5 @@ def newest_finished(root: Path, run_id: str) -> Attempt:
     """The newest attempt with a record. Raises UserError if there is none."""
     finished = [attempt for attempt in attempts(root, run_id) if attempt.finished]
     if not finished:
-        raise UserError(f"run {run_id} is not finished; see `python -m suite show {run_id}`")
+        raise UserError(f"run {run_id} is not finished; see `{Command('show', run_id)}`")
     return finished[-1]

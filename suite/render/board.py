@@ -101,7 +101,7 @@ def to_csv(rows: Sequence[Row], view: View = ALL) -> str:
     keys = view.metrics(rows)
     names = [
         *("task", "protocol", "protocol_hash", "evaluation_hash", "dataset"),
-        *("method", "params", "digest", "state"),
+        *("method", "params", "inputs", "digest", "state"),
         *(name for column, name in CHOSEN.items() if view.shows(column)),
     ]
     costs = COST if view.shows("cost") else ()
@@ -118,7 +118,8 @@ def to_csv(rows: Sequence[Row], view: View = ALL) -> str:
 
     def line(row: Row) -> Iterator[Any]:
         for name in names:
-            yield params_text(row.params) if name == "params" else getattr(row, name)
+            value = getattr(row, name)
+            yield params_text(value) if name in ("params", "inputs") else value
         if flags:
             yield " ".join(row.flags)
         if failures:

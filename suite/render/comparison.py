@@ -17,11 +17,13 @@ def tables_of(found: Comparison | Overview) -> Iterator[Table]:
     return _pair_parts(found) if isinstance(found, Comparison) else _overview_parts(found)
 
 
-def as_json(found: Comparison | Overview) -> dict[str, Any]:
-    """Everything that is known; commands as text."""
+def as_json(found: Comparison | Overview) -> tuple[str, list[Any], dict[str, Any]]:
+    """What kind of rows these are, the rows, and all else that is known; commands as text. Of two methods a
+    row is a protocol; of all, a pair of them."""
     made: dict[str, Any] = msgspec.to_builtins(found)
     if isinstance(found, Comparison):
-        made["lines"] = [
+        del made["lines"]
+        rows = [
             {
                 **{
                     name: value for name, value in fields.items() if name not in ("finding", "next")
@@ -29,9 +31,17 @@ def as_json(found: Comparison | Overview) -> dict[str, Any]:
                 "words": line.words,
                 "next": None if line.next is None else str(line.next),
             }
-            for line, fields in zip(found.lines, made["lines"], strict=True)
+            for line, fields in zip(found.lines, msgspec.to_builtins(found.lines), strict=True)
         ]
-    return made
+        return "compare", rows, made
+    del made["wins"]
+    wins = [
+        {"a": a, "b": b, "rate": cell.rate, "pairs": cell.pairs}
+        for a, cells in zip(found.methods, found.wins, strict=True)
+        for b, cell in zip(found.methods, cells, strict=True)
+        if cell is not None
+    ]
+    return "compare-all", wins, made
 
 
 def _table(
@@ -100,7 +110,7 @@ def _changes(title: str, changes: Sequence[Any]) -> Table:
 
 def _side(cell: SideSummary, unit: str) -> str:
     half = "" if cell.low is None or cell.high is None else _half(cell.high - cell.low, unit)
-    return f"{cell.method} {_number(cell.mean, unit)}{half} (n={len(cell.runs)})"
+    return f"{cell.name} {_number(cell.mean, unit)}{half} (n={len(cell.runs)})"
 
 
 def _half(width: float, unit: str) -> str:

@@ -121,9 +121,15 @@ def to_csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return out.getvalue()
 
 
-def to_json(values: Sequence[Any]) -> str:
-    """The values as they are, fractions in [0, 1]; what is not printable as JSON escapes."""
-    text = msgspec.json.format(msgspec.json.encode(list(values)), indent=2).decode() + "\n"
+def envelope(kind: str, rows: Sequence[Any], **more: Any) -> dict[str, Any]:
+    """What every verb's JSON is: which rows these are (`suite/rows.schema.json` describes them), what is said
+    of all of them, and the rows."""
+    return {"schema": f"longtail-suite/{kind}/1", **more, "rows": list(rows)}
+
+
+def to_json(value: Any) -> str:
+    """A value as it is, fractions in [0, 1]; what is not printable as JSON escapes."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
     if text.isascii() and "\x7f" not in text:
         return text
     # JSON itself escapes C0 controls only; a terminal obeys others, too

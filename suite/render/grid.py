@@ -17,11 +17,12 @@ from suite.base.command import Command, Note
 from suite.base.text import clipped, plain
 from suite.define.protocol import Protocol
 from suite.define.task import Task
+from suite.records.again import Wanted, enough, run_commands
 from suite.render.cells import cell_text, cost_text, metric_of, seeds_text
 from suite.render.view import KINDS, Kind, View
 from suite.stats.ranking import TARGET
 from suite.stats.tests import ALPHA, LEVEL, MIN_REPLICATES
-from suite.store.row import Row, RowFailure
+from suite.store.row import Row, RowFailure, inputs_text
 
 TEXT_KINDS = ("tied", "method", "flags")
 TESTS = {
@@ -83,6 +84,10 @@ class Grid:
         if self.ranking is None:
             return set()
         return {(row, self.ranking) for row, best in enumerate(self.best) if best}
+
+
+MOST_COMMANDS = 4
+"""Commands below a board for one purpose; rows of one method that are no grid need one each."""
 
 
 def blocks(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -208,10 +213,12 @@ class Named(typing.Protocol):
     def params(self) -> Mapping[str, Any]: ...
     @property
     def digest(self) -> str | None: ...
+    @property
+    def inputs(self) -> Mapping[str, str | None]: ...
 
 
 def row_names(rows: Sequence[Named]) -> list[str]:
-    """Method names; with the parameters in which rows of one method differ."""
+    """Method names, with those of their input runs; with the parameters in which rows of one method differ."""
     groups: dict[str, list[Named]] = {}
     for row in rows:
         groups.setdefault(row.method, []).append(row)
@@ -225,11 +232,19 @@ def row_names(rows: Sequence[Named]) -> list[str]:
     for row in rows:
         params = row.params
         parts = [f"{k}={params[k]}" for k in differing[row.method] if k in params]
-        texts.append(clipped(" ".join([row.method, *parts])))
+        texts.append(clipped(" ".join([row.method, *parts])) + clipped(inputs_text(row.inputs)))
+    # rows may differ in their code alone
+    codes: dict[str, set[str | None]] = {}
+    for text, row in zip(texts, rows, strict=True):
+        codes.setdefault(text, set()).add(row.digest)
+    texts = [
+        f"{text} @{row.digest[:7]}" if len(codes[text]) > 1 and row.digest else text
+        for text, row in zip(texts, rows, strict=True)
+    ]
+    # or in the parameters of their input runs
     counts = Counter(texts)
-    # rows may differ in their code or inputs alone; then the code digest tells most of them apart
     return [
-        f"{text} @{row.digest[:7]}" if counts[text] > 1 and row.digest else text
+        f"{text} run={runs[0]}" if counts[text] > 1 and (runs := getattr(row, "runs", ())) else text
         for text, row in zip(texts, rows, strict=True)
     ]
 
@@ -257,7 +272,7 @@ def _caption(row: Row, task: Task, key: str) -> tuple[str, ...]:
     if protocol is None:
         lines[0] += "; not a protocol of this task any more"
     elif task.evaluation_hash(protocol) != row.evaluation_hash:
-        lines[0] += "; not today's evaluation: type `python -m suite evaluate`"
+        lines[0] += f"; not today's evaluation: type `{Command('evaluate')}`"
     if protocol is not None and protocol.dataset.group_rule:
         lines.append(f"groups: {protocol.dataset.group_rule}")
     better = "higher" if metric.higher_is_better else "lower"
@@ -315,19 +330,56 @@ def _notes(rows: Sequence[Row], names: Sequence[str], task: Task) -> Iterator[No
             few.setdefault(row.n, []).append(name)
     for n, members in sorted(few.items()):
         yield Note(plain(f"unranked (n={n}): {_some(members)}"))
-    # a command to copy must not hold a stranger's text, nor name what cannot be run here
     known = protocol_of(task, rows[0])
-    again = () if known is None else ("run", "--task", task.name, "--protocol", known.name)
-    if few and again:
-        yield Note("  add seeds", Command(*again, "--seeds", "0,1,2"))
-    stale = [name for row, name in zip(rows, names, strict=True) if row.state == "stale"]
+    if few:
+        again = [
+            (row, tuple(enough(row.seeds)))
+            for row in rows
+            if 0 < row.n < MIN_REPLICATES and row.state != "stale"
+        ]
+        yield from _commands("  add seeds", task, known, again)
+    stale = [(row, name) for row, name in zip(rows, names, strict=True) if row.state == "stale"]
     if stale:
-        yield Note(plain(f"stale (made by other code than today's, not ranked): {_some(stale)}"))
-        if again:
-            yield Note("  train anew", Command(*again, "--stale"))
+        listed = _some([name for _, name in stale])
+        yield Note(plain(f"stale (made by other code than today's, not ranked): {listed}"))
+        again = [(row, tuple(sorted(set(row.seeds)))) for row, _ in stale]
+        yield from _commands("  train anew", task, known, again, "--stale")
     for row, name in zip(rows, names, strict=True):
         for failure in row.failures:
             yield Note(plain(f"failed: {name}, {failure_text(failure)}"))
+
+
+def _commands(
+    text: str,
+    task: Task,
+    protocol: Protocol | None,
+    again: Sequence[tuple[Row, tuple[int, ...]]],
+    *flags: str,
+) -> Iterator[Note]:
+    """The commands that make runs of the rows with the seeds beside them."""
+    # a command to copy must not hold a stranger's text, nor name what cannot be run here
+    if protocol is None:
+        return
+    wanted = [
+        Wanted(row.method, tuple(row.settings), seeds, tuple(filter(None, row.inputs.values())))
+        for row, seeds in again
+        if row.settings is not None
+    ]
+    found = run_commands(task.name, protocol.name, wanted, *flags)
+    for command in found[:MOST_COMMANDS]:
+        yield Note(text, command)
+    if len(found) > MOST_COMMANDS:
+        yield Note(
+            f"  and {len(found) - MOST_COMMANDS} more commands, for rows of the same methods"
+        )
+    if len(wanted) < len(again):
+        none = {row.method for row, _ in again if row.settings is None}
+        yield Note(
+            plain(
+                f"  none for {_some(sorted(none))}: a method that is not here (give its --plugin FILE), "
+                "parameters that it has no more, or somebody else's runs"
+            )
+        )
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

@@ -29,6 +29,7 @@ def table(rows: Sequence[Row], view: View = ALL) -> pa.Table:
     for name in TEXTS:
         columns[name] = pa.array([getattr(row, name) for row in rows], pa.string())
     columns["params"] = pa.array([canonical(row.params).decode() for row in rows], pa.string())
+    columns["inputs"] = pa.array([canonical(row.inputs).decode() for row in rows], pa.string())
     columns["digest"] = pa.array([row.digest for row in rows], pa.string())
     columns["state"] = pa.array([row.state for row in rows], pa.string())
     for column, name in CHOSEN.items():

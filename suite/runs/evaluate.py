@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from suite.base.aside import aside
+from suite.base.command import Command
 from suite.base.errors import RecordError, UserError
+from suite.base.raised import raised
 from suite.define.catalog import Catalog
+from suite.define.method import Method
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Predictions, Task, Trained
+from suite.records.again import train_again
 from suite.records.attempt import Attempt
 from suite.records.files import Evaluation, Record, read
 from suite.records.inputs import digest_of
@@ -36,7 +40,7 @@ def evaluate_attempt(
     if not again and _readable(attempt.evaluation_path(task.name, evaluation_hash)):
         return None
     record = attempt.record()
-    predictions = stored_predictions(attempt, record, protocol, task)
+    predictions = stored_predictions(attempt, protocol, catalog)
     rows = metric_rows(attempt, record, predictions, task, settings, catalog)
     evaluation = Evaluation(
         run_id=attempt.run_id,
@@ -51,12 +55,9 @@ def evaluate_attempt(
     return evaluation
 
 
-def stored_predictions(
-    attempt: Attempt, record: Record, protocol: Protocol, task: Task
-) -> Predictions:
+def stored_predictions(attempt: Attempt, protocol: Protocol, catalog: Catalog) -> Predictions:
     """Every stored set. Raises RecordError, with what to type, where those that every run stores are not
     there."""
-    spec = record.spec
     try:
         predictions = attempt.predictions()
         lost = [name for name in protocol.prediction_sets if name not in predictions]
@@ -66,13 +67,10 @@ def stored_predictions(
     except RecordError as error:
         problem, lost = str(error), list(protocol.prediction_sets)
     if lost and protocol.predict is not None and attempt.weights.is_file():
-        again = f"predict {attempt.run_id} --set {lost[0]}"
+        again = f"; type `{Command('predict', attempt.run_id, '--set', lost[0])}`"
     else:
-        again = (
-            f"run --task {task.name} --protocol {protocol.name} --method {spec.method} --seeds "
-            f"{spec.seed} --fresh"
-        )
-    raise RecordError(f"{problem}; type `python -m suite {again}`")
+        again = train_again(attempt.root, catalog, attempt.run_id, "--fresh")
+    raise RecordError(f"{problem}{again}")
 
 
 def metric_rows(
@@ -124,9 +122,9 @@ def trained(
             f"{attempt.path}: its scores need the code of its method: {error}"
         ) from None
     if not catalog.code.same(record.digest, digest):
+        again = train_again(attempt.root, catalog, attempt.run_id, "--stale")
         raise RecordError(
-            f"{attempt.path}: was trained with other code of {name!r} than today's; train it again "
-            "with --stale"
+            f"{attempt.path}: was trained with other code of {name!r} than today's{again}"
         )
     if not method.infers:
         raise RecordError(f"{attempt.path}: says that {name!r} has an infer(), which it has not")
@@ -135,9 +133,27 @@ def trained(
         if view not in predictions:
             raise RecordError(
                 f"{attempt.path}: {name!r} adapts to views of the test inputs, which are not all stored: "
-                f"python -m suite predict {attempt.run_id} --set {view}"
+                f"{Command('predict', attempt.run_id, '--set', view)}"
             )
-    return Trained(class_counts=counts, infer=method.infer(counts), adapts=method.adapts)
+    infer = _told(method, method.infer(counts))
+    return Trained(class_counts=counts, infer=infer, adapts=method.adapts)
+
+
+def _told(method: Method, infer: Callable[..., Any]) -> Callable[..., Any]:
+    """`infer`, whose exceptions are told in a line: it may be the user's own."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return infer(*arguments, **options)
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            if "out of memory" in str(error):
+                raise
+            own = [part.source.path for part in method.parts]
+            raise RecordError(f"infer() of {method.name!r}: {raised(error, own)}") from error
+
+    return call
 
 
 def _readable(path: Path) -> bool:

@@ -6,26 +6,29 @@ import contextlib
 import errno
 import os
 import sys
-import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from suite.base.errors import DataError, DeviceError, InputError, UserError
+from suite.base.raised import raised
 from suite.records.attempt import Attempt
 from suite.records.files import Failure, FailureKind
 from suite.records.lease import run_lock
 from suite.runs.job import JOB_VARIABLE, Assignment, NonFiniteLoss, TimeLimit
 
 
-def classify(error: BaseException) -> Failure:
-    """The failure kind of an exception out of a run."""
+def classify(error: BaseException, own: Collection[Path] = ()) -> Failure:
+    """The failure kind of an exception out of a run; `own` are the files of its method."""
     failure = getattr(error, "failure", None)
     if isinstance(failure, Failure):
         # of another process of the run, which has classified it
         return failure
     step = getattr(error, "step", None)
     return Failure(
-        kind=_kind(error), message=_message(error), step=step if isinstance(step, int) else None
+        kind=_kind(error),
+        message=_message(error, own),
+        step=step if isinstance(step, int) else None,
     )
 
 
@@ -54,15 +57,14 @@ def _kind(error: BaseException) -> FailureKind:
     return "code"
 
 
-def _message(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _message(error: BaseException, own: Collection[Path]) -> str:
+    text = " ".join(str(error).split())
     if text.startswith("EOF when reading a line") or type(error).__name__ == "BdbQuit":
-        text = f"it asks for input, and nobody can answer in a run ({text})"
+        said = f"it asks for input, and nobody can answer in a run ({text or type(error).__name__})"
+        return raised(EOFError(said).with_traceback(error.__traceback__), own)
     if isinstance(error, NonFiniteLoss | TimeLimit | UserError):
-        return text
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text[:500]}{where}"
+        return " ".join(str(error).split()) or type(error).__name__
+    return raised(error, own)
 
 
 def refuse_breakpoint(*_: Any, **__: Any) -> None:

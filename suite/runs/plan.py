@@ -5,8 +5,9 @@ Needs no data and no torch.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,50 +52,68 @@ def make_plan(
     """Plan `methods` (default: all whose card names the task) for every seed, and before each the input
     runs it needs that are not there.
 
-    `settings` are `METHOD.key=value` texts; `METHOD.role=` takes a method or a run id. `fresh` trains
+    `settings` are `METHOD.key=value` texts; `METHOD.role=` takes a method or a run id. Several values of one
+    key are a run each, those of several keys a grid. `fresh` trains
     finished and failed runs again, `stale` those whose code has changed; `queued` are ids of runs that a
     cluster job has in hand. Raises UserError for unknown names and values, and for an input run that is
     named but unfinished, or of another protocol or seed.
     """
     for method in methods:
-        if task.name not in catalog.tasks_of(method):
-            raise UserError(
-                f"method {method!r} is not for task {task.name!r} but for "
-                f"{', '.join(catalog.tasks_of(method))}"
-            )
+        catalog.card_for(task, method)
     chosen = list(dict.fromkeys(methods)) or catalog.methods(task.name)
     if not chosen:
         raise UserError(
             f'task {task.name!r} has no method: name those it takes in its Task, methods=("ce", "la"), or the '
             f'task in a method\'s CARD, "tasks": ["{task.name}"]'
         )
-    overrides, roles = split_settings(catalog, settings)
-    planner = _Planner(root, catalog, task, protocol, overrides, roles, fresh, stale, queued)
+    given = split_settings(catalog, settings, task)
+    planner = _Planner(root, catalog, task, protocol, given, fresh, stale, queued)
     for seed in dict.fromkeys(seeds):
         for method in chosen:
             planner.add(method, seed)
-    for name in [*overrides, *roles]:
+    for name in given:
         if name not in planner.planned:
             raise UserError(f"--set {name}.…: {name!r} is not among the methods of this run")
     return Plan(task, protocol, list(planner.items.values()))
 
 
-Overrides = Mapping[str, dict[str, Any]]
+@dataclass(frozen=True)
+class Changed:
+    """What `--set` gives one run: parameter -> value, and role -> method or run id."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all(self) -> dict[str, Any]:
+        return {**self.params, **self.roles}
 
 
-def split_settings(catalog: Catalog, settings: Sequence[str]) -> tuple[Overrides, Overrides]:
-    """`--set` texts -> method -> parameter -> value, and method -> role -> method or run id."""
-    overrides: dict[str, dict[str, Any]] = {}
-    roles: dict[str, dict[str, Any]] = {}
+def split_settings(
+    catalog: Catalog, settings: Sequence[str], task: Task | None = None
+) -> dict[str, list[Changed]]:
+    """`--set` texts -> method -> what they give its runs: of one if every key has one value, else of the grid
+    of all values. `task`: whose methods are proposed for an unknown one."""
+    values: dict[str, dict[str, list[Any]]] = {}
     for text in settings:
         setting = parse_setting(text, catalog.methods())
-        card = catalog.card(setting.method)
-        if setting.key in card.needs.inputs:
-            # a run id may look like a number
-            roles.setdefault(setting.method, {})[setting.key] = setting.raw
-        else:
-            overrides.setdefault(setting.method, {})[setting.key] = setting.value
-    return overrides, roles
+        card = catalog.card_for(task, setting.method)
+        # a run id may look like a number
+        value = setting.raw if setting.key in card.needs.inputs else setting.value
+        known = values.setdefault(setting.method, {}).setdefault(setting.key, [])
+        if (type(value), value) not in ((type(one), one) for one in known):
+            known.append(value)
+    return {method: list(_grid(catalog, method, keys)) for method, keys in values.items()}
+
+
+def _grid(catalog: Catalog, method: str, keys: Mapping[str, Sequence[Any]]) -> Iterator[Changed]:
+    roles = catalog.card(method).needs.inputs
+    for chosen in product(*keys.values()):
+        given = dict(zip(keys, chosen, strict=True))
+        yield Changed(
+            {key: value for key, value in given.items() if key not in roles},
+            {key: value for key, value in given.items() if key in roles},
+        )
 
 
 @dataclass
@@ -105,14 +124,14 @@ class _Planner:
     catalog: Catalog
     task: Task
     protocol: Protocol
-    overrides: Overrides
-    roles: Overrides
+    given: Mapping[str, Sequence[Changed]]
     fresh: bool
     stale: bool
     queued: Container[str]
     items: dict[str, PlannedRun] = field(default_factory=dict)
     planned: set[str] = field(default_factory=set)
     _specs: dict[str, RunSpec] = field(default_factory=dict)
+    _changed: dict[str, Changed] = field(default_factory=dict)
     _digests: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -120,8 +139,8 @@ class _Planner:
 
     def add(self, method: str, seed: int) -> None:
         """Plan a run that was asked for."""
-        spec = self._spec(method, seed, ())
-        self._put(self._look(spec, self.fresh))
+        for spec in self._specs_of(method, seed, ()):
+            self._put(self._look(spec, self.fresh))
 
     def _put(self, item: PlannedRun) -> None:
         """Plan a run, and those it needs where they are not there."""
@@ -153,25 +172,39 @@ class _Planner:
             return self._look(spec, fresh=True)  # its weights are gone
         return item
 
-    def _spec(self, method: str, seed: int, below: tuple[str, ...]) -> RunSpec:
-        """The run of a method, its inputs resolved; `below` are the methods that need it."""
+    def _specs_of(self, method: str, seed: int, below: tuple[str, ...]) -> Iterator[RunSpec]:
+        """The runs of a method, their inputs resolved; `below` are the methods that need them."""
         self.planned.add(method)
-        inputs = {}
-        for role, default in self.catalog.card(method).needs.inputs.items():
-            named = self.roles.get(method, {}).get(role, default)
-            where = f"--set {method}.{role}={named}"
-            if named not in self.catalog.methods():
-                inputs[role] = self._named_run(named, seed, where)
-                continue
-            if self.task.name not in self.catalog.tasks_of(named):
-                raise UserError(f"{where}: {named!r} is not for task {self.task.name!r}")
-            if named in (*below, method):
-                raise UserError(f"{where}: {named!r} would be its own input")
-            inputs[role] = self._spec(named, seed, (*below, method)).run_id
-        changed = self.overrides.get(method, {})
-        spec = self.catalog.spec(method, self.protocol, seed, changed, inputs)
-        self._specs[spec.run_id] = spec
-        return spec
+        for changed in self.given.get(method) or (Changed(),):
+            needed = self.catalog.card(method).needs.inputs
+            fillings = [
+                self._filling(method, role, changed.roles.get(role, default), seed, below)
+                for role, default in needed.items()
+            ]
+            for inputs in product(*fillings):
+                spec = self.catalog.spec(
+                    method,
+                    self.protocol,
+                    seed,
+                    changed.params,
+                    dict(zip(needed, inputs, strict=True)),
+                )
+                self._specs[spec.run_id] = spec
+                self._changed[spec.run_id] = changed
+                yield spec
+
+    def _filling(
+        self, method: str, role: str, named: str, seed: int, below: tuple[str, ...]
+    ) -> list[str]:
+        """Ids of the runs that fill a role: of a method's grid, or the one that is named."""
+        where = f"--set {method}.{role}={named}"
+        if named not in self.catalog.methods():
+            return [self._named_run(named, seed, where)]
+        if self.task.name not in self.catalog.tasks_of(named):
+            raise UserError(f"{where}: {named!r} is not for task {self.task.name!r}")
+        if named in (*below, method):
+            raise UserError(f"{where}: {named!r} would be its own input")
+        return [spec.run_id for spec in self._specs_of(named, seed, (*below, method))]
 
     def _named_run(self, named: str, seed: int, where: str) -> str:
         """The id of the finished run that is named by (the first digits of) its id."""
@@ -201,10 +234,7 @@ class _Planner:
         return run_id
 
     def _look(self, spec: RunSpec, fresh: bool) -> PlannedRun:
-        changed: dict[str, Any] = {
-            **self.overrides.get(spec.method, {}),
-            **self.roles.get(spec.method, {}),
-        }
+        changed = self._changed.get(spec.run_id, Changed()).all
         item = plan_run(
             self.root,
             spec,

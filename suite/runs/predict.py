@@ -14,6 +14,7 @@ from suite.base.errors import RecordError, UserError, did_you_mean
 from suite.define.catalog import Catalog
 from suite.define.protocol import CARVED, Protocol
 from suite.define.task import Predictions
+from suite.records.again import train_again
 from suite.records.attempt import Attempt
 from suite.records.files import Record, Status
 from suite.records.inputs import digest_of
@@ -73,9 +74,10 @@ def predict_sets(
         raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")
     today = digest_of(attempt.root, catalog, record.spec)
     if not catalog.code.same(record.digest, today):
+        again = train_again(attempt.root, catalog, attempt.run_id, "--stale")
         raise UserError(
             f"run {attempt.run_id} was trained with other code of {record.spec.method!r} than "
-            "today's; train it again with --stale"
+            f"today's{again}"
         )
     slot = make_slots(device, 1, protocol.threads)[0]
     # before torch is imported: mmengine takes a GPU wherever it sees one

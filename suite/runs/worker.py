@@ -159,7 +159,7 @@ def _execute(
     except LeaseLost:
         raise
     except Exception as error:
-        failure = classify(error)
+        failure = classify(error, [part.source.path for part in method.parts])
         # goes to the run's log.txt: the worker redirects its output there
         traceback.print_exc()
         job.write("failed", failure=failure)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.base.settings import cache_dir
 
@@ -44,15 +45,15 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     """
     path = store_path(root)
     if not path.exists():
-        raise UserError(f"{path}: no store yet; type `python -m suite ingest` or `run` first")
+        raise UserError(f"{path}: no store yet; type `{Command('ingest')}` or `run` first")
     try:
         connection, problem = attach(path)
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"{path}: damaged ({first}); type `python -m suite ingest`") from None
+        raise UserError(f"{path}: damaged ({first}); type `{Command('ingest')}`") from None
     if problem:
         connection.close()
-        raise UserError(f"{path}: {problem}; type `python -m suite ingest`")
+        raise UserError(f"{path}: {problem}; type `{Command('ingest')}`")
     return connection
 
 

@@ -4,6 +4,7 @@ Boards and rescored runs make rows; claims, every format and the dashboard show 
 `msgspec.to_builtins` of it: fields in this order.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -49,6 +50,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         protocol, dataset: names; the hashes say what was run and how it was scored.
+        inputs: role -> method of the input runs, None where these are not here.
+        settings: the `--set` texts with which `run` makes runs of the row; None where nothing here can.
         digest: of the method's code; None where nothing has run.
         n: runs with this evaluation.
         state: see `suite.records.states.RowState`.
@@ -60,7 +63,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         test: what ranks the board, "moderated t" or "t" (fewer than five rows that vary); "" where it ranks none
             or one.
         flags: fairness flags of its runs, see `suite.define.flags`.
-        runs: ids of all its runs.
+        runs, seeds: ids of all its runs, and their seeds, in the same order.
         metrics: metric key -> cell; final values, not by class.
     """
 
@@ -71,6 +74,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str | None
     method: str
     params: dict[str, Any]
+    inputs: dict[str, str | None] = {}
+    settings: list[str] | None = None
     digest: str | None = None
     n: int = 0
     state: RowState
@@ -82,6 +87,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[RowFailure] = []
     cost: MeanCost = MeanCost()
     runs: list[str] = []
+    seeds: list[int] = []
     metrics: dict[str, Cell] = {}
 
     @property
@@ -95,3 +101,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NO_CELL = Cell()
+
+
+def inputs_text(inputs: Mapping[str, str | None]) -> str:
+    """` (stage1=ce)`: the methods of a row's input runs; nothing for a row that has none."""
+    named = ", ".join(f"{role}={of or 'unknown'}" for role, of in inputs.items())
+    return f" ({named})" if named else ""

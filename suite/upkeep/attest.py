@@ -292,7 +292,9 @@ class Attester:
         if done.returncode:
             return f"the code of {change.commit[:12]} cannot plan it: {_last_line(done)}"
         then: dict[str, Any] = json.loads(done.stdout)
-        (of_then,) = (run["params"] for run in then["runs"] if run["method"] == change.method)
+        # the code of before 2026-12 calls them runs
+        planned: list[dict[str, Any]] = then["rows"] if "rows" in then else then["runs"]
+        (of_then,) = (run["params"] for run in planned if run["method"] == change.method)
         settings = self._as_then(change.method, protocol, of_then)
         self._settings[change.method, protocol.hash] = settings
         if then["protocol_hash"] != protocol.hash:
@@ -300,7 +302,7 @@ class Attester:
                 f"cannot be compared: its revision was raised since {change.commit[:12]} (protocol hash "
                 f"{then['protocol_hash']} then, {protocol.hash} today)"
             )
-        if {run["run"] for run in then["runs"]} != set(self._runs(change, task, protocol)):
+        if {run["run"] for run in planned} != set(self._runs(change, task, protocol)):
             return (
                 f"cannot be compared: other parameters or input runs than at {change.commit[:12]}, so "
                 "today's runs are other runs"

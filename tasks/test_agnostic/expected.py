@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class Row:
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     dependent: bool = False
+    inputs: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Test-agnostic: what each row is expected to reach when the classes' frequencies at test time are others."""
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import streamlit as st
 from dashboard import charts, controls, say, source, tables
 from dashboard.palette import PALETTE
 from dashboard.views import common
+from suite.base.command import Command
 from suite.boards.rescore import SHIFTS
 from suite.define.protocol import Protocol
 from suite.define.task import Task
@@ -72,7 +72,7 @@ def page() -> None:
         say.nothing(
             f"no finished run of today's code under {protocol.name} has recalls by class; this scores "
             "those that are there:",
-            "python -m suite evaluate",
+            Command("evaluate"),
         )
         return
     labels = _labels(recalls)
@@ -165,7 +165,7 @@ def _nothing() -> None:
         say.nothing("no task here scores recall by class")
         return
     if any(line.unscored for task in tasks for line in source.coverage(task.name)):
-        say.nothing("finished runs are not scored yet:", "python -m suite evaluate")
+        say.nothing("finished runs are not scored yet:", Command("evaluate"))
         return
     common.no_runs(tasks[0])
 
@@ -456,16 +456,14 @@ def _rescore(
     if task is None or not known:
         return None
     ratio = math.exp(abs(axis.place_of(prior)))
-    words = ["python", "-m", "suite", "rescore", "--task", task.name, "--protocol", protocol.name]
+    words = ["rescore", "--task", task.name, "--protocol", protocol.name]
     if ratio > 1 and alpha is None:
         words += ["--ratio", f"{ratio:.4g}"]
     elif ratio == 1 and alpha is not None:
         words += ["--dirichlet", f"{alpha:g}", "--draws", str(_RESCORED)]
     else:
         return None
-    for name in known:
-        words += ["--method", name]
-    return shlex.join(words)
+    return str(Command(*words, "--method", ",".join(known)))
 
 
 def _across(field: str = "place", *, labels: bool) -> alt.X:

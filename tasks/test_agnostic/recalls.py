@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.base.text import clipped, plain
 from suite.boards.classes import class_counts
@@ -35,6 +36,7 @@ class _Line(NamedTuple):
     row_id: int
     method: str
     params: str
+    inputs: str
     digest: str
     flags: list[str] | None
     run: str
@@ -49,6 +51,7 @@ class _About(NamedTuple):
 
     method: str
     params: dict[str, Any]
+    inputs: dict[str, str | None]
     digest: str
 
 
@@ -91,7 +94,7 @@ def read(
     if counts is None:
         raise UserError(
             f"no record of these runs holds the training counts of the {len(classes)} classes of "
-            f"{protocol.dataset.name}; look at one with `python -m suite show {known[0].run}`"
+            f"{protocol.dataset.name}; look at one with `{Command('show', known[0].run)}`"
         )
     values = _values([stored.get((line.run, line.attempt), line) for line in found], classes)
     present = np.asarray(np.isfinite(values).any(axis=0))
@@ -152,7 +155,12 @@ def _rows(lines: Sequence[_Line], stored: Collection[tuple[str, int]]) -> tuple[
         grouped.setdefault(line.row_id, []).append(line)
     parts = list(grouped.values())
     about = [
-        _About(part[0].method, msgspec.json.decode(part[0].params), part[0].digest)
+        _About(
+            part[0].method,
+            msgspec.json.decode(part[0].params),
+            msgspec.json.decode(part[0].inputs),
+            part[0].digest,
+        )
         for part in parts
     ]
     # all or none: an evaluation has both kinds of scores

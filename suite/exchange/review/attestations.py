@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from suite.base.bounded import read_file
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 from suite.define.history import ATTESTED, Attestation, parse_attested
@@ -25,12 +26,12 @@ def mention_attestations(review: Review, catalog: Catalog) -> None:
         return
     known = set(catalog.methods())
     commands = [
-        f"python -m suite attest {one.method} --since {one.commit}"
+        str(Command("attest", one.method, "--since", one.commit))
         for one in _attested(path)
         # it is there to be typed
         if one.method in known and _COMMIT.fullmatch(one.commit)
     ]
-    shown = [*dict.fromkeys(commands)] or ["python -m suite attest METHOD --since COMMIT"]
+    shown = [*dict.fromkeys(commands)] or [str(Command("attest", "METHOD", "--since", "COMMIT"))]
     more = f"; and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
     text = "somebody else's attestation is not believed; to repeat it here: "
     review.findings.append(Finding(ATTESTED, "note", text + "; ".join(shown[:_MAX_SHOWN]) + more))

@@ -53,6 +53,7 @@ SELECT
     any_value(r.digest) AS digest,
     max(p.protocol) AS protocol,
     max(p.dataset) AS dataset,
+    any_value(p.input_methods) AS inputs,
     count(*) AS replicates,
     count(*) FILTER (WHERE p.counted) AS recorded,
     count(s.run_id) AS n,
@@ -67,6 +68,7 @@ SELECT
         ORDER BY p.seed, p.run_id
     ) FILTER (WHERE p.state = 'failed') AS failures,
     list(p.run_id ORDER BY p.seed, p.run_id) AS runs,
+    list(p.seed ORDER BY p.seed, p.run_id) AS seeds,
     avg(p.parameters) AS parameters,
     avg(p.passes_per_step) AS passes_per_step,
     avg(p.train_seconds) AS train_seconds,

@@ -3,7 +3,7 @@
 -- evaluation, its hash; metric and subset.
 WITH scored AS (
     SELECT
-        e.evaluation_id, a.row_id, a.method, a.params, a.digest, a.flags, a.run_id, a.attempt, a.seed
+        e.evaluation_id, a.row_id, a.method, a.params, a.input_methods, a.digest, a.flags, a.run_id, a.attempt, a.seed
     FROM attempt_rows a
     JOIN evaluations e USING (run_id, attempt)
     WHERE a.counted AND a.today AND a.protocol_hash = $hash
@@ -17,7 +17,7 @@ found AS (
     GROUP BY evaluation_id
 )
 SELECT
-    s.row_id, s.method, s.params, s.digest, s.flags, s.run_id, s.attempt, s.seed, f.classes, f.values
+    s.row_id, s.method, s.params, s.input_methods, s.digest, s.flags, s.run_id, s.attempt, s.seed, f.classes, f.values
 FROM scored s
 LEFT JOIN found f USING (evaluation_id)
 ORDER BY s.method, s.params, s.row_id, s.seed, s.run_id;

@@ -15,7 +15,7 @@ def check_leftovers(place: Place) -> Iterator[Finding]:
     leftovers = [item for item in survey(root_of(place), {"temporary", "checkpoint"}) if item.goes]
     if leftovers:
         words = f"{len(leftovers)} left by killed processes, {sum(item.size for item in leftovers) / 2**20:,.1f} MiB"
-        yield Finding("leftovers", "warning", words, typed(place, "prune --checkpoints"))
+        yield Finding("leftovers", "warning", words, typed(place, "prune", "--checkpoints"))
     else:
         yield Finding("leftovers", "ok", "none")
 
@@ -82,12 +82,12 @@ def check_store(place: Place) -> Iterator[Finding]:
             store.execute("SELECT count(DISTINCT metric), sum(value) FROM metrics").fetchall()
     except UserError as error:
         words = str(error).partition("; type")[0]
-        yield Finding("store", "problem", words, typed(place, "ingest --rebuild"))
+        yield Finding("store", "problem", words, typed(place, "ingest", "--rebuild"))
         return
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
         words = f"{path}: damaged ({first})"
-        yield Finding("store", "problem", words, typed(place, "ingest --rebuild"))
+        yield Finding("store", "problem", words, typed(place, "ingest", "--rebuild"))
         return
     stamps = {name: (mtime, size) for name, mtime, size in known}
     changed = [name for name, stamp in files.items() if stamps.get(name) != stamp]

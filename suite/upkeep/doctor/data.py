@@ -53,14 +53,14 @@ def check_data(place: Place) -> Iterator[Finding]:
             else:
                 # something is there, and not as it has to be
                 yield Finding(
-                    "data set", "warning", str(error), typed(place, f"data check {name}", data=True)
+                    "data set", "warning", str(error), typed(place, "data", "check", name)
                 )
         except OSError as error:
             yield Finding(
                 "data set",
                 "warning",
                 f"{name}: {error.strerror}",
-                typed(place, f"data check {name}", data=True),
+                typed(place, "data", "check", name),
             )
     if there:
         yield Finding("data sets", "ok", f"here: {', '.join(there)}")
@@ -68,5 +68,5 @@ def check_data(place: Place) -> Iterator[Finding]:
         # a user of one data set lacks the others: no reason for a warning each
         words = f"not here: {', '.join(missing)}"
         yield Finding(
-            "data sets", "ok" if there else "warning", words, typed(place, "data list", data=True)
+            "data sets", "ok" if there else "warning", words, typed(place, "data", "list")
         )

@@ -97,12 +97,12 @@ def check_disk(place: Place) -> Iterator[Finding]:
     usage, files = shutil.disk_usage(above), os.statvfs(above)
     words = f"{_gib(usage.free)} of {_gib(usage.total)} free for {root}"
     if usage.free < FULL_BYTES:
-        yield Finding("disk", "problem", words, typed(place, "prune --all --dry-run"))
+        yield Finding("disk", "problem", words, typed(place, "prune", "--all", "--dry-run"))
     elif usage.free < LOW_BYTES:
-        yield Finding("disk", "warning", words, typed(place, "prune --dry-run"))
+        yield Finding("disk", "warning", words, typed(place, "prune", "--dry-run"))
     elif files.f_files and files.f_favail < 10_000:
         words = f"{files.f_favail:,} more files fit on the file system of {root}"
-        yield Finding("disk", "warning", words, typed(place, "prune --superseded --dry-run"))
+        yield Finding("disk", "warning", words, typed(place, "prune", "--superseded", "--dry-run"))
     else:
         yield Finding("disk", "ok", words)
     shm = Path("/dev/shm")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from suite.base.command import Call, Command
 
 if TYPE_CHECKING:
     from suite.define.catalog import Catalog
@@ -62,13 +63,10 @@ def root_of(place: Place) -> Path:
     return settings.results_root(place.root)
 
 
-def typed(place: Place, words: str, *, data: bool = False) -> str:
-    """The command, with the folders that were given to this one."""
-    if data and place.data_root:
-        words += f" --data-root {shlex.quote(str(place.data_root))}"
-    if not data and place.root and place.root_from == "--root" and not words.startswith("sites"):
-        words += f" --root {shlex.quote(str(place.root))}"
-    return f"python -m suite {words}"
+def typed(place: Place, *words: str) -> str:
+    """The command, with the folders and plug-ins that were given to this one."""
+    root = place.root if place.root_from == "--root" else None
+    return Command(*words).answering(Call(root, place.data_root, place.plugins))
 
 
 def call(command: Sequence[str], seconds: float) -> tuple[int, str, str]:

@@ -411,7 +411,8 @@ def test_names_of_strangers_are_harmless(tmp_path, name, folder):
 @pytest.mark.parametrize(
     ("made", "command"),
     [
-        (lambda made: made.run("ce", mIoU=0.3, digest="d0"), "run --task toy-task --stale"),
+        # its method is not here: a command would train others
+        (lambda made: made.run("ce", mIoU=0.3, digest="d0"), ""),
         (lambda made: made.run("ce", evaluated=False), "evaluate --task toy-task"),
         (lambda made: made.unfinished("ce"), "status"),
         (lambda made: made.run("ce", under=protocol("x:y", recipe="x")), "run --task toy-task"),
@@ -423,7 +424,8 @@ def test_no_score_says_what_to_type(tmp_path, name, made, command):
     made(records)
     records.ingest({"ce": "d1"})
     page = opened(records.root, name)
-    assert f"python -m suite {command}" in texts(page)
+    told = texts(page)
+    assert f"python -m suite {command}" in told if command else "python -m suite" not in told
 
 
 def test_run_ids_are_read_by_the_store_alone(root):

@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from records import HOSTILE, TASK, Records
 from dashboard import watch as watching
 from dashboard.watch import Cluster, Watch
 from suite.base.errors import UserError
+from suite.define.card import Card, Preset
 from suite.define.catalog import Catalog
 from suite.define.spec import RunSpec
 from suite.dispatch import progress as jobs
@@ -41,6 +43,12 @@ class Toy(Catalog):
         if spec.method not in self.methods():
             raise UserError("unknown")
         return DIGEST
+
+    def card(self, method):
+        return Card(title="", tasks=[TASK.name], names={method: Preset(summary="")})
+
+    def spec(self, method, protocol, seed=0, overrides=None, inputs=None):
+        return Records(Path()).spec(method, seed, overrides, inputs, protocol)
 
 
 TOY = Toy({TASK.name: TASK}, {})

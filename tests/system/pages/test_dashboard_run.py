@@ -184,7 +184,7 @@ def test_runs_that_are_not_finished(tmp_path):
     assert "iteration 7 of 20" in page.get("progress")[0].proto.text
     page = open_page(tmp_path, "run", catalog=toy(), run=failed.run_id)
     assert frame(page, "Attempts")["5"].tolist() == ["loss is <i>nan</i>"]
-    assert "python -m suite retry" in [code.value for code in page.code]
+    assert f"python -m suite retry {failed.run_id}" in [code.value for code in page.code]
     page = open_page(tmp_path, "run", catalog=toy(), run=stopped.run_id)
     assert frame(page, "Attempts")["1"].tolist() == ["stopped"]
     assert not page.get("progress")

@@ -119,7 +119,7 @@ class Project:
         """Method -> what a plan would do with its run."""
         done = self.suite("plan", "--task", "fake", *METHODS, "--format", "json")
         assert done.returncode == 0, done.stderr
-        return {run["method"]: run["todo"] for run in json.loads(done.stdout)["runs"]}
+        return {run["method"]: run["todo"] for run in json.loads(done.stdout)["rows"]}
 
     @property
     def attested(self) -> str:

@@ -16,7 +16,7 @@ def test_the_command(suite, inside, tmp_path, fake):
     assert done.returncode == 0, done.stderr
     assert "41.5" in done.stdout and "1 claim: 1 not run" in done.stdout
     assert suite("run", "--task", "fake", "--method", "steady", "--seeds", "0-2").returncode == 0
-    (row,) = json.loads(inside(*call, "--format", "json").stdout)
+    (row,) = json.loads(inside(*call, "--format", "json").stdout)["rows"]
     assert row["status"] in ("confirmed", "within noise", "above", "below") and row["n"] == 3
     assert row["difference"] == pytest.approx(row["ours"] - 0.415)
     empty = inside(*call, "--status", "not run")

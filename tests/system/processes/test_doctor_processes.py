@@ -96,7 +96,7 @@ def test_the_verb_prints_lines_or_json_and_its_exit_code_is_the_verdict(
     (root / "store.duckdb").write_bytes(b"junk")
     done = suite("doctor", "--format", "json", "--root", str(root))
     assert done.returncode == 1
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout)["rows"]
     assert {tuple(entry) for entry in found} == {("check", "state", "text", "todo")}
     (store,) = (entry for entry in found if entry["check"] == "store")
     assert store["state"] == "problem" and "ingest --rebuild --root" in store["todo"]

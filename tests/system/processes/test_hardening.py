@@ -165,7 +165,7 @@ def test_a_wanted_run_that_the_store_refuses_is_said_and_exit_code_one(suite, tm
     assert "has a damaged file" in again.stderr
     assert suite(*run, "--fresh").returncode == 1  # the old attempt is still there, and still named
     printed = suite("leaderboard", "--task", "fake", "--format", "json")
-    (row,) = (r for r in json.loads(printed.stdout) if r["method"] == "steady")
+    (row,) = (r for r in json.loads(printed.stdout)["rows"] if r["method"] == "steady")
     assert (row["state"], row["n"]) == ("done", 1)
 
 

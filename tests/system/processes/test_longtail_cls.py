@@ -193,7 +193,7 @@ def test_every_run_is_a_row_of_test_agnostic_without_training_again(smoke, suite
     assert planned.returncode == 0
     assert "7 done" in planned.stdout and "new" not in planned.stdout
     done = suite("leaderboard", *ask, *root, "--format", "json")
-    rows = by_method(json.loads(done.stdout))
+    rows = by_method(json.loads(done.stdout)["rows"])
     assert set(rows) == set(METHODS)
     cls = by_method(smoke[1])
     for name, row in rows.items():
@@ -252,7 +252,9 @@ def test_predict_adds_the_training_set(smoke, suite, inside):
     (attempt,) = attempts(smoke[0], run)
     counts = np.bincount(attempt.predictions()["train"]["label"], minlength=10)
     assert counts.tolist() == attempt.record().class_counts
-    shown = json.loads(inside("show", run, "--root", str(smoke[0]), "--format", "json").stdout)
+    shown = json.loads(inside("show", run, "--root", str(smoke[0]), "--format", "json").stdout)[
+        "rows"
+    ][0]
     (made,) = (one for one in shown["evaluations"] if one["task"] == "longtail-cls")
     rows = {(m["metric"], m["subset"]) for m in made["metrics"]}
     assert ("balanced_accuracy", "split=train") in rows

@@ -46,7 +46,7 @@ def board(folder, *arguments, task="longtail-seg"):
         [*command, "--format", "json", *arguments], cwd=folder, capture_output=True, text=True
     )
     assert printed.returncode == 0, printed.stderr
-    return json.loads(printed.stdout)
+    return json.loads(printed.stdout)["rows"]
 
 
 def by_method(rows):
@@ -85,7 +85,7 @@ def test_running_a_finished_suite_does_nothing(smoke, suite):
 def test_a_run_keeps_its_provenance_and_samples(smoke, inside):
     (run,) = by_method(smoke[1])["aucseg"]["runs"]
     shown = inside("show", run[:8], "--root", str(smoke[0]), "--format", "json")
-    facts = json.loads(shown.stdout)
+    facts = json.loads(shown.stdout)["rows"][0]
     record = facts["record"]
     assert record["environment"]["packages"]["torch"]
     assert record["environment"]["threads"] == 1
@@ -134,7 +134,7 @@ def test_predict_adds_a_set_and_its_scores(smoke, suite, inside):
     after = inside("show", run, "--root", root, "--format", "json")
 
     def rows(shown):
-        metrics = json.loads(shown.stdout)["evaluations"][0]["metrics"]
+        metrics = json.loads(shown.stdout)["rows"][0]["evaluations"][0]["metrics"]
         return {(m["metric"], m["subset"], m["class"]): m["value"] for m in metrics}
 
     new = {key for key in rows(after) if key not in rows(before)}

@@ -10,9 +10,9 @@ def test_run_trains_exactly_what_is_missing(fake, suite, inside, tmp_path):
     assert suite("run", *call, "--seeds", "0,1").returncode == 0
     done = suite("power", "steady", "brisk", "--task", "fake", "--format", "json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(done.stdout)["rows"][0]
     assert found["seeds"] == list(range(2, found["estimate"]["total"] or 2)) != []
-    assert found["command"].endswith(f"--seeds {spelled(found['seeds'])}")
+    assert found["next"].endswith(f"--seeds {spelled(found['seeds'])}")
     planned = inside("power", "steady", "brisk", "--task", "fake", "--run", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert f"{2 * len(found['seeds'])} new" in planned.stdout

@@ -78,7 +78,8 @@ def test_lost_predictions_leave_a_partial_row_and_say_what_to_type(
     again = (
         f"python -m suite predict {hurt.run_id} --set test"
         if kept
-        else "python -m suite run --task fake --protocol quick --method brisk --seeds 1 --fresh"
+        else "python -m suite run --task fake --protocol quick --method brisk --set brisk.start=0.0 "
+        "--seeds 1 --fresh"
     )
     assert line.startswith(f"run {hurt.run_id} (brisk, seed 1) cannot be scored: ")
     assert line.endswith(f"`{again}`")

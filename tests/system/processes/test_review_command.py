@@ -138,7 +138,7 @@ def test_merge_command_line(suite, inside, tmp_path):
     done = suite("merge", str(theirs), "--root", str(ours))
     assert done.returncode == 0 and "1 attempt(s) brought, 0 here" in done.stdout
     done = inside("merge", str(theirs), "--root", str(ours), "--format", "json")
-    assert [one["state"] for one in json.loads(done.stdout)] == ["here"]
+    assert [one["state"] for one in json.loads(done.stdout)["rows"]] == ["here"]
     for wrong in ("nowhere", str(ours)):
         done = inside("merge", wrong, "--root", str(ours))
         assert done.returncode == 2 and done.stderr.count("\n") == 1

@@ -28,7 +28,7 @@ def test_command_line(suite, inside, tmp_path):
     assert done.returncode == 1 and "stored 0.123, recomputed" in done.stdout
     assert inside("verify", run.run_id[:6]).returncode == 0
     done = inside("verify", str(other.path), "--format", "json")
-    (found,) = json.loads(done.stdout)
+    (found,) = json.loads(done.stdout)["rows"]
     assert (done.returncode, found["holds"], found["run"]) == (1, False, other.run_id)
     done = inside("verify", str(root / "runs" / run.run_id), "--root", "elsewhere")
     assert done.returncode == 0

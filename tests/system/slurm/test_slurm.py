@@ -93,7 +93,7 @@ def test_the_smoke_suite_as_an_array(lab):
         printed = lab.suite(
             "leaderboard", "--task", "longtail-seg", "--format", "json", *root
         ).stdout
-        rows = json.loads(printed)
+        rows = json.loads(printed)["rows"]
         return [(r["method"], r["metrics"]) for r in rows if r["state"] == "done"]
 
     assert figures() == figures("--root", "here")

@@ -104,7 +104,7 @@ def test_out_of_memory_is_tried_again_and_then_a_row(lab, undisturbed):
     assert failed["method"] == "steady"
     (failures,) = lab.root.glob("jobs/2*/failures/*")
     assert len(failures.read_text().splitlines()) == 3
-    rows = json.loads(lab.suite("leaderboard", "--task", "fake", "--format", "json").stdout)
+    rows = json.loads(lab.suite("leaderboard", "--task", "fake", "--format", "json").stdout)["rows"]
     (row,) = (row for row in rows if row["state"] == "failed")
     assert row["failures"][0]["kind"] == "oom"
     lab.suite("retry", "--kind", "oom", "--mem", "1500M", "--wait")
@@ -188,7 +188,7 @@ def test_slurmctld_restarted_in_the_middle(lab, undisturbed):
     try:
         printed = json.loads(lab.suite("status", "--format", "json").stdout)
         assert "SLURM does not answer" in printed["problem"]
-        assert "failed" not in {run["state"] for run in printed["runs"]}
+        assert "failed" not in {run["state"] for run in printed["rows"]}
         refused = lab.suite(*RUN, *SLURM, "--seeds", "7", code=2)
         assert refused.stderr.startswith("Error: SLURM does not answer")
     finally:

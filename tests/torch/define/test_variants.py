@@ -160,7 +160,7 @@ def test_a_variant_is_known_from_the_root_alone(done, inside):
     assert "not taken" in said and "custom_hooks" in said
     where = "--root", str(root)
     board = inside("leaderboard", "--task", "longtail-seg", *where, "--format", "json")
-    (row,) = (row for row in json.loads(board.stdout) if row["state"] == "done")
+    (row,) = (row for row in json.loads(board.stdout)["rows"] if row["state"] == "done")
     assert row["protocol"] == name
     (run,) = row["runs"]
     assert inside("show", run, *where).returncode == 0
@@ -168,7 +168,7 @@ def test_a_variant_is_known_from_the_root_alone(done, inside):
     assert again.stdout.startswith("1 evaluation(s) made"), again.stdout + again.stderr
     verified = inside("verify", run, *where)
     assert verified.returncode == 0, verified.stdout
-    listed = json.loads(inside("tasks", "--format", "json", *where).stdout)
+    listed = json.loads(inside("tasks", "--format", "json", *where).stdout)["rows"]
     variants = {p["name"]: p["variant"] for one in listed for p in one["protocols"] if p["variant"]}
     assert variants.keys() == {name}
     assert variants[name]["weights"]["source"] == str(folder / "start.safetensors")
@@ -183,7 +183,7 @@ def test_another_shell_goes_on_with_it_by_name(done, suite):
             "--root", str(folder / "results"), "--format", "json",
         )  # fmt: skip
         assert planned.returncode == 0, planned.stderr
-        assert [item["todo"] for item in json.loads(planned.stdout)["runs"]] == ["done", "new"]
+        assert [item["todo"] for item in json.loads(planned.stdout)["rows"]] == ["done", "new"]
 
 
 def read_json(path: Path):
@@ -845,7 +845,7 @@ def test_a_strangers_run_comes_with_its_protocol(done, inside, tmp_path):
     shutil.copytree(folder / "results", theirs)
     said = inside("review", str(theirs), "--root", str(here), "--format", "json")
     assert said.returncode == 0, said.stdout + said.stderr
-    (run,) = json.loads(said.stdout)["runs"]
+    (run,) = json.loads(said.stdout)["rows"]
     (note,) = (f["text"] for f in run["findings"] if f["check"] == "protocol")
     assert variant["name"] in note and "comes with the folder" in note
     assert not here.exists()
@@ -854,7 +854,7 @@ def test_a_strangers_run_comes_with_its_protocol(done, inside, tmp_path):
         variant_files(folder / "results")[0].name
     ]
     board = inside("leaderboard", "--task", "longtail-seg", "--root", str(here), "--format", "json")
-    (row,) = (row for row in json.loads(board.stdout) if row["state"] == "done")
+    (row,) = (row for row in json.loads(board.stdout)["rows"] if row["state"] == "done")
     assert row["protocol"] == variant["name"]
     again = inside("review", str(theirs), "--root", str(here))
     assert again.returncode == 0 and "nothing new" in again.stdout
@@ -889,7 +889,7 @@ def test_merge_brings_the_protocols_of_the_runs(done, inside, tmp_path):
     brought = inside("merge", str(folder / "results"), "--root", str(here))
     assert brought.returncode == 0, brought.stdout + brought.stderr
     board = inside("leaderboard", "--task", "longtail-seg", "--root", str(here), "--format", "json")
-    names = {row["protocol"] for row in json.loads(board.stdout) if row["state"] == "done"}
+    names = {row["protocol"] for row in json.loads(board.stdout)["rows"] if row["state"] == "done"}
     assert names == {variant["name"]}
 
 

@@ -50,7 +50,7 @@ def test_both_methods_are_trained_and_ranked_by_its_metric(toy, suite, inside, t
     both = ("--task", "toy", "--method", "plain", "--method", "weighted")
     done = suite("run", *both, "--seeds", "0")
     assert done.returncode == 0, done.stderr
-    rows = json.loads(inside("leaderboard", "--task", "toy", "--format", "json").stdout)
+    rows = json.loads(inside("leaderboard", "--task", "toy", "--format", "json").stdout)["rows"]
     assert {row["method"] for row in rows} == {"plain", "weighted"}
     board = inside("leaderboard", "--task", "toy").stdout
     assert "ranked by gap (lower is better)" in board and "recall" in board

@@ -384,7 +384,7 @@ def test_the_hook_is_no_part_of_an_evaluation(tmp_path):
     without = replace(task, offers={"counted": "things"})
     assert without.evaluation_hash(protocol()) == task.evaluation_hash(protocol())
     run = finished(tmp_path, 0)
-    predictions = stored_predictions(run, run.record(), protocol(), task)
+    predictions = stored_predictions(run, protocol(), catalog())
     before = {k: {n: a.copy() for n, a in s.items()} for k, s in predictions.items()}
     confusions.CONFUSION.of(task)(predictions, task.evaluation(protocol()), Trained())
     for name, held in before.items():

@@ -137,13 +137,13 @@ def test_the_command_adds_the_missing_seeds(call, tmp_path):
             finished(tmp_path / "results", catalog, method, seed, seed / 10)
     done = call("steady", "brisk", "--format", "json")
     assert done.returncode == 0, done.stderr
-    (line,) = json.loads(done.stdout)["lines"]
+    (line,) = json.loads(done.stdout)["rows"]
     assert line["next"] == (
-        "python -m suite run --task fake --protocol quick --method steady --method brisk --seeds 0,4"
+        "python -m suite run --task fake --protocol quick --method steady,brisk --seeds 0,4"
     )
     finished(tmp_path / "results", catalog, "steady", 4, 0.5)
     finished(tmp_path / "results", catalog, "brisk", 0, 0.2)
-    (line,) = json.loads(call("steady", "brisk", "--format", "json").stdout)["lines"]
+    (line,) = json.loads(call("steady", "brisk", "--format", "json").stdout)["rows"]
     assert line["common_seeds"] == [0, 1, 4] and line["p"] is not None
 
 

@@ -51,6 +51,8 @@ def test_a_row_in_full(records):
         "dataset": "toy",
         "method": "ce",
         "params": {"wd": 1e-4},
+        "inputs": {},
+        "settings": None,
         "digest": TODAY,
         "n": 3,
         "state": "done",
@@ -69,6 +71,7 @@ def test_a_row_in_full(records):
             "peak_memory_bytes": 0,
         },
         "runs": [run.run_id for run in runs],
+        "seeds": [0, 1, 2],
         "metrics": {},
     }
 

@@ -1,11 +1,13 @@
 """Which pages there are."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 from records import TASK
 
-from dashboard import pages
+from dashboard import pages, source
+from suite.base.command import Command
 from suite.base.errors import UserError
 from suite.define.catalog import Catalog
 
@@ -38,3 +40,18 @@ def test_a_page_that_cannot_be_imported_says_so():
 
 def test_a_name_that_is_taken_stays_what_it_is():
     assert pages.views(catalog(run="tasks.test_agnostic.page")) == pages.VIEWS
+
+
+def test_commands_on_pages_say_what_the_server_was_told(monkeypatch):
+    root = ("app.py", "--root", "/my results")
+    for more, said in (
+        ((), ""),
+        (("--say-root", "--plugin=/a b.py"), " --root '/my results' --plugin '/a b.py'"),
+        (("--data-root", "/data"), ""),
+    ):
+        monkeypatch.setattr(sys, "argv", [*root, *more])
+        source._given.cache_clear()
+        source.answer_the_call()
+        assert str(Command("ingest")) == f"python -m suite ingest{said}"
+    assert str(Command("plan")) == "python -m suite plan --data-root /data"
+    source._given.cache_clear()

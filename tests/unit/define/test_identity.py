@@ -127,7 +127,7 @@ def test_all_reference_runs_count_on_their_boards(tmp_path, inside):
     for task in ("longtail-seg", "longtail-cls"):
         done = inside("leaderboard", "--task", task, "--root", "reference", "--format", "json")
         assert done.returncode == 0, done.stderr
-        for row in json.loads(done.stdout):
+        for row in json.loads(done.stdout)["rows"]:
             assert row["state"] != "stale", row["method"]
             counted |= set(row["runs"])
     assert len(counted) >= 151

@@ -1,12 +1,16 @@
 """Tables as Markdown, LaTeX and CSV, and commands beside texts."""
 
+import json
 import shlex
+from pathlib import Path
 
 import pytest
 from records import HOSTILE
 
+import suite
 from suite.base.command import Command, Note
 from suite.render.formats import Table, to_csv, to_latex, to_markdown
+from suite.store.row import COST, Row
 
 TABLE = Table(
     title="a board",
@@ -51,3 +55,10 @@ def test_a_command_reads_back_as_its_words(word):
     assert shlex.split(str(command)) == ["python", "-m", "suite", "run", "--task", word]
     assert str(Note("add seeds", command)) == f"add seeds: {command}"
     assert str(Note("add seeds")) == "add seeds"
+
+
+def test_the_schema_describes_every_field_of_a_row():
+    described = json.loads((Path(suite.__file__).parent / "rows.schema.json").read_text("utf-8"))
+    properties = described["$defs"]["row"]["properties"]
+    assert list(properties) == list(Row.__struct_fields__)
+    assert list(properties["cost"]["properties"]) == list(COST)

@@ -32,7 +32,8 @@ def rows(tmp_path):
     records.unfinished("bad", failure="nan", message="loss is nan")
     records.ingest()
     planned = [("later", {}, QUICK.name, QUICK.hash, EVALUATION, "toy")]
-    return board(tmp_path, TASK, protocol=None, by=None, today={}, planned=planned)
+    made = board(tmp_path, TASK, protocol=None, by=None, today={}, planned=planned)
+    return [replace(row, settings=[]) for row in made]
 
 
 def hostile_row(rows, name):
@@ -87,7 +88,9 @@ def test_terminal(rows):
     assert "1 method not run: later (--all: as rows)" in text
     assert "(planned)" not in text
     assert "unranked (n=1): mine" in text
-    assert "python -m suite run --task toy-task --protocol toy:quick --seeds 0,1,2" in text
+    assert (
+        "python -m suite run --task toy-task --protocol toy:quick --method mine --seeds 0-2" in text
+    )
     assert "failed: bad, seed 0" in text
     assert "nan at step 7: loss is nan" in text
 
@@ -100,7 +103,10 @@ def test_terminal_fits_into_72_columns(rows):
     assert "bad (failed: nan)" in table
     assert notes.startswith("cost, loss, flags (a pipe shows all)")
     # a command that is broken into two lines cannot be copied
-    assert "python -m suite run --task toy-task --protocol toy:quick --seeds 0,1,2\n" in notes
+    assert (
+        "python -m suite run --task toy-task --protocol toy:quick --method mine --seeds 0-2\n"
+        in notes
+    )
 
 
 def test_terminal_of_nothing_says_what_to_type():

@@ -162,7 +162,7 @@ def test_chosen_columns_of_the_data_formats():
         *("task", "protocol", "protocol_hash", "evaluation_hash", "dataset", "method")
     ]
     assert list(first)[6:] == [
-        *("params", "digest", "state", "rank", TAIL, f"{TAIL} low", f"{TAIL} high")
+        *("params", "inputs", "digest", "state", "rank", TAIL, f"{TAIL} low", f"{TAIL} high")
     ]
     assert set(json.loads(formats.to_json(view.data(ranked())))[0]["metrics"]) == {TAIL}
     names = wide.table(ranked(), view).column_names

@@ -20,6 +20,7 @@ from suite.dispatch.carry_out import assignments
 from suite.dispatch.packing import pack
 from suite.dispatch.request import Site
 from suite.records.inputs import digest_of, resolve_inputs
+from suite.render.grid import row_names
 from suite.runs.slots import chains
 from suite.runs.worker import execute
 from suite.store.connection import connect
@@ -135,7 +136,9 @@ def test_an_input_run_without_its_weights_is_trained_again(catalog, tmp_path):
     item.attempt.weights.unlink()
     plan = plan_of(catalog, tmp_path, methods=["second"])
     assert [(i.todo, i.attempt.number) for i in plan.items] == [("new", 2), ("new", 1)]
-    with pytest.raises(InputError, match="its weights are gone: --fresh"):
+    with pytest.raises(
+        InputError, match=r"its weights are gone; type `python -m suite run .* --fresh"
+    ):
         resolve_inputs(tmp_path, catalog, plan.items[1].spec)
     assert carry_out(catalog, tmp_path, plan) == ["done", "done"]
     assert plan.items[1].attempt.record().inputs["stage1"].attempt == 2
@@ -296,3 +299,42 @@ def test_rows_of_runs_with_inputs_pool_over_seeds(catalog, tmp_path):
         ).fetchone()
     assert total > wall
     assert row.cost.wall_seconds == pytest.approx(total)
+
+
+def test_several_values_of_an_input_are_a_run_each(catalog, tmp_path):
+    def planned(*settings):
+        plan = plan_of(catalog, tmp_path, methods=["second"], settings=settings)
+        return [item.spec.method for item in plan.items]
+
+    roles = ("second.stage1=steady", "second.stage1=brisk")
+    assert planned(*roles) == ["steady", "second", "brisk", "second"]
+    grid = ("steady.start=1", "steady.start=2", "second.sleep=0.0", "second.sleep=0.5")
+    assert sorted(planned(*grid)) == ["second"] * 4 + ["steady"] * 2
+
+
+def test_a_row_is_called_by_the_methods_of_its_inputs(catalog, plugins, tmp_path):
+    root = tmp_path / "results"
+    first = ["second.stage1=steady", "second.stage1=brisk"]
+    plan = plan_of(catalog, root, methods=["second"], settings=[*first, "steady.start=5.0"])
+    carry_out(catalog, root, plan)
+    again = plan_of(catalog, root, methods=["second"], settings=["steady.start=6.0"])
+    carry_out(catalog, root, again)
+    update_store(root, catalog)
+    rows = [row for row in rows_of(catalog, root) if row.method == "second"]
+    names = dict(zip(row_names(rows), rows, strict=True))
+    assert {name.partition(" run=")[0] for name in names} == {
+        "second (stage1=brisk)",
+        "second (stage1=steady)",
+    }
+    assert len(names) == 3
+    for row in rows:
+        # and what it says of itself makes its runs
+        made = plan_of(catalog, root, methods=["second"], settings=row.settings)
+        assert [item.spec.run_id for item in made.items] == row.runs
+
+
+def rows_of(catalog, root):
+    task = catalog.task("fake")
+    today = catalog.code.alone
+    asked = {"protocol": None, "by": None, "today": today, "planned": [], "catalog": catalog}
+    return board(root, task, **asked)

@@ -155,3 +155,36 @@ def test_bad_input_is_one_clear_line(catalog, tmp_path, options, message):
         plan_of(catalog, tmp_path, **options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def values(plan, key="start"):
+    return [(item.spec.method, item.spec.params[key], item.spec.seed) for item in plan.items]
+
+
+def test_several_values_of_a_parameter_are_a_run_each(catalog, tmp_path):
+    def planned(*settings, **more):
+        return plan_of(catalog, tmp_path, methods=["steady"], settings=settings, **more)
+
+    two = ["steady.start=0.5", "steady.start=2"]
+    assert values(planned(*two)) == [("steady", 0.5, 0), ("steady", 2.0, 0)]
+    assert [item.changed for item in planned(*two).items] == [{"start": 0.5}, {"start": 2}]
+    assert len(planned(*two, seeds=[0, 1]).items) == 4
+    # the same value twice is one run, however it is written
+    assert len(planned("steady.start=2", "steady.start=2", "steady.start=2.0").items) == 1
+    grid = planned(*two, "steady.at=3", "steady.at=4", "steady.sleep=0.0")
+    assert len({item.spec.run_id for item in grid.items}) == len(grid.items) == 4
+    assert {(i.spec.params["start"], i.spec.params["at"]) for i in grid.items} == {
+        (start, at) for start in (0.5, 2.0) for at in (3, 4)
+    }
+    with pytest.raises(UserError, match="is not of type float"):
+        planned("steady.start=1", "steady.start=fast")
+
+
+def test_an_unknown_method_is_told_of_its_own_task(catalog, tmp_path):
+    for options in ({"methods": ["aucsegg"]}, {"settings": ["aucsegg.x=1"]}):
+        with pytest.raises(UserError) as told:
+            plan_of(catalog, tmp_path, **options)
+        assert "known: brisk, calm, steady" in str(told.value)
+        assert "'aucseg' is for longtail-seg" in str(told.value)
+    with pytest.raises(UserError, match="'aucseg' is not for task 'fake' but for longtail-seg"):
+        plan_of(catalog, tmp_path, settings=["aucseg.x=1"])
