@@ -363,7 +363,7 @@ def _commands(
     wanted = [
         Wanted(row.method, tuple(row.settings), seeds, tuple(filter(None, row.inputs.values())))
         for row, seeds in again
-        if row.settings is not None
+        if row.settings is not None and plain(row.method) == row.method
     ]
     found = run_commands(task.name, protocol.name, wanted, *flags)
     for command in found[:MOST_COMMANDS]:
