@@ -1,7 +1,7 @@
 """Where Python looks for modules, in this process and in those of ours that it starts.
 
-`python -m` puts the working folder before everything else: a user's `tasks/` there would stand in for ours. So
-it comes last, where what lies beside a plug-in is still found.
+`python -m`, or an empty part of $PYTHONPATH (`:/my/code`), puts the working folder before everything else: a user's
+`tasks/` there would stand in for ours. So it comes last, where what lies beside a plug-in is still found.
 """
 
 import os
@@ -22,8 +22,10 @@ def settle() -> None:
     """
     global _last
     folder = os.environ.pop(LAST, "")
-    if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()] and sys.path[0] != HOME:
-        folder = sys.path.pop(0)
+    here = os.getcwd()
+    if here != HOME and here in sys.path:
+        folder = here
+        sys.path[:] = [place for place in sys.path if place != here]
     if folder and folder not in sys.path:
         # an installation that is found otherwise than by folders would be asked after it
         sys.path += [HOME] * (HOME not in sys.path) + [folder]
@@ -39,7 +41,8 @@ def python(*words: str) -> list[str]:
 def environment() -> dict[str, str]:
     """This process's, for a Python that finds the modules that this one finds."""
     found = dict(os.environ)
-    before = found.get("PYTHONPATH", "")
+    # an empty part is the working folder
+    before = os.pathsep.join(filter(None, found.get("PYTHONPATH", "").split(os.pathsep)))
     # a folder where packages are installed is found by itself, and would come before Python's own modules
     installed = os.path.basename(HOME) in ("site-packages", "dist-packages")
     if not installed and HOME not in before.split(os.pathsep) and os.pathsep not in HOME:

@@ -223,6 +223,8 @@ def _row(
 def _of_today(root: Path, catalog: "Catalog", protocol: Protocol | None, row: Row) -> Row:
     """The row with what the methods of today say of it: the inputs that it will have, what to `--set`."""
     if row.state == "planned":
+        if row.method not in catalog.methods():
+            return row
         inputs = dict(catalog.card(row.method).needs.inputs)
         return msgspec.structs.replace(row, inputs=inputs, settings=[])
     # others' runs are a row of their own, which none of ours joins

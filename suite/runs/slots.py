@@ -35,17 +35,23 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+_GIVEN_BY_SLURM = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
+
+
 def gpus() -> list[str]:
     """Ids of the GPUs that torch would see in this process, found without importing it.
 
     Of those that $CUDA_VISIBLE_DEVICES names (a module or a job may have left it), those that are there, up to
-    the first that is not, as CUDA counts them.
+    the first that is not, as CUDA counts them. What SLURM has given a job is believed: a job that asked for
+    GPUs and cannot use them must fail, and not go on without.
     """
     built_for = _torch_built_for()
-    if built_for == "cpu":
-        return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     named = [name.strip() for name in visible.split(",")] if visible else []
+    if named and any(map(os.environ.get, _GIVEN_BY_SLURM)):
+        return named
+    if built_for == "cpu":
+        return []
     if built_for == "hip":
         # its driver is another; what is named is believed
         return [name for name in named if name not in ("", "-1")]

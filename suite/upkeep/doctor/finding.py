@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "problem"]
 
-CHECK_SECONDS = 15.0
-"""A check that is not through by then is given up."""
+CHECK_SECONDS = 60.0
+"""A check that is not through by then is given up. The engine takes half a minute to import from a cold network disk."""
 COMMAND_SECONDS = 4.0
 """A command of the cluster or of the GPU that has not answered by then is given up."""
 

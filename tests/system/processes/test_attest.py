@@ -225,7 +225,7 @@ BAD = {
     ("adder", "--protocol", "ade20k"): "is of task 'longtail-seg'; 'adder' is for fake",
     ("adder", "--protocol", "other,quik"): "task fake has no such protocol; did you mean quick",
     ("cdt", "--protocol", "cpu-cifar"): "needs a data root: give --data-root DIR",
-    ("cdt", "--protocol", "cpu-cifar", "--data-root", "none"): "cifar10: there is no",
+    ("cdt", "--protocol", "cpu-cifar", "--data-root", "none"): "none: no such folder",
 }
 
 

@@ -74,7 +74,7 @@ def test_its_task_is_trained_and_ranked_and_its_runs_are_rows_of_ours(example, s
 def run_of(inside, protocol):
     """Id of the run of `halved` with seed 0."""
     which = ("--task", "worst-class", "--protocol", protocol, "--method", "halved")
-    return json.loads(inside("plan", *which, "--format", "json").stdout)["runs"][0]["run"]
+    return json.loads(inside("plan", *which, "--format", "json").stdout)["rows"][0]["run"]
 
 
 def test_a_job_is_given_a_copy_of_it(example, tmp_path):

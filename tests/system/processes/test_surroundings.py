@@ -48,7 +48,9 @@ def test_files_of_the_working_folder_stand_in_for_nothing(suite, tmp_path):
     assert done.returncode == 0, done.stderr
     (tmp_path / "suite.py").write_text("1 / 0\n")
     script = [sys.executable, "-P", "-m", "suite", "run", "--task", "fake", "--root", "r"]
-    environment = {**os.environ, "PYTHONPATH": f"{os.environ['PYTHONPATH']}{os.pathsep}{HERE}"}
+    # an empty part would be the working folder, whose suite.py Python itself would then take
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(HERE))))
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
         [*script, "--method", "steady", "--set", "steady.sleep=0.0"],
         cwd=tmp_path, env=environment, capture_output=True, text=True,

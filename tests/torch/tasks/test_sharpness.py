@@ -457,10 +457,10 @@ HASHES = {
     "r32-200:cifar100,exp,ir100,first": ("1719ba3aa2bc", "436b40df0058"),
     "r32-200:cifar10,exp,ir100,shuffled,bf16": ("212ee7a53bc3", "03a91bf5dcb3"),
     "r32-200:fashion-mnist,exp,ir50,first,legacy-selection": ("9c645cae3b06", "6cd230eef488"),
-    "r32-400-aa:cifar100,step,ir10,shuffled": ("873649b96acd", "bc9de95f0228"),
+    "r32-400-aa:cifar100,step,ir10,shuffled": ("60560b877bbf", "b03f6c85f9fd"),
     "imagenet-lt:resnext50": ("044a4c3b4569", "3eb603b6fa76"),
     "places-lt:resnet152": ("cf1eb7627261", "6fab1138d86c"),
-    "inat18:resnet50": ("2c7e78112001", "e67b352620e1"),
+    "inat18:resnet50": ("6df42b90f73e", "b38eb5c12102"),
 }
 
 

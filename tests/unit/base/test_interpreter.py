@@ -38,9 +38,14 @@ def test_a_checkout_that_is_the_working_folder_stays_first(started, monkeypatch)
     assert interpreter.LAST not in interpreter.environment()
 
 
-def test_a_console_script_has_no_working_folder(started, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys.flags, "safe_path", True)
-    assert started("/usr/lib") == [str(tmp_path), "/usr/lib"]
+def test_an_empty_part_of_pythonpath_is_the_working_folder_and_comes_last(
+    started, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PYTHONPATH", ":/mine")
+    assert started("/mine", str(tmp_path), "/usr/lib") == [
+        *("/mine", "/usr/lib", interpreter.HOME, str(tmp_path))
+    ]
+    assert interpreter.environment()["PYTHONPATH"] == f"{interpreter.HOME}:/mine"
 
 
 def test_a_child_is_told_and_tells_its_own(started, monkeypatch):
