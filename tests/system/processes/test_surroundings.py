@@ -49,7 +49,8 @@ def test_files_of_the_working_folder_stand_in_for_nothing(suite, tmp_path):
     (tmp_path / "suite.py").write_text("1 / 0\n")
     script = [sys.executable, "-P", "-m", "suite", "run", "--task", "fake", "--root", "r"]
     # an empty part would be the working folder, whose suite.py Python itself would then take
-    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(HERE))))
+    parts = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(HERE)]
+    path = os.pathsep.join(filter(None, parts))
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
         [*script, "--method", "steady", "--set", "steady.sleep=0.0"],
