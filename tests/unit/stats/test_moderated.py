@@ -5,7 +5,7 @@ import pytest
 import scipy.integrate as integrate
 import scipy.special as special
 import scipy.stats as reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.stats import moderated
@@ -64,6 +64,7 @@ def test_two_unknown_variances_are_integrated(f, g, share, gap):
 positive = st.floats(0.05, 20)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0, 30), positive, positive, st.floats(2.5, 40), st.floats(2.5, 40))
 def test_the_lower_bound_is_one(gap, a, b, f, g):
     columns = [np.array([value]) for value in (gap, a, b, f, g)]
@@ -138,6 +139,7 @@ def test_the_interval_holds_what_the_test_does_not_reject():
     assert fit._p(np.array([0]), np.array([1]), gap=at_edge)[0] == pytest.approx(0.05, abs=1e-6)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0.01, 100), st.floats(-50, 50))
 def test_scale_and_origin_do_not_matter(scale, origin):
     values = board(rows=6)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats as reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.stats import ranking
@@ -129,6 +129,7 @@ def _significant(rows, higher):
     return ranked, pairs, means
 
 
+@settings(deadline=None, max_examples=50)
 @given(boards, st.booleans())
 def test_ranks_never_contradict_the_order(rows, higher):
     found = rank_rows(rows, higher).ranks
@@ -143,6 +144,7 @@ def test_ranks_never_contradict_the_order(rows, higher):
     assert all((found[at] is not None) == (len(one) >= 3) for at, one in enumerate(rows))
 
 
+@settings(deadline=None, max_examples=50)
 @given(boards)
 def test_rows_share_a_letter_exactly_where_they_are_not_told_apart(rows):
     places = rank_rows(rows).places
@@ -154,12 +156,14 @@ def test_rows_share_a_letter_exactly_where_they_are_not_told_apart(rows):
     assert letters == {chr(ord("a") + k) for k in range(len(letters))}
 
 
+@settings(deadline=None, max_examples=50)
 @given(boards)
 def test_turning_the_scale_around_turns_the_direction_around(rows):
     negated = [{k: -v for k, v in r.items()} for r in rows]
     assert ranks(rows) == ranks(negated, higher=False)
 
 
+@settings(deadline=None, max_examples=50)
 @given(boards)
 def test_somebody_is_first(rows):
     found = [rank for rank in ranks(rows) if rank is not None]
@@ -167,6 +171,7 @@ def test_somebody_is_first(rows):
     assert not found or 1 in found
 
 
+@settings(deadline=None, max_examples=50)
 @given(boards, st.randoms())
 def test_the_order_of_the_rows_does_not_matter(rows, random):
     order = list(range(len(rows)))
