@@ -184,6 +184,11 @@ def test_cancel_all_ends_the_jobs(lab):
 def test_slurmctld_restarted_in_the_middle(lab, undisturbed):
     lab.suite(*RUN, *SLURM, *SLOW, *CHECKPOINTS)
     lab.started(step=3)
+    # however slow the commands are: what is through is not asked about
+    found = [attempts(lab.root, run)[0].status() for run in os.listdir(lab.root / "runs")]
+    running = [status.pid for status in found if status and status.state == "running"]
+    for pid in running:
+        os.kill(pid, signal.SIGSTOP)
     os.kill(lab.cluster.pid("slurmctld"), signal.SIGKILL)
     try:
         printed = json.loads(lab.suite("status", "--format", "json").stdout)
@@ -193,6 +198,8 @@ def test_slurmctld_restarted_in_the_middle(lab, undisturbed):
         assert refused.stderr.startswith("Error: SLURM does not answer")
     finally:
         lab.cluster.script("slurmctld")
+        for pid in running:
+            os.kill(pid, signal.SIGCONT)
     assert lab.settled() == ["done"] * 3
     whole(lab, undisturbed(*SLOW))
 
