@@ -575,6 +575,7 @@ def test_every_format(call, tmp_path):
     assert len({line.count("|") for line in table}) == 1
 
 
+@pytest.mark.slow
 class TestTheBoardsTest:
     """From five rows on two are compared by the test that ranks their board."""
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from suite.stats import moderated
 from suite.stats.moderated import Moderated, Prior, moderate
 
+pytestmark = pytest.mark.slow
+
 
 def fitted(values):
     found = moderate(np.array(values, dtype=float))

@@ -19,6 +19,8 @@ from suite.base.errors import UserError
 from suite.store import connection, ingest, read_files, scan, tables
 from suite.store.connection import connect, places, store_path
 
+pytestmark = pytest.mark.slow
+
 
 def attempts(board):
     return query(board, "SELECT count(*) FROM attempts")[0][0]
