@@ -104,20 +104,19 @@ class Board:
         self.n = self.present.sum(axis=1)
         self.moderated: Moderated | None = moderate(self.values)
         self.test: Test = "moderated t" if self.moderated else "t"
-        self._first, self._second = np.triu_indices(len(rows), 1)
+        first, second = np.triu_indices(len(rows), 1)
         if self.moderated is None:
-            p, gap = pairwise(self.values, self._first, self._second)
+            least = 0.0
+            p, gap = pairwise(self.values, first, second)
         else:
-            p = self.moderated.p_values(self._first, self._second, worth=ALPHA)
-            gap = self.mean[self._first] - self.mean[self._second]
-        least = 0.0
-        if self.moderated is not None:
+            p = self.moderated.p_values(first, second, worth=ALPHA)
+            gap = self.mean[first] - self.mean[second]
             freedom = 2 * (self.moderated.prior_df + float(self.moderated.df.mean()))
             least = simultaneous_level(len(rows), round(freedom))
         rejected, self.level = _rejected(p, least)
         self.apart = np.zeros((len(rows), len(rows)), dtype=bool)
         told = rejected & (gap != 0)
-        self.apart[self._first[told], self._second[told]] = True
+        self.apart[first[told], second[told]] = True
         self.apart |= self.apart.T
 
     def places(self, higher_is_better: bool, seeds: bool) -> list[Place]:
