@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,7 @@ class Labelled:
                         f"features of sample {bad[0]} ({bad.size} of {len(inputs)} samples) are not finite"
                     )
         elif len(set(inputs)) < len(inputs):
-            seen: set[str] = set()
-            twice = next(path for path in inputs if path in seen or seen.add(path))
+            twice = Counter(inputs).most_common(1)[0][0]
             raise DataError(f"image {twice!r} is named twice")
         if len(inputs) != len(labels):
             raise DataError(f"labels of {len(labels)} samples, but {len(inputs)} inputs")
