@@ -9,9 +9,8 @@ Training instances follow the exponential profile n_c = round(600 * 30^(-c/9)): 
 50 digit images per class that training never saw (the images are split before anything is drawn).
 Groups are by training instances: head > 200, medium 50-200, tail < 50.
 
-The arrays are the same on every machine, and `SHA256` proves it: randomness is the raw 64-bit
-stream of `numpy.random.PCG64`, which numpy keeps stable (the methods of `Generator` may change
-between releases, so none is used), and every pixel is computed in integers.
+The arrays are the same on every machine, and `SHA256` proves it: randomness is `drawing.Draw`'s, and
+every pixel is computed in integers.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
+from tasks.vision.data.drawing import Draw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,7 @@ def make() -> dict[str, Array]:
 
     digits = load_digits()
     images = digits.images.astype(np.int64)  # (1797, 8, 8), 0..16
-    draw = _Draw(SEED)
+    draw = Draw(SEED)
     train_pools, test_pools = [], []
     for c in range(10):
         ids = draw.shuffled(np.flatnonzero(digits.target == c).tolist())
@@ -122,35 +122,8 @@ def make() -> dict[str, Array]:
     }
 
 
-class _Draw:
-    """Integers from PCG64's raw stream: the same on every numpy release and platform."""
-
-    def __init__(self, seed: int) -> None:
-        import numpy as np
-
-        self._bits = np.random.PCG64(seed)
-
-    def integers(self, low: int, high: int, count: int) -> Array:
-        """`count` int64 in [low, high), high - low < 2^31; the bias of scaling is below 2^-32."""
-        import numpy as np
-
-        raw = self._bits.random_raw(count) >> np.uint64(32)
-        return low + ((raw * np.uint64(high - low)) >> np.uint64(32)).astype(np.int64)
-
-    def integer(self, low: int, high: int) -> int:
-        return int(self.integers(low, high, 1)[0])
-
-    def shuffled(self, items: list[Any]) -> list[Any]:
-        """Fisher-Yates."""
-        items = list(items)
-        for last in range(len(items) - 1, 0, -1):
-            other = self.integer(0, last + 1)
-            items[last], items[other] = items[other], items[last]
-        return items
-
-
 def _scenes(
-    draw: _Draw, digits: Array, pools: list[list[int]], counts: tuple[int, ...]
+    draw: Draw, digits: Array, pools: list[list[int]], counts: tuple[int, ...]
 ) -> tuple[Array, Array]:
     """Scenes holding counts[c] instances of class c, cycling through its pool of digit images."""
     import numpy as np
@@ -165,7 +138,7 @@ def _scenes(
     return images, labels
 
 
-def _scene(draw: _Draw, instances: list[tuple[int, Array]]) -> tuple[Array, Array]:
+def _scene(draw: Draw, instances: list[tuple[int, Array]]) -> tuple[Array, Array]:
     import numpy as np
 
     base = draw.integers(20, 120, 3)

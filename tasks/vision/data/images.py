@@ -85,7 +85,7 @@ class ImageListDataset(Dataset[dict[str, Any]]):
 
 @FUNCTIONS.register_module()
 def collate_images(batch: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """Samples to a batch: `inputs` uint8 (B, 3, H, W), `label` and `index` int64 (B,).
+    """Samples to a batch: `inputs` uint8 (B, 3, H, W), `label` int64 (B,), or (B, L) of label vectors, `index` int64 (B,).
 
     Raises UserError where the images differ in size.
     """
@@ -98,6 +98,6 @@ def collate_images(batch: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         )
     return {
         "inputs": torch.stack([sample["inputs"] for sample in batch]),
-        "label": torch.tensor([sample["label"] for sample in batch], dtype=torch.int64),
+        "label": torch.stack([torch.as_tensor(sample["label"]) for sample in batch]),
         "index": torch.tensor([sample["index"] for sample in batch], dtype=torch.int64),
     }

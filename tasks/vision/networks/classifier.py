@@ -196,7 +196,8 @@ class ImageClassifier(BaseModel):  # type: ignore[misc]
     """Backbone, global average pooling, head.
 
     Args:
-        backbone: gives maps (B, D, H, W), or a tuple of which the last is taken (mmseg's backbones).
+        backbone: gives maps (B, D, H, W), or a tuple of which the last is taken (mmseg's backbones), or features
+            (B, D) that are pooled already.
         head: a `Head`.
         mixing: None, or a module (images, label) -> (images, targets) applied in training, such as
             mixup.
@@ -223,12 +224,11 @@ class ImageClassifier(BaseModel):  # type: ignore[misc]
             self.to(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features (B, D) of normalised images (B, C, H, W)."""
-        maps = self.backbone(images)
+        """Pooled features (B, D) of normalised images (B, C, H, W), or of whatever else the backbone takes."""
+        maps: Tensor = self.backbone(images)
         if isinstance(maps, tuple):
             maps = maps[-1]
-        pooled: Tensor = maps.mean((2, 3))
-        return pooled
+        return maps if maps.ndim == 2 else maps.mean((2, 3))
 
     def mixed(self, images: Tensor, label: Tensor) -> tuple[Tensor, Sequence[Target]]:
         """Images and targets of a training step, mixed where the method mixes."""

@@ -54,8 +54,9 @@ def classification(
     iterations: int,
     optimizer: Config,
     schedule: Sequence[Config],
+    evaluator: Config | None = None,
 ) -> Config:
-    """The config of a classifier whose logits are stored (`tasks.vision.scores`).
+    """The config of a classifier whose logits are stored, by `evaluator` (None: by `tasks.vision.scores`).
 
     `train`, `test` and, by prediction set, `extra` are data sets; `collate` joins their samples.
     """
@@ -77,7 +78,7 @@ def classification(
     )
     return {
         **made,
-        "test_evaluator": {"type": "ClassScores", "classes": classes},
+        "test_evaluator": evaluator or {"type": "ClassScores", "classes": classes},
         "test_cfg": {"type": "TestLoop"},
         "prediction_dataloaders": {name: evaluated(dataset) for name, dataset in extra.items()},
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tasks.vision.recipes.base import Config, cosine, sgd, steps, warm_up
 from tasks.vision.recipes.classifier import classification, classifier
 
-_IMAGENET_MEAN, _IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 # (.466, .471, .380) and (.195, .194, .192) of SADE's code, in grey levels
 _INAT_MEAN, _INAT_STD = [118.83, 120.105, 96.9], [49.725, 49.47, 48.96]
 
@@ -43,7 +43,7 @@ class ListRecipe:
 def image_lists(recipe: ListRecipe, root: str) -> Config:
     """Config of a ResNet on image files; its loss is plain cross entropy."""
     natural = recipe.spec == "inat18"
-    mean, std = (_INAT_MEAN, _INAT_STD) if natural else (_IMAGENET_MEAN, _IMAGENET_STD)
+    mean, std = (_INAT_MEAN, _INAT_STD) if natural else (IMAGENET_MEAN, IMAGENET_STD)
     epoch = math.ceil(recipe.images / recipe.batch)
     iterations = recipe.epochs * epoch
     augment: list[Config] = [
@@ -53,27 +53,13 @@ def image_lists(recipe: ListRecipe, root: str) -> Config:
     if not natural:
         jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
         augment.append({"type": "ColorJitter", **jitter})
-    centre: list[Config] = [
-        {"type": "ResizeShorter", "size": 256},
-        {"type": "CenterCrop", "size": 224},
-    ]
-    backbone: Config = {
-        "type": "mmseg.ResNeXt" if recipe.next else "mmseg.ResNet",
-        "depth": recipe.depth,
-        "num_stages": 4,
-        "out_indices": (3,),
-        "strides": (1, 2, 2, 2),
-        "dilations": (1, 1, 1, 1),
-        "norm_cfg": {"type": "BN", "requires_grad": True},
-    }
-    if recipe.next:
-        backbone |= {"groups": 32, "base_width": 4}
+    backbone = resnet(recipe.depth, recipe.next)
     data = {"type": "ImageListDataset", "root": root, "spec": recipe.spec}
     config = classification(
         classifier(backbone, 2048, recipe.classes, mean, std, channels_last=True, bf16=True),
         train={**data, "split": "train", "transforms": augment},
-        test={**data, "split": "test", "transforms": centre},
-        extra={"train": {**data, "split": "train", "transforms": centre}},
+        test={**data, "split": "test", "transforms": centred()},
+        extra={"train": {**data, "split": "train", "transforms": centred()}},
         collate="collate_images",
         imports=["tasks.vision.data.images", "mmseg.models"],
         classes=recipe.classes,
@@ -86,6 +72,25 @@ def image_lists(recipe: ListRecipe, root: str) -> Config:
     for loader in (config["train_dataloader"], config["test_dataloader"]):
         loader |= {"num_workers": 8, "persistent_workers": True, "pin_memory": True}
     return config
+
+
+def centred() -> list[Config]:
+    """Transforms of a test image."""
+    return [{"type": "ResizeShorter", "size": 256}, {"type": "CenterCrop", "size": 224}]
+
+
+def resnet(depth: int, next: bool = False) -> Config:
+    """mmseg's ResNet (`next`: ResNeXt 32x4d) as a classifier's backbone."""
+    backbone: Config = {
+        "type": "mmseg.ResNeXt" if next else "mmseg.ResNet",
+        "depth": depth,
+        "num_stages": 4,
+        "out_indices": (3,),
+        "strides": (1, 2, 2, 2),
+        "dilations": (1, 1, 1, 1),
+        "norm_cfg": {"type": "BN", "requires_grad": True},
+    }
+    return backbone | {"groups": 32, "base_width": 4} if next else backbone
 
 
 def _file_schedule(recipe: ListRecipe, epoch: int) -> list[Config]:

@@ -1,0 +1,195 @@
+"""Protocols of `multilabel`. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from suite.define.protocol import DataSet, Facts, Protocol
+from suite.define.protocols import Declared, Protocols
+from tasks.multilabel.data import scenes
+from tasks.multilabel.data.labelled import positives
+from tasks.multilabel.data.missing import MISSING, token
+from tasks.multilabel.data.sources import LabelSource, load
+from tasks.multilabel.recipes import FileRecipe, MemoryRecipe, label_files, memory_labels
+from tasks.vision.carved import carve, carved_config
+from tasks.vision.data.carving import CARVING, chosen_by_image, part_of
+from tasks.vision.groups import groups
+from tasks.vision.protocols import trained
+from tasks.vision.recipes.base import Config
+
+_TOP = {
+    scenes.NAME: 3,
+    "yeast": 5,
+    "scene": 3,
+    "corel5k": 5,
+    "bibtex": 5,
+    "voc-lt": 3,
+    "voc07": 3,
+    "coco-lt": 5,
+    "coco14": 5,
+    "nuswide": 3,
+}
+DATASETS: dict[str, DataSet] = {scenes.NAME: scenes.DATASET}
+_SPLITS = {scenes.NAME: f"{scenes.NAME}@{scenes.SHA256[:12]}"}
+"""Data set -> manifest of its training and test samples."""
+_STORED = (
+    "test samples; their labels as bits and float32 logits, larger sets as those of classification"
+)
+_TRAIN = "training samples without augmentation; stored as `test` is"
+_TRAIN_PART = CARVING.part("train")
+_BY_LABEL = "drawn so that every label keeps its share"
+
+
+def top_k(name: str) -> int:
+    """K of the measures on the data set of that name; 3 on one that this task does not bring."""
+    return _TOP.get(name, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """What the protocols on one kind of samples share.
+
+    Attributes:
+        blank: source -> the config without data, whose digest is the recipe's.
+        config: (source, folder, training samples) -> the config.
+        fields: further fields of `Protocol`.
+    """
+
+    blank: Callable[[LabelSource], Config]
+    config: Callable[[LabelSource, str, Any], Config]
+    fields: dict[str, Any]
+
+
+def _scenes(recipe: MemoryRecipe) -> _Kind:
+    shape = (scenes.SHAPE[0], scenes.MEAN, scenes.STD)
+    return _Kind(
+        blank=lambda source: memory_labels(recipe, source, "", shape),
+        config=lambda source, root, inputs: memory_labels(recipe, source, root, shape),
+        fields={
+            "test": "whole test set, at full size" if recipe.limit is None else "first test scenes",
+            "backbone": f"scenenet-{'-'.join(map(str, recipe.widths))}",
+        },
+    )
+
+
+def _vectors(recipe: MemoryRecipe) -> _Kind:
+    def config(source: LabelSource, root: str, inputs: Any) -> Config:
+        if not recipe.standardise:
+            return memory_labels(recipe, source, root, None)
+        spread = inputs.std(axis=0, dtype=float)
+        # a feature that never varies says nothing, whatever it is divided by
+        spread[spread == 0] = 1
+        shape = inputs.mean(axis=0, dtype=float).tolist(), spread.tolist()
+        return memory_labels(recipe, source, root, shape)
+
+    standardised = "standardised by the training set" if recipe.standardise else "as they are"
+    return _Kind(
+        blank=lambda source: memory_labels(recipe, source, "", None),
+        config=config,
+        fields={
+            "test": f"whole test set, features {standardised}",
+            "backbone": f"mlp-{recipe.hidden}",
+        },
+    )
+
+
+def _files(recipe: FileRecipe) -> _Kind:
+    return _Kind(
+        blank=lambda source: label_files(recipe, source, ""),
+        config=lambda source, root, inputs: label_files(recipe, source, root),
+        fields={
+            "test": "whole test set, shorter side 256, centre 224, no test-time augmentation",
+            "backbone": "resnet50",
+            "precision": "bf16",
+            "threads": 8,
+        },
+    )
+
+
+def _build(
+    name: str, kind: _Kind, source: LabelSource, augmentation: str, summary: str, seconds: float
+) -> Protocol:
+    dataset: DataSet = DATASETS[source.name]
+    blank = kind.blank(source)
+    thresholds = dataset.group_thresholds
+    assert thresholds is not None
+
+    def build(data: Path, carved: bool = False) -> tuple[Config, Facts]:
+        sets = load(source, data)
+        inputs, labels, counts = sets.train.inputs, sets.train.labels, sets.class_counts
+        places: Any = slice(None)
+        if carved:
+            observed_labels = labels
+            places = part_of(_TRAIN_PART, lambda how: chosen_by_image(observed_labels, how))
+            full = load(replace(source, missing=""), data).train.labels
+            labels, counts = labels[places], positives(full[places])
+        kept = inputs if isinstance(inputs, tuple) else inputs[places]
+        config = kind.config(source, str(data), kept)
+        if carved:
+            carved_config(config, config["prediction_dataloaders"]["train"])
+        return config, Facts(
+            classes=dataset.classes,
+            class_counts=counts,
+            image_counts=positives(labels),
+            groups=groups(counts, *thresholds),
+            iterations=blank["train_cfg"]["max_iters"],
+            batch=blank["train_dataloader"]["batch_size"],
+            observed=sets.observed,
+            variant=sets.variant,
+        )
+
+    split = _SPLITS[source.name]
+    whole: Protocol = trained(
+        name,
+        dataset,
+        blank,
+        build,
+        carve=lambda: carve(whole, lambda data: build(data, True), _BY_LABEL),
+        split=f"{split}+{token(source.missing)}" if source.missing else split,
+        augmentation=augmentation,
+        prediction_sets={"test": _STORED},
+        extra_sets={"train": _TRAIN},
+        summary=f"{summary}; {MISSING[source.missing]}" if source.missing else summary,
+        seconds=seconds,
+        **kind.fields,
+    )
+    return whole
+
+
+def _family(
+    name: str, data: str, kind: _Kind, augmentation: str, summary: str, seconds: float
+) -> list[Declared]:
+    """The protocol with complete training labels, and those with missing ones."""
+    made = []
+    for missing in ("", *MISSING):
+        full = f"{name}{',' if ':' in name else ':'}{missing}" if missing else name
+        source = LabelSource(data, missing)
+        build = partial(_build, full, kind, source, augmentation, summary, seconds)
+        made.append(Declared(full, DATASETS[data].name, build))
+    return made
+
+
+_QUICK = MemoryRecipe(samples=scenes.TRAIN, labels=len(scenes.NAMES), k=3, epochs=25, lr=3e-3)
+
+PROTOCOLS = Protocols(
+    *_family(
+        "quick",
+        scenes.NAME,
+        _scenes(_QUICK),
+        "none",
+        "embedded digit scenes, a small network, seconds a run",
+        8.0,
+    ),
+    *_family(
+        "smoke",
+        scenes.NAME,
+        _scenes(replace(_QUICK, epochs=1.25, widths=(4, 8, 8), limit=100)),
+        "none",
+        "quick in a second, for tests: its numbers mean nothing",
+        1.0,
+    ),
+)
