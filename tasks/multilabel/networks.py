@@ -57,8 +57,8 @@ class MultiLabelClassifier(ImageClassifier):
         self,
         inputs: Tensor,
         label: Tensor,
-        index: Tensor | None = None,
         mode: str = "tensor",
+        index: Tensor | None = None,
         **_: Any,
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Tensor]]:
         """`loss`: losses; `predict`: [{logits, label}], (B, L) each; `tensor`: logits (B, L)."""

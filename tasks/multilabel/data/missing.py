@@ -57,6 +57,5 @@ def kept(labels: Array, missing: str) -> Array:
     order = np.lexsort((draws, samples))
     first = np.ones(len(order), bool)
     first[1:] = samples[order][1:] != samples[order][:-1]
-    chosen = order[first]
-    observed[samples[chosen], members[chosen]] = True
+    observed[samples[order][first], members[order][first]] = True
     return observed
