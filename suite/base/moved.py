@@ -70,6 +70,9 @@ class _OldNames:
         homes = _homes(module.__name__)
         if " / " not in homes:  # of several, the names that are taken from it say which
             _warn(module.__name__, homes)
+        # whoever imports a module for what it registers (a config's custom_imports) takes no name from it
+        for home in homes.split(" / "):
+            importlib.import_module(home)
 
 
 class _Moved(ModuleType):

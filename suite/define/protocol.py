@@ -111,6 +111,8 @@ class Protocol:
         texts: what a token of the identity means, in words for people: `test`, `augmentation`. Tokens stay
             as they are when the words are mended; a token without words speaks for itself.
         build: data folder -> (base config, facts); the method is not yet applied.
+        blank: the base config as it is before data are known, without their folder, by which its network can be
+            built and looked at without data; None where it is known by `build` alone. Not to be changed.
         fixed: keys of the base config, such as `model.backbone`, that a method may not change.
         train: job -> outcome (`Job` and `Outcome` of `suite.runs.job`); the engine that runs it (mmengine's
             Runner, or a test's fake).
@@ -144,6 +146,7 @@ class Protocol:
 
     summary: str
     build: Callable[[Path], tuple[dict[str, Any], Facts]]
+    blank: Mapping[str, Any] | None = None
     fixed: tuple[str, ...] = ()
     train: Callable[[Any], Any]
     predict: Callable[[Any, str], Mapping[str, Any]] | None = None

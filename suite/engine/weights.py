@@ -5,6 +5,7 @@ from __future__ import annotations
 import _compat_pickle
 import io
 import pickletools
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -72,11 +73,11 @@ def load(path: Path, *, only_tensors: bool = False) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such weights file") from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: damaged weights file ({_line(error)})") from None
+        why = _other_form(path) or f"damaged weights file ({_line(error)})"
+        raise UserError(f"{path}: {why}") from None
     except Exception as error:  # UnpicklingError: something that is not plain data
-        raise UserError(
-            f"{path}: holds more than tensors and is not loaded ({_line(error)})"
-        ) from None
+        why = _other_form(path) or f"holds more than tensors and is not loaded ({_line(error)})"
+        raise UserError(f"{path}: {why}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a dict of tensors")
     return content
@@ -104,8 +105,35 @@ def _globals(path: Path) -> set[str]:
     return names
 
 
+def _other_form(path: Path) -> str:
+    """What a file is that is not of the form its name says, and what to do; "" where it may be damaged, or cannot be
+    read."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(9)
+        packed = zipfile.is_zipfile(path)
+        if packed:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return ""
+    tensors = len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30
+    torchs = any(name.endswith("data.pkl") for name in names) if packed else head[:1] == b"\x80"
+    if path.suffix == ".safetensors":
+        return "is a torch file; rename it to end with .pth" if torchs else ""
+    if tensors:
+        return "is a safetensors file; rename it to end with .safetensors"
+    damaged = torchs or not head or (head[:2] == b"PK" and not packed)
+    return "" if damaged else "no weights file; give a .pth or .safetensors file"
+
+
 def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    text = str(error)
+    if text.startswith("Weights only load failed"):
+        # not what torch says then: how to have it executed
+        named = re.search(r"GLOBAL ([\w.]+)", text)
+        return f"it names {named[1]}" if named else "a pickle that is no plain data"
+    return (text.splitlines() or [type(error).__name__])[0][:200]
 
 
 def model_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from suite.define.task import Metric, Task
 from tasks.longtail_cls.evaluation import VERSION, evaluate, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
 from tasks.vision.per_class import OFFERS
+from tasks.vision.pretrained import BRING_WEIGHTS
 
 TASK = Task(
     name="longtail-cls",
@@ -60,5 +61,5 @@ TASK = Task(
     settings=settings,
     evaluate=evaluate,
     infers=True,
-    offers=OFFERS,
+    offers={**OFFERS, "variants": BRING_WEIGHTS},
 )

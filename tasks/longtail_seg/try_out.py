@@ -21,9 +21,9 @@ from suite.base.errors import UserError, did_you_mean
 from suite.define.protocol import Protocol
 from suite.define.variants import Initial
 from tasks.longtail_seg import heads  # noqa: F401 - registers
-from tasks.longtail_seg import initial as weights_of
 from tasks.longtail_seg.recipes import base_config
 from tasks.longtail_seg.settings import apply, walk
+from tasks.vision.initial import told
 
 # the data sets first: they import mmseg without its prints
 
@@ -93,11 +93,7 @@ def try_out(
         else:
             backbone = _try_settings(cfg, settings)
         if initial is not None:
-            tensors, left = weights_of.fit(initial.path, backbone)
-            needed = weights_of.needed(backbone)
-            share = f"{len(needed & tensors.keys())} of {len(needed)} tensors of the backbone"
-            more = f"; not used: {weights_of.some(left)}" if left else ""
-            notes.append(f"initial weights {initial.sha256[:8]}: {share}{more}")
+            notes.append(told(initial, backbone))
     return notes
 
 

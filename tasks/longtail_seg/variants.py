@@ -12,6 +12,7 @@ from suite.base.errors import UserError
 from suite.define.protocol import Budget, Facts, Protocol
 from suite.define.variants import Initial
 from tasks.longtail_seg.settings import Config, Settings, apply, require_settings
+from tasks.vision.pretrained import start
 
 _VERSION = 1
 """Raised when the same settings come to mean another training."""
@@ -30,6 +31,7 @@ def make(base: Protocol, settings: Settings | None, initial: Initial | None) -> 
             batch=settings.get("batch", budget.batch),
         )
         changes["budget"] = made
+        changes["blank"] = None
         changes["recipe"] = short_hash({"settings": settings, "version": _VERSION})
         if "model" in settings:
             changes["backbone"] = settings["model"]["backbone"]["type"]
@@ -50,18 +52,6 @@ def make(base: Protocol, settings: Settings | None, initial: Initial | None) -> 
         return cfg, facts
 
     return replace(base, build=build, **changes)
-
-
-def start(cfg: Config, initial: Initial) -> Config:
-    """The config of a training whose backbone starts from the weights. `cfg` is changed."""
-    cfg["custom_imports"]["imports"] += ["tasks.longtail_seg.initial"]
-    hook = {
-        "type": "InitialWeightsHook",
-        "path": str(initial.path),
-        "sha256": initial.sha256,
-    }
-    cfg["custom_hooks"] = [*cfg.get("custom_hooks", []), hook]
-    return cfg
 
 
 def check(base: Protocol, settings: Settings | None, initial: Initial | None) -> list[str]:

@@ -7,6 +7,7 @@ proportions (`evaluation`).
 from suite.define.task import Metric, Task
 from tasks.longtail_cls.protocols import PROTOCOLS
 from tasks.test_agnostic.evaluation import DATASETS, VERSION, evaluate, settings, shifted
+from tasks.vision.pretrained import BRING_WEIGHTS
 
 TASK = Task(
     name="test-agnostic",
@@ -39,5 +40,9 @@ TASK = Task(
     settings=settings,
     evaluate=evaluate,
     infers=True,
-    offers={"shifts": shifted, "pages": {"test-agnostic": "tasks.test_agnostic.page"}},
+    offers={
+        "shifts": shifted,
+        "variants": BRING_WEIGHTS,
+        "pages": {"test-agnostic": "tasks.test_agnostic.page"},
+    },
 )

@@ -54,6 +54,7 @@ def trained(
         ),
         recipe=recipe_digest(blank, hashed_imports),
         build=build,
+        blank=blank,
         fixed=FIXED,
         train=engine.train,
         predict=engine.predict,
