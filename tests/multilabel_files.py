@@ -234,7 +234,7 @@ def hostile_xml(root):
         "expansion": f'<!DOCTYPE {root} [<!ENTITY l0 "ha">{laughs}]><{root}>&l9;</{root}>',
         "external": f'<!DOCTYPE {root} [<!ENTITY e SYSTEM "file:///etc/hostname">]><{root}>&e;</{root}>',
         "remote DTD": f'<!DOCTYPE {root} SYSTEM "http://127.0.0.1:9/x.dtd"><{root}></{root}>',
-        "deep": f"<{root}>" + "<a>" * 200_000,
+        "deep": f"<{root}>" + "<a>" * 100_000,
         "UTF-16": f"<?xml version='1.0' encoding='utf-16'?><{root}/>".encode("utf-16"),
         "latin-1": f"<?xml version='1.0' encoding='latin-1'?><{root}>\xe9</{root}>".encode(
             "latin-1"

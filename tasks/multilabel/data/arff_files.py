@@ -101,7 +101,7 @@ def read_arff(path: Path, count: int) -> Table:
     values = np.stack(rows)
     for place, attribute in enumerate(attributes):
         if attribute.values is not None:
-            odd = np.flatnonzero(~np.isin(values[:, place], np.float32(attribute.values)))
+            odd = np.flatnonzero(~np.isin(values[:, place], np.array(attribute.values, np.float32)))
             if odd.size:
                 raise DataError(
                     f"{path}: {shown(attribute.name)} is {values[odd[0], place]:g} in row {odd[0] + 1}, expected one of "

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_JSON = 1 << 30
 """Bytes of an annotation file; the largest known, 2017's of training, has 470 million."""
+MAX_OBJECTS = 5_000_000
+"""Objects of the JSON, which take more memory than their text; that file has a million."""
 CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
@@ -146,9 +148,9 @@ def _read(name: str, path: Path, drop_boxes: bool) -> LabelSets:
 
     spec = SPECS[name]
     full, tested = (annotated(path, split, drop_boxes) for split in (spec.train, spec.test))
-    shows = full.labels.any(axis=1)
+    shows: Array = full.labels.sum(axis=1) > 0
     if not shows.any():
-        raise DataError(f"{annotations(path, spec.train)} annotates no object; copy it again")
+        raise DataError(f"{annotation_file(path, spec.train)} annotates no object; copy it again")
     train = Labelled(image_paths(path, spec.train, full), full.labels).take(shows)
     test = Labelled(image_paths(path, spec.test, tested), tested.labels)
     sets = LabelSets(
@@ -168,10 +170,10 @@ def _differences(name: str, sets: LabelSets) -> str:
             ("test images", spec.test_size, len(sets.test)),
         )
     )
-    return ", ".join(filter(None, [*found, without_positives(sets.train.labels, CLASSES)]))
+    return ", ".join(filter(None, [*found, without_positives(sets.class_counts, CLASSES)]))
 
 
-def annotations(path: Path, split: str) -> Path:
+def annotation_file(path: Path, split: str) -> Path:
     """The annotation file of a split."""
     return path / "annotations" / f"instances_{split}.json"
 
@@ -192,7 +194,7 @@ def _images(path: Path, split: str) -> str | None:
 
 def annotated(path: Path, split: str, drop_boxes: bool) -> Annotated:
     """The images and labels of a split's annotation file, kept for as long as the file is the same. Raises DataError."""
-    file = annotations(path, split)
+    file = annotation_file(path, split)
     try:
         stat = file.stat()
     except OSError as error:
@@ -232,6 +234,10 @@ def _annotated(file: Path, drop_boxes: bool, stamp: Stamp) -> Annotated:
     import numpy as np
 
     content = read_bytes(file, MAX_JSON).removeprefix(b"\xef\xbb\xbf")
+    if content.count(b"{") > MAX_OBJECTS:
+        raise DataError(
+            f"{file} has more than {MAX_OBJECTS:,} objects, so it is another file; copy it again"
+        )
     try:
         read = msgspec.json.decode(content, type=_File)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -133,7 +133,7 @@ def _coco(path: Path) -> tuple[Labelled, Labelled]:
     for number, image in enumerate(chosen, start=1):
         if image not in rows:
             raise DataError(
-                f"{file}:{number}: image id {shown(image)} is not in {coco.annotations(path, 'train2017')}; copy the list "
+                f"{file}:{number}: image id {shown(image)} is not in {coco.annotation_file(path, 'train2017')}; copy the list "
                 "again"
             )
     places = np.array([rows[image] for image in chosen])
@@ -166,4 +166,4 @@ def _differences(name: str, sets: LabelSets) -> str:
             ("images of the rarest label", least, min(counts)),
         )
     )
-    return ", ".join(filter(None, [*found, without_positives(sets.train.labels, names(name))]))
+    return ", ".join(filter(None, [*found, without_positives(sets.class_counts, names(name))]))

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, ParseError
 
 from suite.base.bounded import open_regular
@@ -20,15 +20,11 @@ from tasks.vision.data.list_images import image_problems, require_sample
 from tasks.vision.data.lists import shown
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tasks.multilabel.data.labelled import LabelSets
 
-    Array = np.ndarray[Any, np.dtype[Any]]
-
-MAX_LIST = 1 << 26
+MAX_LIST = 1 << 24
 """Bytes of a list of images; the longest known, NUS-WIDE's, has 6 MB."""
-MAX_XML = 1 << 22
+MAX_XML = 1 << 20
 """Bytes of an XML file; an annotation of VOC has a few thousand."""
 _ID = re.compile(r"[\w-]{1,100}", re.ASCII)
 # a pickle of protocol 2 or later, or of protocol 0 of a list, tuple or mapping
@@ -111,11 +107,9 @@ def read_xml(path: Path, mend: str = "copy it again") -> Element:
     return root
 
 
-def without_positives(labels: Array, names: Sequence[str]) -> str:
-    """`2 labels without a training image (cat, dog)`, or "", of full training labels (N, L)."""
-    absent = [
-        name for name, found in zip(names, labels.any(axis=0).tolist(), strict=True) if not found
-    ]
+def without_positives(counts: Sequence[int], names: Sequence[str]) -> str:
+    """`2 labels without a training image (cat, dog)`, or "", of the training images of each label."""
+    absent = [name for name, count in zip(names, counts, strict=True) if not count]
     if not absent:
         return ""
     some = ", ".join(absent[:3]) + ", ..." * (len(absent) > 3)

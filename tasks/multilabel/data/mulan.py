@@ -233,12 +233,12 @@ def _columns(file: Path, xml: Path, columns: Sequence[str], labels: dict[str, st
         loosely[column.lower()] = None if column.lower() in loosely else place
     found = []
     for label, spelled in labels.items():
-        place = exactly.get(spelled, loosely.get(label))
-        if place is None:
+        found_at = exactly.get(spelled, loosely.get(label))
+        if found_at is None:
             raise DataError(
                 f"{file} has no attribute {shown(spelled)}, which {xml} names as a label; copy both again"
             )
-        found.append(place)
+        found.append(found_at)
     return found
 
 

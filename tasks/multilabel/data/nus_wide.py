@@ -112,7 +112,7 @@ def _read(path: Path) -> tuple[LabelSets, Split, Split]:
 
     base = _base(path)
     train, test = _split(path, base, "Train"), _split(path, base, "Test")
-    shows = train.labelled.labels.any(axis=1)
+    shows: Array = train.labelled.labels.sum(axis=1) > 0
     if not shows.any():
         raise DataError(
             f"{path}: no training image that is there shows any of the {len(CLASSES)} concepts"
@@ -140,7 +140,7 @@ def _differences(sets: LabelSets, train: Split, test: Split) -> str:
             f"{train.gone:,} of {train.listed:,} training images and {test.gone:,} of {test.listed:,} test images are not "
             "there and left out"
         )
-    return ", ".join(filter(None, [*found, without_positives(sets.train.labels, CLASSES)]))
+    return ", ".join(filter(None, [*found, without_positives(sets.class_counts, CLASSES)]))
 
 
 def _split(path: Path, base: str, split: str) -> Split:

@@ -141,7 +141,7 @@ def _differences(name: str, sets: LabelSets) -> str:
             ("test images", spec.test_size, len(sets.test)),
         )
     )
-    return ", ".join(filter(None, [*found, without_positives(sets.train.labels, CLASSES)]))
+    return ", ".join(filter(None, [*found, without_positives(sets.class_counts, CLASSES)]))
 
 
 def list_of(path: Path, year: str, split: str) -> Path:

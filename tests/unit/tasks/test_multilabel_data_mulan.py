@@ -327,11 +327,11 @@ BAD_ARFF = {
 def test_damaged_arff(folder, case):
     change, message = BAD_ARFF[case]
     file = text(folder / "emotions-train.arff", damaged(change))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(DataError, match=message) as error:
         mulan.load("emotions", folder)
     assert str(file) in one_line(error)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert mulan.check("emotions", folder, True) == [str(error.value)]
 
 
@@ -360,11 +360,11 @@ def test_the_test_file_has_the_features_of_the_training_file(folder):
 @pytest.mark.parametrize("case", hostile_xml("labels"))
 def test_hostile_xml(folder, case):
     file = text(folder / "emotions.xml", hostile_xml("labels")[case])
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(DataError) as error:
         mulan.load("emotions", folder)
     assert str(file) in one_line(error) and "copy it again" in str(error.value)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert mulan.check("emotions", folder) == [str(error.value)]
 
 
@@ -461,10 +461,10 @@ def test_a_pack_that_unpacks_to_more_than_it_may(tmp_path, monkeypatch):
     ):
         member.write(bytes(1 << 25))
     monkeypatch.setattr(mulan, "MAX_PACK", 1 << 24)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(DataError, match="unpacks to 33,554,432 bytes, more than 16,777,216"):
         mulan.load("emotions", path)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_header_that_claims_a_terabyte(tmp_path):
