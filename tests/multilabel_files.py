@@ -1,6 +1,8 @@
 """Label sets for tests: the real ones of Mulan where they lie, and small copies of every layout."""
 
+import io
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,14 @@ packs = pytest.mark.skipif(
 
 def image(path, shade=0):
     """A picture of 4x4 pixels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((4, 4, 3), shade, np.uint8)).save(path)
+    text(path, _encoded(shade))
+
+
+@cache
+def _encoded(shade):
+    made = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), shade, np.uint8)).save(made, "JPEG")
+    return made.getvalue()
 
 
 def text(path, content):

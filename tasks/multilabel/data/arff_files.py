@@ -33,6 +33,8 @@ _NUMERIC = ("numeric", "real", "integer")
 _ROW = re.compile(r"""[0-9A-Za-z+\-.,{}?'"\s]*""", re.ASCII)
 _LONGEST = 1 << 12
 """Characters of a declaration."""
+_VALUE = 64
+"""Characters of a value of a row, with its index and comma."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_arff(path: Path, count: int) -> Table:
     import numpy as np
 
     library = require_library(path)
-    lines = _Lines(path, read_text(path, MAX_FILE))
+    lines = _Lines(path, read_text(path, MAX_FILE), _VALUE * (count + 1))
     attributes = _declared(lines, count)
     sparse = lines.rest_is_sparse()
     kind = library.LOD_GEN if sparse else library.DENSE_GEN
@@ -121,8 +123,9 @@ _REASONS = {
 class _Lines:
     """The lines of a file, and how far they have been read, for messages."""
 
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
+    def __init__(self, path: Path, text: str, longest: int) -> None:
+        """`longest`: characters of a row."""
+        self.path, self.longest = path, longest
         self._lines = text.split("\n")
         self._at = 0
 
@@ -147,6 +150,8 @@ class _Lines:
         """The header, then the rows, each of them looked at before the library sees it."""
         yield from header
         for line in self:
+            if len(line) > self.longest:
+                raise self.error(f"a row of more than {self.longest:,} characters")
             if not _ROW.fullmatch(line):
                 raise self.error("a row with characters that no number has")
             self._commas = line.count(",")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from suite.base.canonical import short_hash
 from suite.define.protocol import DataSet
 from tasks.multilabel.data import coco, db_lists, mulan, nus_wide, voc
 from tasks.vision import groups as profiles
@@ -15,7 +16,7 @@ READERS: dict[str, ModuleType] = {
     nus_wide.NAME: nus_wide,
     **dict.fromkeys(db_lists.LISTS, db_lists),
 }
-"""Data set -> its reader, which offers LAYOUT, names, find, check, differs and load."""
+"""Data set -> its reader, which offers LAYOUT, names, identity, find, check, differs and load."""
 
 SUMMARIES = {
     "yeast": "Yeast genes: 14 functional classes, 103 features of micro-arrays and phylogenetic profiles (Mulan)",
@@ -63,3 +64,9 @@ def dataset(name: str) -> DataSet:
         check=lambda path, deep: reader.check(name, path, deep),
         differs=lambda path, deep: reader.differs(name, path, deep),
     )
+
+
+def split(name: str) -> str:
+    """`NAME@DIGEST`: which samples train and test with which labels, as the reader's `load` gives them by default. Needs no
+    data."""
+    return f"{name}@{short_hash(READERS[name].identity(name))}"

@@ -9,7 +9,7 @@ ids. One without annotation shows nothing: it stays in the test, and does not tr
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,12 @@ class Annotated:
 def names(name: str) -> tuple[str, ...]:
     """Label names in order."""
     return CLASSES
+
+
+def identity(name: str) -> dict[str, Any]:
+    """What is known of its samples and labels without a copy: what a protocol's split stands for."""
+    rule = "without annotation: test alone"
+    return {"labels": list(CLASSES), **asdict(SPECS[name]), "boxes": "all", "images": rule}
 
 
 def folders(name: str) -> tuple[str, ...]:

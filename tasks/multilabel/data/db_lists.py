@@ -58,6 +58,21 @@ def names(name: str) -> tuple[str, ...]:
     return voc.CLASSES if name == "voc-lt" else coco.CLASSES
 
 
+def identity(name: str) -> dict[str, Any]:
+    """What is known of its samples and labels without a copy: what a protocol's split stands for."""
+    facts = {
+        "list": LISTS[name],
+        "sizes": _SIZES[name],
+        "groups": _GROUPS[name],
+        "extremes": _EXTREMES[name],
+    }
+    rules = (
+        {"difficult": "train and test"} if name == "voc-lt" else {"boxes": "area > 0, sides >= 1"}
+    )
+    counts = {"counts": COUNTS} if name == "voc-lt" else {}
+    return {"labels": list(names(name)), **facts, **counts, **rules}
+
+
 def find(name: str, root: Path) -> Path:
     """The folder that holds list, annotations and images: `root`, or one of the usual names below it. Raises DataError."""
 

@@ -60,6 +60,11 @@ def manifest(name: str) -> dict[str, Any]:
     return every[name]
 
 
+def identity(name: str) -> dict[str, Any]:
+    """What is known of its samples and labels without a copy: what a protocol's split stands for."""
+    return {"labels": list(names(name)), "observed": manifest(name)["observed"]}
+
+
 def find(name: str, root: Path) -> Path:
     """The folder of the three files, or else the pack: `root` itself, or below it. Raises DataError."""
     pack = f"{name}.npz"

@@ -70,6 +70,11 @@ def names(name: str) -> tuple[str, ...]:
     return CLASSES
 
 
+def identity(name: str) -> dict[str, Any]:
+    """What is known of its samples and labels without a copy: what a protocol's split stands for."""
+    return {"labels": list(CLASSES), "sizes": SIZES, "images": "without concept: test alone"}
+
+
 def find(name: str, root: Path) -> Path:
     """The folder of lists, labels and images: `root`, or one of the usual names below it. Raises DataError."""
     wanted = [str(_list(Path(), split)) for split in SIZES]

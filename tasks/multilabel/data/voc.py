@@ -12,7 +12,7 @@ distribution-balanced loss. (The official AP leaves them out of the test, which 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,11 @@ LAYOUT = {
 def names(name: str) -> tuple[str, ...]:
     """Label names in order."""
     return CLASSES
+
+
+def identity(name: str) -> dict[str, Any]:
+    """What is known of its samples and labels without a copy: what a protocol's split stands for."""
+    return {"labels": list(CLASSES), **asdict(SPECS[name]), "difficult": "train and test"}
 
 
 def find(name: str, root: Path) -> Path:

@@ -31,7 +31,7 @@ from multilabel_files import (
 
 from suite.base.errors import DataError
 from tasks.multilabel.data import coco, db_lists, nus_wide, voc
-from tasks.multilabel.data.catalogued import READERS, dataset
+from tasks.multilabel.data.catalogued import READERS, dataset, split
 from tasks.multilabel.data.files import read_ids
 from tasks.multilabel.data.labelled import observed
 
@@ -93,6 +93,15 @@ def test_the_declared_data_set(copy):
     assert known.groups == {} and known.group_thresholds == (99, 20)
     assert known.group_rule == "training images: head > 99, medium 20-99, tail < 20"
     assert len(known.classes) == len(set(known.classes))
+
+
+def test_splits_are_told_apart_without_data(monkeypatch):
+    """A split's name is that of what is trained: it moves with what the reader takes for the published data."""
+    every = {name: split(name) for name in READERS}
+    assert len({name.partition("@")[2] for name in every.values()}) == len(READERS)
+    assert all(said.startswith(f"{name}@") for name, said in every.items())
+    monkeypatch.setitem(nus_wide.SIZES, "Train", 1)
+    assert split("nuswide") != every["nuswide"]
 
 
 def test_numbers_of_labels():
@@ -379,8 +388,8 @@ def test_boxes_without_extent_may_be_left_out(tmp_path):
 def test_images_may_lie_one_folder_deeper(tmp_path):
     write_coco_year(tmp_path)
     (tmp_path / "images").mkdir()
-    for split in ("train2014", "val2014"):
-        (tmp_path / split).rename(tmp_path / "images" / split)
+    for folder in ("train2014", "val2014"):
+        (tmp_path / folder).rename(tmp_path / "images" / folder)
     loaded = coco.load("coco14", coco.find("coco14", tmp_path))
     assert loaded.train.inputs[0] == "images/train2014/a.jpg"
 
@@ -640,6 +649,7 @@ def test_counts_of_the_release_are_those_of_its_groups():
     assert (max(db_lists.COUNTS), min(db_lists.COUNTS)) == (775, 4) and len(db_lists.COUNTS) == 20
 
 
+@pytest.mark.slow
 def test_a_copy_with_the_released_counts_is_no_variant(tmp_path, monkeypatch):
     """Counts of VOC-LT, as far as one image shows one label at most once."""
     images = {

@@ -301,7 +301,10 @@ BAD_ARFF = {
     "digits that only Python takes": (first_value("1_0"), "characters that no number has"),
     "other digits": (first_value("\u0663"), "characters that no number has"),
     "escapes": (first_value("'%d\\'"), "characters that no number has"),
-    "an open quote": (first_value("'" * 50_001), "row"),
+    "an open quote": (
+        first_value("'" * 3_001),
+        "neither a row|a value that is no number|other than",
+    ),
     "label 2": (
         rows_of(",".join(["0"] * 77 + ["2"])),
         "'angry-aggresive' is 2 in row 1, expected one of 0, 1",
@@ -313,7 +316,8 @@ BAD_ARFF = {
     "a negative index": (rows_of("{-1 1}"), "neither a row of values nor a sparse row"),
     "an open brace": (rows_of("{0 1"), "neither a row of values nor a sparse row"),
     "dense after sparse": (rows_of("{0 1}", ",".join(["0"] * 78)), "mixture of both"),
-    "a row of 10 MB": (rows_of("0," * 5_000_000), "a row of other than 78 values"),
+    "a row of 10 MB": (rows_of("0," * 5_000_000), "a row of more than 5,056 characters"),
+    "a row of 79 values": (rows_of(",".join("0" * 79)), "a row of other than 78 values"),
     "UTF-16": (lambda c: c.encode("utf-16"), "not UTF-8"),
     "latin-1": (
         lambda c: c.replace("@relation r", "@relation \xe9").encode("latin-1"),
