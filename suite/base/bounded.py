@@ -37,6 +37,7 @@ _MAX_WORD = 1024
 _CHUNK = 1 << 22
 _MEMBER = re.compile(r"[\w.,=+-]{1,100}/[\w.+-]{1,100}\.npy", re.ASCII)
 """`<set>/<array>.npy`. Set names are such as `corruption=fog,severity=3`."""
+_FLAT = re.compile(r"[\w.+-]{1,100}\.npy", re.ASCII)
 
 
 def open_regular(path: Path, flags: int = 0) -> BinaryIO:
@@ -102,17 +103,30 @@ def parse_arrays(
     declare themselves; no more than that is ever unpacked. Raises RecordError for anything else.
     """
     sets: dict[str, dict[str, Array]] = {}
+    for name, array in _parsed(content, path, limit, _MEMBER, "<set>/<array>.npy"):
+        set_name, _, key = name.partition("/")
+        sets.setdefault(set_name, {})[key] = array
+    return sets
+
+
+def parse_pack(content: bytes, path: Path, limit: int = MAX_ARRAYS) -> dict[str, Array]:
+    """Array name -> array, of an npz file as `numpy.savez` writes it; otherwise as `parse_arrays`."""
+    return dict(_parsed(content, path, limit, _FLAT, "<array>.npy"))
+
+
+def _parsed(
+    content: bytes, path: Path, limit: int, member: re.Pattern[str], form: str
+) -> list[tuple[str, Array]]:
+    """(member without `.npy`, array) of all members, see `parse_arrays`."""
     try:
-        for name, array in _members(content, limit):
-            set_name, _, key = name.removesuffix(".npy").partition("/")
-            sets.setdefault(set_name, {})[key] = array
+        found = list(_members(content, limit, member, form))
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from None
     except Exception as error:
         # zip, zlib, numpy, the parser and memory each have their own way to say that it is damaged
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise RecordError(f"{path}: damaged or not plain arrays ({text})") from None
-    return sets
+    return [(name.removesuffix(".npy"), array) for name, array in found]
 
 
 def read_arrays(path: Path, limit: int = MAX_ARRAYS) -> dict[str, dict[str, Array]]:
@@ -124,16 +138,18 @@ def read_arrays(path: Path, limit: int = MAX_ARRAYS) -> dict[str, dict[str, Arra
     return parse_arrays(content, path, limit)
 
 
-def _members(content: bytes, limit: int) -> Iterator[tuple[str, Array]]:
+def _members(
+    content: bytes, limit: int, member: re.Pattern[str], form: str
+) -> Iterator[tuple[str, Array]]:
     source = _Guarded(content)
     with zipfile.ZipFile(source) as file:
         entries = file.infolist()
         if len(entries) > MAX_MEMBERS:
             raise RecordError(f"{len(entries):,} members, more than {MAX_MEMBERS:,}")
         names = [entry.filename for entry in entries]
-        odd = [name for name in names if not _MEMBER.fullmatch(name) or ".." in name]
+        odd = [name for name in names if not member.fullmatch(name) or ".." in name]
         if odd:
-            raise RecordError(f"a member is called {odd[0][:80]!r}, not <set>/<array>.npy")
+            raise RecordError(f"a member is called {odd[0][:80]!r}, not {form}")
         if len(set(names)) < len(names):
             raise RecordError("two members of one name")
         declared = sum(entry.file_size for entry in entries)

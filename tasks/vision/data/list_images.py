@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from suite.base.errors import DataError
 from tasks.vision.data.lists import Entries, ListSpec, differences, read_list
 from tasks.vision.data.read_image import read_image
+from tasks.vision.data.survey import spread, told
 
 SAMPLE = 200
 """Images of a list that are looked for where not all are."""
@@ -39,13 +40,19 @@ def check(spec: ListSpec, path: Path, deep: bool = False) -> list[str]:
                 "copy the lists again"
             )
     for file, entries in read.items():
-        chosen = entries.paths if deep else _spread(entries.paths)
-        absent = [image for image in chosen if not (path / image).is_file()]
-        if absent:
-            problems.append(_absent(path, absent, len(chosen), f" ({file})"))
-        if deep:
-            gone = set(absent)
-            problems += _damaged(path, file, (p for p in chosen if p not in gone))
+        problems += image_problems(path, entries.paths, file, deep)
+    return problems
+
+
+def image_problems(path: Path, images: Sequence[str], of: str, deep: bool) -> list[str]:
+    """What is wrong with image files (paths relative to `path`, named by the list `of`), at most two lines: `SAMPLE` of
+    them, evenly spread, that are absent; `deep` all that are absent or cannot be decoded."""
+    chosen = list(images) if deep else _spread(images)
+    absent = [image for image in chosen if not (path / image).is_file()]
+    problems = [_absent(path, absent, len(chosen), f" ({of})")] if absent else []
+    if deep:
+        gone = set(absent)
+        problems += _damaged(path, of, [image for image in chosen if image not in gone])
     return problems
 
 
@@ -58,13 +65,18 @@ def differs(spec: ListSpec, path: Path) -> str:
 def require_images(path: Path, *lists: Entries) -> None:
     """Raises DataError where one of `SAMPLE` evenly spread images of a list is absent."""
     for entries in lists:
-        chosen = _spread(entries.paths)
-        absent = [image for image in chosen if not (Path(path) / image).is_file()]
-        if absent:
-            raise DataError(_absent(Path(path), absent, len(chosen)))
+        require_sample(path, entries.paths)
 
 
-def _spread(paths: tuple[str, ...]) -> list[str]:
+def require_sample(path: Path, images: Sequence[str]) -> None:
+    """Raises DataError where one of `SAMPLE` evenly spread image files is absent."""
+    chosen = _spread(images)
+    absent = [image for image in chosen if not (Path(path) / image).is_file()]
+    if absent:
+        raise DataError(_absent(Path(path), absent, len(chosen)))
+
+
+def _spread(paths: Sequence[str]) -> list[str]:
     """At most `SAMPLE` of them, evenly spread, the first and the last among them."""
     if len(paths) <= SAMPLE:
         return list(paths)
@@ -78,13 +90,16 @@ def _absent(path: Path, absent: list[str], of: int, file: str = "") -> str:
     )
 
 
-def _damaged(path: Path, file: str, images: Iterable[str]) -> list[str]:
-    damaged = []
-    for image in images:
+def _damaged(path: Path, file: str, images: Sequence[str]) -> list[str]:
+    def broken(image: str) -> str | None:
         try:
             read_image(path / image)
         except DataError:
-            damaged.append(image)
+            return image
+        return None
+
+    seen = told(spread(broken, images), f"{path.name} ({file})", len(images))
+    damaged = [image for image in seen if image is not None]
     if not damaged:
         return []
     return [f"{_some(damaged)} damaged ({file}): {_first(damaged)}; copy again into {path}"]

@@ -180,22 +180,22 @@ def read_list(path: Path, classes: int, training: bool = False) -> Entries:
     for number, line in enumerate(lines, start=1):
         fields = line.rsplit(maxsplit=1)
         if len(fields) != 2:
-            raise DataError(f"{path}:{number}: {_LINE}, found {_shown(line)}; correct the line")
+            raise DataError(f"{path}:{number}: {_LINE}, found {shown(line)}; correct the line")
         image, label = fields
         if not (label.isascii() and label.isdigit() and len(label) < 10 and int(label) < classes):
             raise DataError(
-                f"{path}:{number}: the label is {_shown(label)}, expected an integer "
+                f"{path}:{number}: the label is {shown(label)}, expected an integer "
                 f"0-{classes - 1}; correct the line or take the list of the right data set"
             )
-        if not _is_plain(image):
+        if not is_plain(image):
             raise DataError(
-                f"{path}:{number}: {_shown(image)} is not a plain relative path (an absolute path, a "
+                f"{path}:{number}: {shown(image)} is not a plain relative path (an absolute path, a "
                 "backslash, an unprintable character, or an empty, `.` or `..` part); make it relative "
                 f"to {path.parent}"
             )
         if image in first_at:
             raise DataError(
-                f"{path}:{number}: {_shown(image)} is already on line {first_at[image]}; remove one"
+                f"{path}:{number}: {shown(image)} is already on line {first_at[image]}; remove one"
             )
         first_at[image] = number
         labels.append(int(label))
@@ -270,7 +270,9 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}:{number}: not UTF-8; {_LINE}, copy the list again") from error
 
 
-def _is_plain(image: str) -> bool:
+def is_plain(image: str) -> bool:
+    """Whether a path is relative and stays below its folder: no backslash, no unprintable character, no empty, `.` or
+    `..` part, no blank at its ends."""
     inside = f"/{image}/"
     return (
         image.isprintable()
@@ -280,7 +282,8 @@ def _is_plain(image: str) -> bool:
     )
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """A stranger's text for a message: escaped, at most 80 characters."""
     return repr(text if len(text) <= 80 else text[:77] + "...")
 
 

@@ -66,8 +66,8 @@ def check(spec: Spec, path: Path, deep: bool, cache: Path) -> list[str]:
             continue
         gathered = Statistics.empty(spec, len(found))
         sound = True
-        steps = _spread(lambda pair: _examine(pair, True), found)
-        for row, seen in enumerate(_told(steps, f"{spec.title} {split}", len(found))):
+        steps = spread(lambda pair: _examine(pair, True), found)
+        for row, seen in enumerate(told(steps, f"{spec.title} {split}", len(found))):
             if isinstance(seen, _Fault):
                 bad.setdefault(seen.kind, []).append(seen.line)
                 sound = False
@@ -171,8 +171,8 @@ def statistics(
         file=sys.stderr,
     )
     made = Statistics.empty(spec, len(found))
-    steps = _spread(lambda pair: _examine(pair, False), found)
-    for row, seen in enumerate(_told(steps, f"{spec.title} {split}, label pixels", len(found))):
+    steps = spread(lambda pair: _examine(pair, False), found)
+    for row, seen in enumerate(told(steps, f"{spec.title} {split}, label pixels", len(found))):
         if isinstance(seen, _Fault):
             raise DataError(seen.line)
         made.add(row, found[row], seen)
@@ -233,7 +233,7 @@ def _kept(spec: Spec, found: list[Pair], split: str, cache: Path) -> Path:
     return cache / "label-statistics" / f"{spec.name}-{split}-{digest.hexdigest()[:16]}.npz"
 
 
-def _spread(function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
+def spread(function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_Out]:
     """`map` over threads, in order, without holding all items at once: decoding leaves the interpreter's
     lock, and threads end with the process."""
     from concurrent.futures import ThreadPoolExecutor
@@ -247,11 +247,11 @@ def _spread(function: Callable[[_In], _Out], items: Iterable[_In]) -> Iterator[_
         pool.shutdown(cancel_futures=True)
 
 
-def _told(steps: Iterable[_Out], what: str, total: int) -> Iterator[_Out]:
+def told(steps: Iterable[_Out], what: str, total: int) -> Iterator[_Out]:
     """`steps`, with a line of progress now and then."""
-    told = time.monotonic()
+    last = time.monotonic()
     for done, step in enumerate(steps, start=1):
         yield step
-        if done == total or time.monotonic() - told > _REPORT_SECONDS:
-            told = time.monotonic()
+        if done == total or time.monotonic() - last > _REPORT_SECONDS:
+            last = time.monotonic()
             LOG.info("%s: %s of %s pictures", what, f"{done:,}", f"{total:,}")
