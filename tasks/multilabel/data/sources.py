@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.multilabel.data import scenes
+from tasks.multilabel.data import catalogued, scenes
 from tasks.multilabel.data.missing import kept
 from tasks.vision.data.arrays import digest
 
@@ -33,7 +33,10 @@ class LabelSource:
         return asdict(self)
 
 
-READERS: dict[str, Callable[[str, Path], LabelSets]] = {scenes.NAME: scenes.load}
+READERS: dict[str, Callable[[str, Path], LabelSets]] = {
+    scenes.NAME: scenes.load,
+    **{name: reader.load for name, reader in catalogued.READERS.items()},
+}
 """(name, place as `DataSet.find` gave it) -> the sets. A task adds its own where it is imported, and names that module
 in its config's imports."""
 
