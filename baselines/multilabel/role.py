@@ -70,8 +70,9 @@ class OnlineLabelEstimation(nn.Module):
 
         (M[-y log p] + M[H(stop(e), p)] + R(p)) / 2 + (M[-y log e] + M[H(stop(p), e)] + R(e)) / 2
 
-    Estimates of unknown labels are drawn uniformly from torch's generator, when the model is built, as logits between
-    logit(.4) and logit(.6); those of observed positives are logit(.995).
+    Estimates of unknown labels are drawn uniformly between logit(.4) and logit(.6), when the model is built, and those
+    of observed positives are logit(.995). The draw follows from the state of torch's generator and leaves it as it is:
+    with the same seed the network starts as with any other loss.
 
     Args:
         k: expected positives a sample, >= 0; None: from `class_counts`.
@@ -87,7 +88,10 @@ class OnlineLabelEstimation(nn.Module):
         super().__init__()
         observed = training_set(dataset).labels.cpu()
         self.k = expected_positives(k, class_counts, len(observed))
-        drawn = _WIDTH * (2 * torch.rand(observed.shape) - 1)
+        with torch.random.fork_rng(devices=[]):
+            seed = int(torch.randint(2**63 - 1, ()))
+        generator = torch.Generator().manual_seed(seed)
+        drawn = _WIDTH * (2 * torch.rand(observed.shape, generator=generator) - 1)
         self.label_estimates = nn.Parameter(drawn.masked_fill(observed, _SURE))
 
     def forward(

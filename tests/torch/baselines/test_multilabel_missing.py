@@ -489,6 +489,7 @@ def test_estimates_start_where_the_paper_has_them():
     torch.manual_seed(3)
     same = OnlineLabelEstimation(2.5, [], dataset)
     assert same.k == 2.5
+    torch.manual_seed(4)
     other = OnlineLabelEstimation(2.5, [], dataset)
     assert torch.equal(one.label_estimates, same.label_estimates)
     assert not torch.equal(one.label_estimates, other.label_estimates)
@@ -742,6 +743,16 @@ def test_resume_equals_the_undisturbed_training_bit_for_bit(tmp_path, method):
         assert all(torch.equal(resumed[name], calm[name]) for name in calm)
     checkpoint = weights.load(tmp_path / "calm/checkpoint/12.pth")
     assert (key in checkpoint["model"]) == bool(own)
+
+
+def test_the_network_starts_as_with_any_other_loss():
+    made = []
+    for method in ("an", "role", "ll-cp"):
+        torch.manual_seed(5)
+        made.append(weights.model_weights(MODELS.build(configured(method)[0].model)))
+    for other in made[1:]:
+        assert other.keys() == made[0].keys()
+        assert all(torch.equal(other[name], made[0][name]) for name in other)
 
 
 def test_the_seed_draws_the_estimates(tmp_path):
