@@ -136,12 +136,31 @@ def _line(error: Exception) -> str:
     return (text.splitlines() or [type(error).__name__])[0][:200]
 
 
+def per_instance(model: torch.nn.Module) -> set[str]:
+    """Names, as in `state_dict()`, of what the model holds of single training samples (labels estimated for them, say).
+
+    A module tells it in an attribute `per_instance`, names of its own parameters and buffers. Checkpoints have them;
+    kept weights have not: they mean nothing for other data, and say nothing of what the model predicts. Raises
+    AttributeError for a name that the module has not.
+    """
+    found = set()
+    for path, module in model.named_modules():
+        for name in getattr(module, "per_instance", ()):
+            getattr(module, name)
+            found.add(f"{path}.{name}" if path else name)
+    return found
+
+
 def model_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The weights worth keeping: tensors of the model without its data preprocessor's (banks)."""
+    """The weights worth keeping: tensors of the model without its data preprocessor's (banks), and without those of
+    single training samples (`per_instance`)."""
+    aside = per_instance(model)
     return {
         key: value.detach().cpu().contiguous()
         for key, value in model.state_dict().items()
-        if isinstance(value, torch.Tensor) and not key.startswith("data_preprocessor.")
+        if isinstance(value, torch.Tensor)
+        and not key.startswith("data_preprocessor.")
+        and key not in aside
     }
 
 
@@ -160,15 +179,22 @@ def save(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 def restore(model: torch.nn.Module, path: Path, skip: Sequence[str] = ()) -> None:
     """Load kept weights into a model of the same shape; names that begin with one in `skip` are left as
-    they are. Raises UserError where the rest does not fit: another backbone, or another kind of head."""
+    they are, and so is what belongs to single training samples (`per_instance`). Raises UserError where the rest does
+    not fit: another backbone, or another kind of head."""
     left = tuple(skip)
-    weights = {key: value for key, value in load(path).items() if not key.startswith(left)}
+    aside = per_instance(model)
+    weights = {
+        key: value
+        for key, value in load(path).items()
+        if not key.startswith(left) and key not in aside
+    }
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         text = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: does not fit the network ({text})") from None
-    missing = [key for key in missing if not key.startswith(("data_preprocessor.", *left))]
+    kept_out = ("data_preprocessor.", *left)
+    missing = [key for key in missing if key not in aside and not key.startswith(kept_out)]
     if missing or unexpected:
         odd = (missing or unexpected)[0]
         more = len(missing) + len(unexpected) - 1

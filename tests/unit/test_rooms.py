@@ -208,12 +208,16 @@ def registered() -> set[str]:
     return names
 
 
+OWN_WORDS = {"role"}
+"""Names of methods that as an identifier mean something else in `suite`: what an input run is to the run that takes it."""
+
+
 def named(modules: dict[str, Source], names: set[str]) -> list[str]:
     """Places of `suite` that name one of `names`: as a whole string; an identifier only where the name is long
     enough not to be anything else; one with a hyphen anywhere in a string that is neither a docstring nor shows
     a command."""
     # three letters mean many things
-    words = {name.replace("-", "_"): name for name in names if len(name) > 3}
+    words = {name.replace("-", "_"): name for name in names - OWN_WORDS if len(name) > 3}
     hyphened = [re.escape(name) for name in names if "-" in name and len(name) > 6]
     inside = re.compile(rf"(?<![\w-])(?:{'|'.join(hyphened)})(?![\w-])" if hyphened else "(?!)")
     found = []

@@ -82,3 +82,69 @@ def test_a_file_that_is_none(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"a\.pth: "):
             weights.load(path, only_tensors=True)
+
+
+class Remembering(torch.nn.Module):
+    """A layer with a state for each of `samples`: a parameter and a buffer."""
+
+    per_instance = ("labels", "seen")
+
+    def __init__(self, samples):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+        self.labels = torch.nn.Parameter(torch.rand(samples, 2))
+        self.register_buffer("seen", torch.zeros(samples, dtype=torch.bool))
+        self.register_buffer("count", torch.zeros(2))
+
+
+def nested(samples):
+    return torch.nn.ModuleDict(
+        {"head": torch.nn.ModuleDict({"loss": Remembering(samples)}), "fc": torch.nn.Linear(3, 2)}
+    )
+
+
+def test_what_belongs_to_single_samples_is_in_checkpoints_and_not_in_kept_weights(tmp_path):
+    model = nested(4)
+    aside = {"head.loss.labels", "head.loss.seen"}
+    assert weights.per_instance(model) == aside
+    kept = weights.model_weights(model)
+    assert set(model.state_dict()) - set(kept) == aside
+    assert set(weights.model_weights(model["head"]["loss"])) == {
+        "layer.weight", "layer.bias", "count",
+    }  # fmt: skip
+    # of another data set, and of a model that remembers nothing
+    path = tmp_path / "kept.safetensors"
+    weights.save(kept, path)
+    other = nested(9)
+    before = other["head"]["loss"].labels.clone()
+    weights.restore(other, path)
+    assert torch.equal(other["head"]["loss"].labels, before)
+    found = weights.model_weights(other)
+    assert all(torch.equal(found[name], kept[name]) for name in kept)
+
+
+def test_weights_that_hold_single_samples_leave_them_aside(tmp_path):
+    model, other = nested(4), nested(9)
+    path = tmp_path / "whole.pth"
+    torch.save(model.state_dict(), path)
+    weights.restore(other, path)
+    assert torch.equal(other["fc"].weight, model["fc"].weight)
+    assert len(other["head"]["loss"].labels) == 9
+
+
+def test_what_is_missing_beside_single_samples_is_still_missing(tmp_path):
+    kept = weights.model_weights(nested(4))
+    del kept["head.loss.count"]
+    path = tmp_path / "kept.safetensors"
+    weights.save(kept, path)
+    with pytest.raises(
+        UserError, match=r"does not fit the network \('head.loss.count' and 0 more\)"
+    ):
+        weights.restore(nested(4), path)
+
+
+def test_a_name_that_the_module_has_not():
+    model = nested(4)
+    model["head"]["loss"].per_instance = ("label",)
+    with pytest.raises(AttributeError, match="label"):
+        weights.model_weights(model)
