@@ -38,8 +38,8 @@ def store(logits: Array, label: Array) -> dict[str, Array]:
         label: (N,), integer true classes 0..C-1.
 
     Returns `label` (N,) int32 with, of S values in all,
-        - `logits` as given, float32; float16 less the row's maximum where S > `FULL_FLOAT32`: near
-          zero float16 is finest, so that the largest logits stay apart; below -65504 they are cut; or
+        - `logits` as given, float32; float16 less the row's maximum (`below_peak`) where
+          S > `FULL_FLOAT32`; or
         - where S > `CAP`, `top_logits` (N, K) or (N, E, K) float32 and `top_classes` (N, K) uint16
           (int32 above 65,536 classes), K = min(`KEPT`, C), in descending order of the plain scores, of
           equal ones the lower class first, and `logsumexp` (N,) float32 of these over all classes.
@@ -61,13 +61,26 @@ def store(logits: Array, label: Array) -> dict[str, Array]:
         return kept | _largest(logits)
     if logits.size <= FULL_FLOAT32:
         return kept | {"logits": logits.astype(np.float32)}
+    return kept | {"logits": below_peak(logits)[0]}
+
+
+def below_peak(logits: Array) -> tuple[Array, Array]:
+    """(logits less their row's maximum, float16; the maxima, float32, of one axis less).
+
+    Near zero float16 is finest, so that the largest logits stay apart; below -65504 they are cut, and -inf
+    stays. `logits` are (..., C), each row's maximum is finite.
+    """
+    import numpy as np
+
     half = np.empty(logits.shape, np.float16)
+    peak = np.empty(logits.shape[:-1], np.float32)
     for rows in blocks(len(logits), logits[0].size):
         shifted = logits[rows].astype(np.float32)
-        shifted -= shifted.max(axis=-1, keepdims=True)
+        peak[rows] = shifted.max(axis=-1)
+        shifted -= peak[rows][..., None]
         lowest = np.where(np.isneginf(shifted), shifted, np.finfo(np.float16).min)
         half[rows] = np.maximum(shifted, lowest)
-    return kept | {"logits": half}
+    return half, peak
 
 
 def restore(arrays: Mapping[str, Array], classes: int) -> Array:
@@ -119,6 +132,20 @@ def _largest(every: Array) -> dict[str, Array]:
 
     # what is stored is float32, so its mean has to give the order
     logits = plain(every.astype(np.float32))
+    top = largest(logits)
+    peak, total = normaliser(logits)
+    return {
+        "top_logits": np.take_along_axis(every, _beside(top, every), axis=-1).astype(np.float32),
+        "top_classes": top,
+        "logsumexp": (peak + np.log(total)).astype(np.float32),
+    }
+
+
+def largest(logits: Array) -> Array:
+    """Classes of each row's K largest `logits` (N, C), (N, K) uint16 (int32 above 65,536 classes): in
+    descending order, of equal ones the lower class first; K = min(`KEPT`, C)."""
+    import numpy as np
+
     samples, classes = logits.shape
     kept = min(KEPT, classes)
     top = np.empty((samples, kept), np.uint16 if classes <= 1 << 16 else np.int32)
@@ -133,12 +160,7 @@ def _largest(every: Array) -> dict[str, Array]:
         values = np.take_along_axis(block, chosen, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
         top[rows] = np.take_along_axis(chosen, order, axis=1)
-    peak, total = normaliser(logits)
-    return {
-        "top_logits": np.take_along_axis(every, _beside(top, every), axis=-1).astype(np.float32),
-        "top_classes": top,
-        "logsumexp": (peak + np.log(total)).astype(np.float32),
-    }
+    return top
 
 
 def checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
@@ -154,11 +176,27 @@ def checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
     logits, label = arrays["top_logits" if capped else "logits"], arrays["label"]
     samples = len(label) if label.ndim else 0
     _check_labels(label, samples, classes)
-    experts = logits.shape[1:-1] if logits.ndim == 3 and logits.shape[1] else ()
     if not capped:
+        experts = logits.shape[1:-1] if logits.ndim == 3 and logits.shape[1] else ()
         check_scores(logits, (samples, *experts, classes), "stored logits")
         return label.astype(np.int64), False
-    top, total = arrays["top_classes"], arrays["logsumexp"]
+    total = arrays["logsumexp"]
+    scores = check_largest(logits, arrays["top_classes"], samples, classes)
+    if total.shape != label.shape or total.dtype.kind != "f" or not np.isfinite(total).all():
+        raise RecordError(f"stored logsumexp is not {samples} finite floats")
+    if (scores[:, 0] - total > 1e-5 * np.maximum(1, np.abs(total))).any():
+        raise RecordError("stored logsumexp is below the largest logit")
+    return label.astype(np.int64), True
+
+
+def check_largest(logits: Array, top: Array, samples: int, classes: int) -> Array:
+    """Plain scores (N, K) of `logits` (N, K) or (N, E, K), the largest of each row, and of `top` (N, K), their classes.
+
+    Raises RecordError for arrays of another form, out of order, and for a class twice in a row.
+    """
+    import numpy as np
+
+    experts = logits.shape[1:-1] if logits.ndim == 3 and logits.shape[1] else ()
     kept = logits.shape[-1] if logits.ndim in (2, 3) else 0
     if not 1 <= kept <= classes:
         raise RecordError(
@@ -182,11 +220,7 @@ def checked(arrays: Mapping[str, Array], classes: int) -> tuple[Array, bool]:
     ordered = np.sort(top, axis=1)
     if (ordered[:, 1:] == ordered[:, :-1]).any():
         raise RecordError("stored top_classes hold a class twice for one sample")
-    if total.shape != label.shape or total.dtype.kind != "f" or not np.isfinite(total).all():
-        raise RecordError(f"stored logsumexp is not {samples} finite floats")
-    if (scores[:, 0] - total > 1e-5 * np.maximum(1, np.abs(total))).any():
-        raise RecordError("stored logsumexp is below the largest logit")
-    return label.astype(np.int64), True
+    return scores
 
 
 def _check_labels(label: Array, samples: int, classes: int) -> None:
@@ -212,11 +246,18 @@ def check_scores(scores: Array, shape: tuple[int, ...], what: str) -> None:
     if peak.ndim == 2:
         # the worst of a sample's experts
         peak = np.where(np.isfinite(peak).all(axis=1), 0.0, peak.sum(axis=1))
+    check_peaks(peak, what)
+
+
+def check_peaks(peak: Array, what: str) -> None:
+    """Raises RecordError where a row's maximum, of `peak` (N,), is not finite."""
+    import numpy as np
+
     bad = np.flatnonzero(~np.isfinite(peak))
     if len(bad):
         found = "only -inf" if np.isneginf(peak[bad[0]]) else f"{peak[bad[0]]}"
         raise RecordError(
-            f"{what} of sample {bad[0]} ({len(bad)} of {len(scores)} samples) hold {found}"
+            f"{what} of sample {bad[0]} ({len(bad)} of {len(peak)} samples) hold {found}"
         )
 
 
