@@ -16,6 +16,7 @@ from suite.define.metrics import MetricRow, subset
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Predictions, Trained
 from tasks.multilabel import measures
+from tasks.multilabel.protocols import top_k
 from tasks.multilabel.stored import Stored, checked
 from tasks.vision import groups, stored
 from tasks.vision.groups import resolve_groups
@@ -125,8 +126,6 @@ COLUMNS = (
 
 def settings(protocol: Protocol) -> dict[str, Any]:
     """Labels (`classes`), their groups and K (`k`). Raises UserError for a K above the number of labels."""
-    from tasks.multilabel.protocols import top_k
-
     data = protocol.dataset
     k = top_k(data.name)
     measures.check_k(k, len(data.classes), f"data set {data.name!r}: ")

@@ -82,7 +82,7 @@ def ranks(scores: Array, labels: Array) -> Ranks:
                 row, *others = find(scores[rows][chosen], labels[rows][chosen])
                 parts.append((np.flatnonzero(chosen)[row], *others))
         row, rank, above, reached = (np.concatenate(one) for one in zip(*parts, strict=True))
-        order = np.lexsort((rank, row))
+        order = slice(None) if many.all() else np.lexsort((rank, row))
         # of two relevant labels one is above the other, or each a half: together N+ ^ 2 / 2 with their own half
         pairs = np.bincount(row, (above + reached) / 2, minlength=len(many))
         wrong[rows] = pairs - relevant[rows] ** 2 / 2
@@ -466,6 +466,8 @@ def _transposed(weights: Array, samples: int) -> Iterator[tuple[slice, Array]]:
         raise RecordError(
             f"weights are {weights.dtype} of shape {weights.shape}, expected numbers of shape (R, {samples})"
         )
+    if not weights.min(initial=0) >= 0:  # NaN too
+        raise RecordError("weights of samples are below 0 or not a number")
     whole = weights.dtype.kind in "ui" and weights.sum(axis=1).max(initial=0) < 1 << 24
     for some in _blocks(len(weights), samples, _WEIGHTS):
         yield some, np.ascontiguousarray(weights[some].T, np.float32 if whole else np.float64)

@@ -1,6 +1,5 @@
 """Rows, test units and stored form of `multilabel`: known answers, loops, bad arrays."""
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -288,8 +287,7 @@ def test_no_test_set_has_no_units():
 
 def test_settings_hold_k_of_the_data_set(monkeypatch):
     asked = []
-    stub = SimpleNamespace(top_k=lambda name: asked.append(name) or 2)
-    monkeypatch.setitem(sys.modules, "tasks.multilabel.protocols", stub)
+    monkeypatch.setattr(evaluation, "top_k", lambda name: asked.append(name) or 2)
     data = SimpleNamespace(
         name="d", classes=("a", "b"), groups={}, group_rule="by hand", group_thresholds=(99, 20)
     )
@@ -301,7 +299,7 @@ def test_settings_hold_k_of_the_data_set(monkeypatch):
         "k": 2,
     }
     assert asked == ["d"]
-    stub.top_k = lambda name: 3
+    monkeypatch.setattr(evaluation, "top_k", lambda name: 3)
     with pytest.raises(UserError, match=r"data set 'd': K = 3 .* is not in 1\.\.2"):
         settings(SimpleNamespace(dataset=data))
 

@@ -1,5 +1,7 @@
 """Measures of `multilabel`: known answers, identities, loops, other implementations, bad arrays."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -226,12 +228,18 @@ def test_tkpr_bounds_the_ranking_loss(case):
         assert 1 - tkpr(found, k, "n+")[0] >= ranking_loss(found)[0] - 1e-12
 
 
-def test_the_bound_is_attained_at_k_of_all_irrelevant_labels():
-    # one relevant label, at any rank: 1 - (K + 1 - r) / K with K = N- is (r - 1) / N-
-    scores = -np.arange(4.0)[None]
-    for rank in range(4):
-        found = ranks(scores, np.arange(4)[None] == rank)
-        assert 1 - tkpr(found, 3, "n+")[0] == pytest.approx(ranking_loss(found)[0])
+def test_the_bound_holds_in_all_orders_of_few_labels_and_is_attained_48_times():
+    attained = 0
+    for size in range(3, 7):
+        orders = [y for y in product([False, True], repeat=size) if any(y) and not all(y)]
+        labels = np.array(orders)
+        found = ranks(np.tile(-np.arange(float(size)), (len(orders), 1)), labels)
+        irrelevant = size - labels.sum(axis=1)
+        for k in range(1, size):
+            gap = 1 - tkpr(found, k, "n+") - ranking_loss(found)
+            assert (gap[k <= irrelevant] > -1e-12).all()
+            attained += (np.abs(gap[k == irrelevant]) < 1e-12).sum()
+    assert attained == 48
 
 
 @given(rankings())
@@ -493,4 +501,14 @@ def test_bad_weights(weights):
     scores, labels = sample(6, 3)
     for use in (class_average_precision, class_f1):
         with pytest.raises(RecordError, match=r"weights are .*expected numbers of shape \(R, 6\)"):
+            use(scores, labels, weights)
+
+
+@pytest.mark.parametrize("value", [-1, np.nan])
+def test_weights_below_zero_or_undefined(value):
+    scores, labels = sample(6, 3)
+    weights = np.ones((2, 6))
+    weights[1, 2] = value
+    for use in (class_average_precision, class_f1):
+        with pytest.raises(RecordError, match="below 0 or not a number"):
             use(scores, labels, weights)
