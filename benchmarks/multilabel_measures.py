@@ -3,9 +3,8 @@
     python benchmarks/multilabel_measures.py [--samples 100_000] [--labels 1_000] [--repeats 3]
 
 Labels are long-tailed (positives fall like 1 / rank, 3 of them a sample in the mean), scores normal, higher where
-the label holds. Seconds of wall time of one process, and of one thread where OMP_NUM_THREADS says so; the repeats of
-`evaluate` and of a stable argsort of every row, as `evaluate` would take it in blocks, alternate, and medians are
-printed. Peak memory is what the process held at its most, beside what it held before (the stored set, labels and
+the label holds. CPU seconds of one process, which works in one thread; the repeats of `evaluate` and of a stable argsort
+of every row, taken in the same blocks, alternate, and medians are printed. Peak memory is what the process held at its most, beside what it held before (the stored set, labels and
 logits); the generator's is not in it. The bootstrap's time is printed for the scores that it has at this size.
 """
 
@@ -49,9 +48,9 @@ def stored_set(samples: int, labels: int) -> dict[str, np.ndarray]:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def resident() -> int:

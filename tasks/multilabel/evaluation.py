@@ -16,6 +16,7 @@ from suite.define.metrics import MetricRow, subset
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Predictions, Trained
 from tasks.multilabel import measures
+from tasks.multilabel.by_label import class_average_precision, class_f1
 from tasks.multilabel.protocols import top_k
 from tasks.multilabel.stored import Stored, checked
 from tasks.vision import groups, stored
@@ -286,12 +287,7 @@ def _of_labels(found: Stored, weights: Array | None = None) -> tuple[Array, Arra
             np.ascontiguousarray(part(every, columns).T).T
             for part in (found.scores, found.relevant)
         )
-        parts.append(
-            [
-                of(scores, labels, weights)
-                for of in (measures.class_average_precision, measures.class_f1)
-            ]
-        )
+        parts.append([of(scores, labels, weights) for of in (class_average_precision, class_f1)])
     ap, f1 = (np.concatenate(one, axis=-1) for one in zip(*parts, strict=True))
     return ap, f1
 

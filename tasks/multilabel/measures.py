@@ -1,9 +1,8 @@
-"""Measures of rankings of labels, sample by sample and label by label. Pure numpy, without a loop over samples.
+"""Measures of rankings of labels, sample by sample. Pure numpy, without a loop over samples.
 
 One sample: scores s of L labels, N+ of them relevant and N- not; ranks count from 1, the largest score, and of
 equal scores the one that comes first in label order is ahead. What is undefined is NaN, and left out of
-means: everything of a sample without relevant label, the ranking loss where all are relevant, and what is said of a
-label that no sample shows.
+means: everything of a sample without relevant label, and the ranking loss where all are relevant.
 
 All measures of samples but the ranking loss follow from the ranks of the relevant labels (`Ranks`). These are
 counted, not sorted: a rank is one more than the number of labels ahead.
@@ -26,7 +25,6 @@ Alpha = Literal["1", "n+", "min", "ideal"]
 """Normalisers of TKPR: 1, N+, min(K, N+), and that with which a perfect ranking has 1."""
 
 _BLOCK = 1 << 18  # scores compared at a time: they stay in a core's cache
-_WEIGHTS = 1 << 22  # weights of resamples turned at a time
 _COUNTED = 32  # of more relevant labels sorting the row is cheaper than counting for each
 
 
@@ -67,12 +65,12 @@ def ranks(scores: Array, labels: Array) -> Ranks:
     """
     import numpy as np
 
-    _check(scores, labels)
+    check_arrays(scores, labels)
     samples, width = scores.shape
     relevant = labels.sum(axis=1)
     wrong = np.empty(samples)
     found = []
-    for rows in _blocks(samples, width):
+    for rows in blocks_of(samples, width):
         many = relevant[rows] > _COUNTED
         parts: list[tuple[Array, ...]] = []
         for chosen, find in ((~many, _counted), (many, _sorted)):
@@ -122,7 +120,7 @@ def _counted(scores: Array, labels: Array) -> tuple[Array, Array, Array, Array]:
     rank = above + 1
     tied = np.flatnonzero(reached > rank)
     before = np.arange(labels.shape[1])
-    for part in _blocks(len(tied), labels.shape[1]):
+    for part in blocks_of(len(tied), labels.shape[1]):
         pair = tied[part]
         ahead = scores[row[pair]] == own[pair][:, None]
         ahead &= before < column[pair][:, None]
@@ -211,7 +209,7 @@ def tkpr_pointwise(scores: Array, labels: Array, k: int, alpha: Alpha = "ideal")
     """
     import numpy as np
 
-    _check(scores, labels)
+    check_arrays(scores, labels)
     check_k(k, labels.shape[1])
     rank = 1 + (scores[:, None, :] > scores[:, :, None]).sum(axis=2)
     total = (np.maximum(k + 1 - rank, 0) * labels).sum(axis=1)
@@ -226,7 +224,7 @@ def tkpr_pairwise(scores: Array, labels: Array, k: int, alpha: Alpha = "ideal") 
     """
     import numpy as np
 
-    _check(scores, labels)
+    check_arrays(scores, labels)
     check_k(k, labels.shape[1])
     top = -np.sort(-scores, axis=1)[:, :k]
     reached = (scores[:, :, None] >= top[:, None, :]).sum(axis=2)
@@ -320,118 +318,7 @@ def _normalised(total: Array, labels: Array, k: int, alpha: Alpha) -> Array:
     return _defined(found, total / (_alpha(found, k, alpha) * k))
 
 
-# -- of each label
-
-
-def class_average_precision(scores: Array, labels: Array, weights: Array | None = None) -> Array:
-    """AP of each label over the samples, (L,) float64 in [0, 1], or (R, L) under `weights` (R, N) of samples, >= 0.
-
-    AP = sum_n (R_n - R_{n-1}) P_n over the distinct scores of a label's samples, from the largest on: equal scores are
-    reached together, so no order among them counts (as scikit-learn's `average_precision_score` has it). NaN for a
-    label that no sample shows, under weights none of weight above 0. `scores` and `labels` as `ranks` takes
-    them. Time O(N L log N), and O(R N L) under weights; memory O(N), and O(N L) under weights. Raises RecordError
-    for arrays of another form and for NaN.
-    """
-    import numpy as np
-
-    _check(scores, labels)
-    shown = np.flatnonzero(labels.any(axis=0)).tolist()
-    if weights is None:
-        values = np.full(labels.shape[1], np.nan)
-        for c in shown:
-            values[c] = _area(*_reached(scores[:, c], labels[:, c]))[0]
-        return values
-    values = np.full((len(weights), labels.shape[1]), np.nan)
-    cuts = [_Cuts(scores[:, c], labels[:, c]) for c in shown]
-    for some, mass in _transposed(weights, len(labels)):
-        for c, cut in zip(shown, cuts, strict=True):
-            values[some, c] = _area(*cut.reached(mass))
-    return values
-
-
-def class_f1(scores: Array, labels: Array, weights: Array | None = None) -> Array:
-    """F1 of each label where a label is called present from probability .5 on: logit >= 0. Else as
-    `class_average_precision`.
-
-    2 TP / (2 TP + FP + FN); NaN for a label that no sample shows, as its AP: what is called there is held against
-    nothing.
-    """
-    import numpy as np
-
-    _check(scores, labels)
-    called = scores >= 0
-    if weights is None:
-        total, shown = called.sum(axis=0) + labels.sum(axis=0), labels.any(axis=0)
-        right = (called & labels).sum(axis=0)
-        return np.where(shown, 2 * right / _at_least_1(total), np.nan)
-    from scipy.sparse import csr_matrix
-
-    values = np.empty((len(weights), labels.shape[1]))
-    present, predicted, both = (csr_matrix(one.T) for one in (labels, called, called & labels))
-    for some, mass in _transposed(weights, len(labels)):
-        own = (present @ mass).astype(np.float64)
-        total = predicted @ mass + own
-        right = 2 * (both @ mass).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            values[some] = np.where(own > 0, right / total, np.nan).T
-    return values
-
-
-class _Cuts:
-    """One label's samples between the distinct scores of those that show it, for sums under weights."""
-
-    def __init__(self, scores: Array, own: Array) -> None:
-        import numpy as np
-
-        levels = np.unique(scores[own])
-        # the first level that a sample reaches, from the largest on
-        first = len(levels) - np.searchsorted(levels, scores, side="right")
-        self._every = _groups(first, np.flatnonzero(first < len(levels)), len(levels))
-        self._own = _groups(first, np.flatnonzero(own), len(levels))
-
-    def reached(self, mass: Array) -> tuple[Array, Array]:
-        """As `_reached`, (U, r) each, under weights `mass` (N, r)."""
-        import numpy as np
-
-        return self._own @ mass, np.cumsum(self._every @ mass, axis=0)
-
-
-def _groups(first: Array, chosen: Array, levels: int) -> Any:
-    """Matrix (U, N) of 0 and 1: which of the `chosen` samples reach the u-th level first."""
-    import numpy as np
-    from scipy.sparse import csr_matrix
-
-    inside = first[chosen]
-    ends = np.cumsum(np.bincount(inside, minlength=levels))
-    samples = chosen[np.argsort(inside, kind="stable")].astype(np.int32)
-    ones = np.ones(len(samples), bool)
-    return csr_matrix((ones, samples, np.append(0, ends)), shape=(levels, len(first)))
-
-
-def _reached(scores: Array, own: Array) -> tuple[Array, Array]:
-    """(how many of the label's samples have each distinct score of theirs, how many samples at least this score),
-    (U, 1) each, in descending scores."""
-    import numpy as np
-
-    levels, hit = np.unique(scores[own], return_counts=True)
-    # counted by sorted values alone, which is several times faster than sorting places
-    every = len(scores) - np.searchsorted(np.sort(scores), levels, side="left")
-    return hit[::-1, None], every[::-1, None]
-
-
-def _area(hit: Array, every: Array) -> Array:
-    """AP (r,) from masses (U, r), see `_reached`; NaN where `hit` is nothing."""
-    import numpy as np
-
-    with np.errstate(invalid="ignore"):
-        # 0 / 1 where no mass is reached
-        reached = every + (every == 0)
-        precision = np.divide(np.cumsum(hit, axis=0), reached, dtype=np.float64)
-        area: Array = np.einsum("ur,ur->r", hit.astype(np.float64), precision) / hit.sum(axis=0)
-    return area
-
-
-# -- under weights
+# -- their means
 
 
 def weighted_means(values: Array, weights: Array) -> Array:
@@ -449,28 +336,13 @@ def weighted_means(values: Array, weights: Array) -> Array:
     kinds = np.stack([known[kind.index(each)] for each in range(len(kind_of))])
     total = np.zeros((len(values), len(weights)))
     mass = np.zeros((len(kinds), len(weights)))
-    for part in _blocks(values.shape[1], len(values) + len(kinds)):
+    for part in blocks_of(values.shape[1], len(values) + len(kinds)):
         heavy = weights[:, part].astype(np.float64)
         total += np.einsum("mn,rn->mr", np.ascontiguousarray(filled[:, part]), heavy)
         mass += np.einsum("mn,rn->mr", kinds[:, part].astype(np.float64), heavy)
     with np.errstate(invalid="ignore"):
         means: Array = total / mass[kind]
     return means
-
-
-def _transposed(weights: Array, samples: int) -> Iterator[tuple[slice, Array]]:
-    """Some resamples at a time: (which, their weights (N, r)); float32 where its sums are exact."""
-    import numpy as np
-
-    if weights.ndim != 2 or weights.shape[1] != samples or weights.dtype.kind not in "uif":
-        raise RecordError(
-            f"weights are {weights.dtype} of shape {weights.shape}, expected numbers of shape (R, {samples})"
-        )
-    if not weights.min(initial=0) >= 0:  # NaN too
-        raise RecordError("weights of samples are below 0 or not a number")
-    whole = weights.dtype.kind in "ui" and weights.sum(axis=1).max(initial=0) < 1 << 24
-    for some in _blocks(len(weights), samples, _WEIGHTS):
-        yield some, np.ascontiguousarray(weights[some].T, np.float32 if whole else np.float64)
 
 
 # -- checks
@@ -484,7 +356,8 @@ def check_k(k: int, labels: int, where: str = "") -> None:
         )
 
 
-def _check(scores: Array, labels: Array) -> None:
+def check_arrays(scores: Array, labels: Array) -> None:
+    """Raises RecordError unless `scores` are floats (N, L) without NaN and +inf, `labels` bool (N, L), N and L >= 1."""
     import numpy as np
 
     if scores.ndim != 2 or not scores.size or scores.dtype.kind != "f":
@@ -502,7 +375,8 @@ def _check(scores: Array, labels: Array) -> None:
         )
 
 
-def _blocks(rows: int, width: int, most: int = _BLOCK) -> Iterator[slice]:
-    step = max(1, most // max(1, width))
+def blocks_of(rows: int, width: int, most: int = 0) -> Iterator[slice]:
+    """Rows of `most` values together (0: as many as stay in a core's cache), one at least."""
+    step = max(1, (most or _BLOCK) // max(1, width))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))

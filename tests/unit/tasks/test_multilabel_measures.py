@@ -21,11 +21,10 @@ from ml_scores import (
 from sklearn import metrics as sklearn
 
 from suite.base.errors import RecordError, UserError
-from tasks.multilabel import measures
+from tasks.multilabel import by_label, measures
+from tasks.multilabel.by_label import class_average_precision, class_f1
 from tasks.multilabel.measures import (
     average_precision,
-    class_average_precision,
-    class_f1,
     coverage,
     ndcg,
     one_error,
@@ -377,7 +376,7 @@ def test_resamples_are_weighted_in_blocks(monkeypatch):
         class_f1(scores, labels, weights),
         weighted_means(values, weights),
     ]
-    monkeypatch.setattr(measures, "_WEIGHTS", 150)
+    monkeypatch.setattr(by_label, "_WEIGHTS", 150)
     monkeypatch.setattr(measures, "_BLOCK", 60)
     blocked = [
         class_average_precision(scores, labels, weights),
