@@ -2,10 +2,10 @@
 
     python benchmarks/multilabel_losses.py [--labels 10000] [--repeats 15] [--threads 1]
 
-Input: logits (64, L) float32 and 5 to 30 relevant labels a row. Times are CPU time, medians over repeats in which the losses
-take turns, in random order, in one process, and the ratio is the median of a repeat's ratio to `bce`. Extra memory is a fresh process's
-peak resident set (VmHWM, Linux) over one forward + backward less its resident set before, after a warm-up on a small
-input; the gradient of the logits is part of it.
+Input: logits (64, L) float32 and 5 to 30 relevant labels a row. Times are CPU time, medians over repeats in which
+the losses take turns, in random order, in one process; the ratio is the median of a repeat's ratio to `bce`. Extra
+memory is a fresh process's peak resident set (VmHWM, Linux) over one forward + backward less its resident set before,
+after a warm-up on a small input; the gradient of the logits is part of it.
 """
 
 import argparse

@@ -86,7 +86,7 @@ SURROGATES: dict[str, Callable[[Tensor], Tensor]] = {
     "logistic": lambda t: F.softplus(-t),
     "hinge": lambda t: (1 - t).clamp(min=0),
 }
-"""Upper bounds of [t <= 0], where t is the advantage of a relevant label."""
+"""Upper bounds of [t <= 0] (the logistic one times 1/log 2), t the advantage of a relevant label."""
 
 
 def ideal(counts: Tensor, k: int) -> Tensor:
