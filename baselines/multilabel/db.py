@@ -41,8 +41,7 @@ CARD = {
     "needs": {"passes": 1},
 }
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,7 @@ class DistributionBalancedLoss(nn.Module):
 
     Args:
         class_counts: n, observed training positives of each label, (L,).
-        samples: N, the number of training samples, or the config of their data set.
+        samples: N, the number of training samples, >= 1.
         alpha, beta, mu: of the weights.
         neg_scale: lambda, > 0.
         kappa, gamma, balance: >= 0; b is `balance`.
@@ -81,7 +80,7 @@ class DistributionBalancedLoss(nn.Module):
     def __init__(
         self,
         class_counts: Sequence[float],
-        samples: int | Mapping[str, Any],
+        samples: int,
         alpha: float = 0.1,
         beta: float = 10.0,
         mu: float = 0.3,
@@ -94,10 +93,9 @@ class DistributionBalancedLoss(nn.Module):
         at_least_zero(alpha=alpha, beta=beta, kappa=kappa, gamma=gamma, balance=balance)
         if neg_scale <= 0:
             raise ValueError(f"neg_scale is {neg_scale}, expected > 0")
-        number = len(DATASETS.build(samples)) if isinstance(samples, Mapping) else samples
         counts = torch.tensor(list(class_counts), dtype=torch.float64).clamp(min=1)
         # of a label that all samples have, N/n - 1 is 0: rarer than any other's
-        odds = (number / counts - 1).clamp(min=1 / number)
+        odds = (samples / counts - 1).clamp(min=1 / samples)
         # Derived from the data, so not part of the weights.
         self.register_buffer("inverse", 1 / counts, persistent=False)
         self.register_buffer("bias", -odds.log() * kappa / neg_scale, persistent=False)
@@ -112,7 +110,8 @@ class DistributionBalancedLoss(nn.Module):
         """The loss of every sample and label, (B, L)."""
         inverse = self.inverse.to(scores.dtype)
         # inf where no label is relevant, so that r is 0
-        repeat = (targets @ inverse).masked_fill(~(targets > 0).any(1), torch.inf)
+        # (no matrix product: autocast would take it in bfloat16)
+        repeat = (targets * inverse).sum(1).masked_fill(~(targets > 0).any(1), torch.inf)
         weight = self.alpha + (self.beta * (inverse / repeat[:, None] - self.mu)).sigmoid()
         scale = torch.where(targets > 0, 1.0, self.neg_scale)
         shifted = (scores + self.bias.to(scores.dtype)) * scale
@@ -165,7 +164,7 @@ def configure(
     loss = {
         "type": "DistributionBalancedLoss",
         "class_counts": list(facts.image_counts),
-        "samples": copy.deepcopy(cfg.train_dataloader.dataset),
+        "samples": len(DATASETS.build(cfg.train_dataloader.dataset)),
         "alpha": alpha,
         "beta": beta,
         "mu": mu,

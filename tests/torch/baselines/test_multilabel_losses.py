@@ -461,17 +461,11 @@ def test_weight_of_a_sample_without_a_relevant_label():
     torch.testing.assert_close(found, (0.1 + sigmoid(-3)) * F.softplus(Z[:1]))
 
 
-def test_number_of_samples_from_the_config_of_their_data():
-    class Some:
-        def __len__(self):
-            return SAMPLES
-
-    DATASETS.register_module(name="SomeOfTest", module=Some)
-    try:
-        loss = DistributionBalancedLoss(COUNTS, {"type": "SomeOfTest"})
-    finally:
-        DATASETS.module_dict.pop("SomeOfTest")
-    assert loss(Z, Y).item() == known(0.2940844216)
+def test_weights_are_exact_under_autocast():
+    loss = DistributionBalancedLoss(COUNTS, SAMPLES)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(Z.float(), Y.float())
+    torch.testing.assert_close(found, loss(Z.float(), Y.float()), atol=0, rtol=0)
 
 
 LABELS = torch.zeros(100, 4, dtype=torch.bool)
@@ -529,12 +523,22 @@ FACTS = SimpleNamespace(
 )
 
 
+@DATASETS.register_module()
+class LabelsOfTest:
+    """The training set of `config`: only its size and labels are asked for."""
+
+    labels = LABELS
+
+    def __len__(self):
+        return len(LABELS)
+
+
 def config(k=3):
     return Config(
         {
             "model": {"backbone": {}, "head": {"type": "MultiLabelHead", "loss": None}},
             "train_dataloader": {
-                "dataset": {"type": "SomeData"},
+                "dataset": {"type": "LabelsOfTest"},
                 "sampler": {"type": "InfiniteSampler"},
             },
             "test_evaluator": {"type": "SomeMetric", "k": k},
@@ -593,8 +597,9 @@ def test_distribution_balanced_loss_is_configured_with_observed_counts_and_its_s
     cfg = configured("db")
     assert cfg.train_dataloader.sampler.type == "LabelAwareSampler"
     assert cfg.model.head.loss.class_counts == COUNTS
-    assert cfg.model.head.loss.samples == cfg.train_dataloader.dataset
-    loss = MODELS.build({**cfg.model.head.loss, "samples": SAMPLES})
+    # a number: the model can be built where the data are not
+    assert cfg.model.head.loss.samples == SAMPLES == len(LABELS)
+    loss = MODELS.build(cfg.model.head.loss)
     assert loss(Z, Y).item() == known(0.2940844216)
     sampler = {**cfg.train_dataloader.sampler, "dataset": SimpleNamespace(labels=LABELS), "seed": 1}
     assert isinstance(DATA_SAMPLERS.build(sampler), LabelAwareSampler)
