@@ -294,7 +294,7 @@ def batches(draw):
     return scores, torch.from_numpy(targets).double()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(batches(), strategies.integers(1, 8), strategies.sampled_from([3, 2**23]))
 def test_every_sample_is_what_its_formula_says(batch, k, pairs):
     scores, targets = batch
@@ -307,7 +307,7 @@ def test_every_sample_is_what_its_formula_says(batch, k, pairs):
             assert found == pytest.approx(expected, rel=1e-10, abs=1e-12), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(batches(), strategies.integers(1, 8), strategies.sampled_from(["one", "n+", "min", "ideal"]))
 def test_tkpr_in_all_its_forms(batch, k, alpha):
     scores, targets = batch
