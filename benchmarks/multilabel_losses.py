@@ -29,8 +29,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def candidates(labels: int) -> dict[str, Loss]:
     """Method -> its loss with the card's defaults, and K of the protocol 5."""
     from baselines.multilabel.asl import AsymmetricLoss
-    from baselines.multilabel.bce import LabelBCE
-    from baselines.multilabel.db import DistributionBalancedLoss
+        from baselines.multilabel.db import DistributionBalancedLoss
     from baselines.multilabel.focal_bce import LabelFocalLoss
     from baselines.multilabel.lsep import LSEPLoss
     from baselines.multilabel.pairwise import PairwiseRankingLoss
@@ -38,9 +37,10 @@ def candidates(labels: int) -> dict[str, Loss]:
     from baselines.multilabel.tkpr import TKPRLoss
     from baselines.multilabel.warp import WARPLoss
     from baselines.multilabel.zlpr import ZLPRLoss
+    from tasks.multilabel.networks import BinaryCrossEntropy
 
     return {
-        "bce": LabelBCE(),
+        "bce": BinaryCrossEntropy(),
         "focal-bce": LabelFocalLoss(2.0),
         "asl": AsymmetricLoss(),
         "db": DistributionBalancedLoss(range(1, labels + 1), 2 * labels),

@@ -75,7 +75,6 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from baselines.multilabel.bce import LabelBCE
 from baselines.parts.labels import relevant, whole_k
 from baselines.parts.losses import set_loss
 from suite.base.errors import UserError
@@ -205,6 +204,6 @@ def configure(
         "alpha": alpha,
     }
     if warm > 0:
-        first = {"type": LabelBCE.__name__}
+        first = {"type": "BinaryCrossEntropy"}
         loss = {"type": "StagedLoss", "first": first, "second": loss, "switch": warm}
     return set_loss(cfg, loss)

@@ -19,7 +19,6 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from baselines.multilabel.asl import AsymmetricLoss  # noqa: E402
-from baselines.multilabel.bce import LabelBCE  # noqa: E402
 from baselines.multilabel.db import DistributionBalancedLoss, LabelAwareSampler  # noqa: E402
 from baselines.multilabel.focal_bce import LabelFocalLoss  # noqa: E402
 from baselines.multilabel.lsep import LSEPLoss  # noqa: E402
@@ -33,6 +32,7 @@ from baselines.parts.staged import StagedLoss  # noqa: E402
 from suite.base.errors import UserError  # noqa: E402
 from suite.define.card import resolve  # noqa: E402
 from suite.define.catalog import Catalog  # noqa: E402
+from tasks.multilabel.networks import BinaryCrossEntropy  # noqa: E402
 
 Z = torch.tensor([[1.2, -0.4, 0.7, -1.1, 0.1], [-0.3, 0.9, -0.8, 0.2, -1.5]], dtype=torch.float64)
 Y = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 1]], dtype=torch.float64)
@@ -52,7 +52,7 @@ def known(value):
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        (LabelBCE(), 0.5977377686),
+        (BinaryCrossEntropy(), 0.5977377686),
         (LabelFocalLoss(2.0), 0.1907327493),
         (AsymmetricLoss(reduction="sum"), 1.7780976627),
         (AsymmetricLoss(gamma_pos=0.0, reduction="sum"), 2.8027651376),
@@ -162,7 +162,7 @@ def test_scores_of_tkpr():
 
 
 def test_no_focusing_is_plain_bce():
-    bce = LabelBCE()(Z, Y)
+    bce = BinaryCrossEntropy()(Z, Y)
     torch.testing.assert_close(LabelFocalLoss(0.0)(Z, Y), bce)
     plain = AsymmetricLoss(gamma_neg=0.0, gamma_pos=0.0, margin=0.0)
     torch.testing.assert_close(plain(Z, Y), bce * 5)
@@ -255,7 +255,7 @@ def one_sample(name, z, y, k):
 
 
 LOSSES = {
-    "bce": lambda k: LabelBCE(),
+    "bce": lambda k: BinaryCrossEntropy(),
     "rank-u1": lambda k: PairwiseRankingLoss("none"),
     "rank-u2": lambda k: PairwiseRankingLoss("n+"),
     "rank-u3": lambda k: PairwiseRankingLoss("n-"),
