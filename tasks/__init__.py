@@ -4,4 +4,5 @@ TASKS = {
     "longtail-seg": "tasks.longtail_seg:TASK",
     "longtail-cls": "tasks.longtail_cls:TASK",
     "test-agnostic": "tasks.test_agnostic:TASK",
+    "multilabel": "tasks.multilabel:TASK",
 }

@@ -15,6 +15,7 @@ from tasks.multilabel.data.labelled import positives
 from tasks.multilabel.data.missing import MISSING, token
 from tasks.multilabel.data.sources import LabelSource, load
 from tasks.multilabel.recipes import FileRecipe, MemoryRecipe, label_files, memory_labels
+from tasks.multilabel.stored import STORED
 from tasks.vision.carved import carve, carved_config
 from tasks.vision.data.carving import CARVING, chosen_by_image, part_of
 from tasks.vision.groups import groups
@@ -33,9 +34,6 @@ _TOP = {
     "coco14": 5,
     "nuswide": 3,
 }
-_STORED = (
-    "test samples; their labels as bits and float32 logits, larger sets as those of classification"
-)
 _TRAIN = "training samples without augmentation; stored as `test` is"
 _TRAIN_PART = CARVING.part("train")
 _BY_LABEL = "drawn so that every label keeps its share"
@@ -155,7 +153,7 @@ def _build(
         carve=lambda: carve(whole, lambda data: build(data, True), _BY_LABEL),
         split=f"{split}+{token(source.missing)}" if source.missing else split,
         augmentation=augmentation,
-        prediction_sets={"test": _STORED},
+        prediction_sets={"test": f"test samples; {STORED}"},
         extra_sets={"train": _TRAIN},
         summary=f"{summary}; {MISSING[source.missing]}" if source.missing else summary,
         seconds=seconds,
