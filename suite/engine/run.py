@@ -210,7 +210,7 @@ def _carry_out(job: Job, cfg: Config, facts: Facts) -> Outcome:
         return Outcome(
             facts=facts,
             cost=Cost(
-                parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+                parameters=_parameters(model),
                 passes_per_step=round(passes, 4),
                 iterations=runner.max_iters,
                 samples_seen=samples_seen,
@@ -321,6 +321,13 @@ def _reset_peak_memory(on_gpu: bool) -> None:
     # a worker runs many runs: the kernel's high-water mark has to start anew (man 5 proc)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def _parameters(model: torch.nn.Module) -> int:
+    """Trained parameters; what a loss estimates of single training samples is none of the model's size."""
+    single = weights.per_instance(model)
+    named = model.named_parameters()
+    return sum(p.numel() for name, p in named if p.requires_grad and name not in single)
 
 
 def _peak_memory(on_gpu: bool) -> int:

@@ -46,10 +46,12 @@ def top_k(name: str) -> int:
 
 @cache
 def _data(name: str) -> tuple[DataSet, str]:
-    """The data set, and the manifest of its training and test samples."""
+    """The data set, and the manifest of its training and test samples. K is told with every board's groups."""
     if name == scenes.NAME:
-        return scenes.DATASET, f"{scenes.NAME}@{scenes.SHA256[:12]}"
-    return catalogued.dataset(name), catalogued.split(name)
+        data, split = scenes.DATASET, f"{scenes.NAME}@{scenes.SHA256[:12]}"
+    else:
+        data, split = catalogued.dataset(name), catalogued.split(name)
+    return replace(data, group_rule=f"{data.group_rule}; K = {top_k(name)}"), split
 
 
 @dataclass(frozen=True, kw_only=True)
