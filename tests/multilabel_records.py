@@ -74,7 +74,7 @@ def task(*protocols: Protocol, **changes: Any) -> Task:
             Metric(name="ap"),
             Metric(name="instances_without_label", unit="samples"),
         ),
-        "primary": (f"tkpr[k={K}]", f"map_at_k[k={K}]"),
+        "primary": ("tkpr[k=K]", "map_at_k[k=K]"),
         "columns": ("ranking_loss", "mAP", "ap[group=tail]"),
         "reference": "bce",
         "settings": lambda protocol: {"k": K, "classes": list(protocol.dataset.classes)},
@@ -137,9 +137,9 @@ class LabelRecords(Records):
             "ndcg": measures.ndcg,
         }
         scores: dict[str, float | None] = {
-            f"{name}[k={k}]": float(np.nanmean(of(found, k)))
+            f"{name}[k={name_of}]": float(np.nanmean(of(found, k)))
             for name, of in at_k.items()
-            for k in (1, K)
+            for name_of, k in (("K", K), ("1", 1))
         }
         scores |= {
             "ranking_loss": float(np.nanmean(measures.ranking_loss(found))),

@@ -32,17 +32,17 @@ def comparable(task: Task, keys: Iterable[str]) -> list[str]:
 
 
 def _natural(key: str) -> tuple[Any, ...]:
-    """Cuts K by size, and groups from the most frequent on."""
+    """The protocol's own K, then others by size; groups from the most frequent on."""
     where = split_key(key)[1]
     cut = where.removeprefix("k=")
     number = int(cut) if cut.isdecimal() else 0
     return number, _GROUPS.index(where) if where in _GROUPS else -1, where
 
 
-def usual(keys: Sequence[str], k: int) -> list[str]:
-    """Those that papers print: at the protocol's K, of whole rankings, and by label."""
+def usual(keys: Sequence[str]) -> list[str]:
+    """Those that papers print: at the protocol's own K, of whole rankings, and by label."""
     return [
-        key for key in keys if split_key(key)[1] in ("", f"k={k}") or key.startswith(f"{AP}[group=")
+        key for key in keys if split_key(key)[1] in ("", "k=K") or key.startswith(f"{AP}[group=")
     ]
 
 

@@ -356,7 +356,7 @@ def _which_agree(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
             "Measures",
             keys,
             "measures",
-            default=usual(keys, _cut(task, protocol)),
+            default=usual(keys),
             help="At least two.",
         )
     if len(lines) < agreement.LEAST_METHODS:
@@ -395,7 +395,7 @@ def _which_agree(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
     say.note(
         f"Kendall's tau-b (Kendall 1945, Biometrika 33) of the orders that two measures put {len(names)} "
         f"{what} in, by their means over {seeds} replicate(s): 1 the same order, 0 unrelated, -1 "
-        f"the opposite. Equal means are ties; pairs with a missing value are left out.{_turned(shown)}"
+        f"the opposite. Equal means are ties; pairs with a missing value are left out.{_turned(shown)} K is {_cut(task, protocol)}."
     )
     itself = _between_seeds(task, protocol, lines, chosen)
     told = [f"{shown[at]} {value:.2f}" for at in pair if (value := itself[at]) is not None]

@@ -126,7 +126,7 @@ def test_which_measures_agree(root):
     # what less is better of is turned: losses agree with gains
     names = [line[0] for line in table(page, 0)]
     assert "ranking_loss ↓" in names and "mAP" in names
-    loss, gain = names.index("ranking_loss ↓"), names.index("tkpr[k=3]")
+    loss, gain = names.index("ranking_loss ↓"), names.index("tkpr[k=K]")
     assert table(page, 0)[loss][1 + gain] > 0.5
     # beside each measure, how far it agrees with itself from seed to seed
     assert "mean tau-b of single seeds: " in told and "ap[group=tail] 1.00" in told
@@ -203,9 +203,9 @@ def test_twenty_methods(tmp_path):
     assert "over 20 methods" in charts(page)[0][1]
     assert len(table(page, 1)) == 20
     assert page.multiselect(key="measures").value == [
-        "tkpr[k=3]",
-        "map_at_k[k=3]",
-        "ndcg[k=3]",
+        "tkpr[k=K]",
+        "map_at_k[k=K]",
+        "ndcg[k=K]",
         "ranking_loss",
         "coverage",
         "mAP",
