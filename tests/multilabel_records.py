@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import records
+import strangers
 from records import Records
 
 from suite.define.catalog import Catalog
@@ -25,6 +26,8 @@ from suite.define.metrics import MetricRow
 from suite.define.protocol import DataSet, Protocol
 from suite.define.task import Metric, Task
 from suite.records.attempt import Attempt
+from suite.records.files import Cost, Record, Status
+from suite.runs.evaluate import evaluate_attempt
 from suite.store.ingest import ingest
 from tasks.multilabel import measures
 from tasks.multilabel.measures import ranks
@@ -186,3 +189,36 @@ class LabelRecords(Records):
 
     def ingest(self, today: Any = None, rebuild: bool = False) -> Any:
         return ingest(self.root, {self.task.name: self.task}, Code(today or {}), rebuild=rebuild)
+
+
+def finished(root: Path, method: str, seed: int, knows: float = 2.0) -> Attempt:
+    """A finished run of the installed task under its `quick`, which never ran, with predictions and scores."""
+    found = strangers.catalog()
+    of = found.task("multilabel")
+    under = found.protocol(of, "quick")
+    assert under.budget is not None
+    spec = found.spec(method, under, seed)
+    names = under.dataset.classes
+    attempt = Attempt(root, spec.run_id, 1)
+    attempt.create(spec)
+    attempt.write_predictions({"test": store(*arrays(seed, knows, labels=len(names)))})
+    digest = found.digest(spec)
+    attempt.write_record(
+        Record(
+            run_id=spec.run_id,
+            attempt=1,
+            spec=spec,
+            digest=digest,
+            files=found.method(spec).files,
+            dataset=under.dataset.name,
+            class_counts=[400 // (1 + c) for c in range(len(names))],
+            classes=list(names),
+            cost=Cost(parameters=1000, iterations=under.budget.iterations, wall_seconds=2.0),
+            finished=1000.0 + seed,
+        )
+    )
+    evaluate_attempt(attempt, of, under, found)
+    attempt.write_status(
+        Status(state="done", digest=digest, started=1.0, heartbeat=2.0), durable=False
+    )
+    return attempt
