@@ -43,7 +43,11 @@ def heat_map(found: Agreement, shown: Sequence[str]) -> Any:
             "other:N",
             sort=shown,
             axis=alt.Axis(
-                title=None, orient="top", labelAngle=-50, labelLimit=150, labelOverlap=False
+                title=None,
+                orient="top",
+                labelAngle=-50 if len(shown) <= 8 else -90,
+                labelLimit=150,
+                labelOverlap=False,
             ),
         ),
         y=alt.Y("one:N", sort=shown, axis=alt.Axis(title=None, labelLimit=150, labelOverlap=False)),
@@ -56,6 +60,8 @@ def heat_map(found: Agreement, shown: Sequence[str]) -> Any:
                 "tau:Q",
                 scale=alt.Scale(scheme="blueorange", domain=[-1, 0, 1], reverse=True),
                 title="tau-b",
+                # beside the cells it would take their room
+                legend=alt.Legend(orient="bottom", gradientLength=220),
             ),
             alt.value("#B8B8B8"),
         ),
@@ -67,11 +73,11 @@ def heat_map(found: Agreement, shown: Sequence[str]) -> Any:
             alt.Tooltip("pairs:N", title="pairs in opposite orders"),
         ],
     )
-    words = base.mark_text(fontSize=12 if len(shown) <= 14 else 10).encode(
+    words = base.mark_text(fontSize=12 if len(shown) <= 12 else 10).encode(
         text="text:N",
         color=alt.condition("abs(datum.tau) > 0.6", alt.value("white"), alt.value("black")),
     )
-    return alt.layer(cells, words).properties(height=min(34 * len(shown), 900) + 100)
+    return alt.layer(cells, words).properties(height=min(34 * len(shown), 900) + 160)
 
 
 def short(tau: float) -> str:
