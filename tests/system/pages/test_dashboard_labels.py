@@ -9,7 +9,6 @@ from multilabel_records import (
     LABELS,
     PROTOCOL,
     SAMPLES,
-    TASK,
     K,
     LabelRecords,
     arrays,
@@ -20,6 +19,8 @@ from multilabel_records import (
 from records import HOSTILE, edit
 from records import TASK as OTHER
 
+from suite.define.flags import EXTERNAL
+from suite.store.row import Row
 from tasks.multilabel import page as labels
 from tasks.multilabel.stored import store
 
@@ -437,12 +438,33 @@ def test_empty_states(tmp_path):
     assert "no task here ranks the labels" in told_by(opened(records.root, found=catalog(OTHER)))
 
 
-def test_several_tasks_and_protocols(tmp_path):
+def test_protocols_without_runs_are_not_offered(tmp_path):
     second = protocol("scenes:other")
-    of = task(PROTOCOL, second)
-    records = LabelRecords(tmp_path, of)
+    records = LabelRecords(tmp_path, task(PROTOCOL, second))
     records.labelled("bce", under=second)
     records.ingest()
-    page = opened(tmp_path, found=catalog(of))
+    page = opened(tmp_path, found=catalog(records.task))
     assert page.selectbox(key="protocol").options == ["scenes:other"]
-    assert TASK.name == of.name
+    assert [line[0] for line in table(page)] == list(LABELS)
+
+
+def test_a_method_stands_for_its_default_row():
+    def line(name, method, settings, flags=()):
+        row = Row(
+            **{"task": "t", "protocol": "p", "protocol_hash": "h", "evaluation_hash": "e"},
+            **{"dataset": None, "method": method, "params": {}, "state": "done"},
+            settings=settings,
+            flags=list(flags),
+        )
+        return labels.Line(name, row, None)
+
+    lines = [
+        line("asl gamma=4", "asl", ["gamma=4"]),
+        line("asl", "asl", []),
+        line("bce theirs", "bce", [], [EXTERNAL]),
+        line("bce margin=1", "bce", ["margin=1"]),
+        line("warp b", "warp", ["x=1"]),
+        line("warp a", "warp", ["x=2"]),
+    ]
+    # ours before a stranger's; where none is the default, the best
+    assert [one.name for one in labels._row_each(lines)] == ["asl", "bce margin=1", "warp b"]
