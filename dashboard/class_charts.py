@@ -108,22 +108,23 @@ def frequency_chart(
     drawn = alt.layer(*layers)
     spans = by_class.group_spans(groups, counts) if counts else None
     if spans:
-        drawn = alt.layer(*_grounds(spans, x), drawn)
+        drawn = alt.layer(*grounds(spans, x), drawn)
     return drawn.properties(height=380)
 
 
-def _grounds(spans: Sequence[tuple[str, float, float]], x: alt.X) -> list[Any]:
+def grounds(spans: Sequence[tuple[str, float, float]], x: alt.X) -> list[Any]:
     """A ground behind each group, with its name."""
     made: list[Any] = []
-    for name, low, high in spans:
+    for number, (name, low, high) in enumerate(spans):
         chart = alt.Chart(pd.DataFrame([{"name": charts.name(name), "x": low, "end": high}]))
         # a value and no scale: the rows' colours have one of their own
         colour = alt.value(charts.GROUP_COLOURS.get(name, "#7F7F7F"))
         made += [
             chart.mark_rect(opacity=0.08).encode(x=x, x2="end:Q", color=colour),
-            chart.mark_text(align="left", baseline="top", dx=4, dy=4, fontStyle="italic").encode(
-                x=x, y=alt.value(0), text="name:N", color=alt.value("#808080")
-            ),
+            # neighbours at two heights: of a narrow group the name is wider than its ground
+            chart.mark_text(
+                align="left", baseline="top", dx=4, dy=4 + 14 * (number % 2), fontStyle="italic"
+            ).encode(x=x, y=alt.value(0), text="name:N", color=alt.value("#808080")),
         ]
     return made
 

@@ -83,6 +83,21 @@ def slide(
     return _noted(key, chosen)
 
 
+def number(
+    label: str, low: int, high: int, key: str, *, default: int, help: str | None = None
+) -> int:
+    """A whole number between `low` and `high`, to type or to step through."""
+    _check_number(label, key, low, high)
+    held = st.session_state.get(key)
+    if isinstance(held, int) and not low <= held <= high:
+        # chosen where there was more to choose from
+        del st.session_state[key]
+    chosen = st.number_input(
+        label, low, high, default, step=1, key=key, help=help, bind="query-params"
+    )
+    return int(_noted(key, default if chosen is None else chosen))
+
+
 def slide_among(
     label: str, options: Sequence[str], key: str, *, default: str, help: str | None = None
 ) -> str:

@@ -25,5 +25,9 @@ TASK = Task(
     reference="bce",
     settings=settings,
     evaluate=evaluate,
-    offers={**OFFERS, "variants": BRING_WEIGHTS},
+    offers={
+        **OFFERS,
+        "variants": BRING_WEIGHTS,
+        "pages": {"labels": "tasks.multilabel.page"},
+    },
 )

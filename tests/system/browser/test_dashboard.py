@@ -6,6 +6,7 @@ import re
 import threading
 import time
 
+import multilabel_records
 import pytest
 import strangers
 from dashboards import (
@@ -118,11 +119,14 @@ def bring(root):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Runs with predictions of three methods, and a stranger's."""
+    """Runs with predictions of three methods, four that rank labels, and a stranger's."""
     root = tmp_path_factory.mktemp("dashboard") / "results"
     for method in ("ce", "la", "focal"):
         for seed in range(3):
             strangers.finished(root, seed + 10 * len(method), method)
+    for place, method in enumerate(("bce", "lsep", "zlpr", "warp")):
+        for seed in range(2):
+            multilabel_records.finished(root, method, seed, knows=1.0 + place)
     for number, name in enumerate(NASTY):
         hostile(root, number, name)
     bring(root)
@@ -225,6 +229,26 @@ def test_the_slider_changes_the_ranking(visit):
     after = shown()
     assert after.keys() == before.keys()
     assert any(after[name]["expected top-1"] != before[name]["expected top-1"] for name in before)
+
+
+def test_lists_of_labels_along_an_order(visit, browser, url):
+    visit.open("labels?protocol=quick&view=top-K+lists&samples=differ+most&a=warp&b=bce")
+    field = visit.page.get_by_test_id("stNumberInputField")
+    first = field.input_value()
+    visit.page.get_by_role("button", name="Next").click()
+    expect(field).not_to_have_value(first)
+    visit.settled()
+    second = field.input_value()
+    expect(visit.page).to_have_url(re.compile(f"sample={second}(&|$)"))
+    lines = list(csv.DictReader(io.StringIO(visit.download("CSV"))))
+    assert [line["rank"] for line in lines[:3]] == ["1", "2", "3"]
+    other = Visit(browser, url)
+    other.open(visit.page.url.removeprefix(url).lstrip("/"))
+    expect(other.page.get_by_test_id("stNumberInputField")).to_have_value(second)
+    other.close()
+    visit.page.get_by_role("tab", name="which measures agree").click()
+    expect(visit.page.get_by_text("Which methods change places")).to_be_visible()
+    visit.settled()
 
 
 def test_light_and_dark(browser, url):

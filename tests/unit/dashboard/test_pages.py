@@ -20,7 +20,10 @@ def catalog(**offered):
 def test_pages_in_their_order():
     found = pages.views(Catalog.load())
     assert {section: list(names) for section, names in found.items()} == {
-        "Boards": ["overview", "leaderboard", "compare", "trade-off", "classes", "test-agnostic"],
+        "Boards": [
+            *("overview", "leaderboard", "compare", "trade-off", "classes"),
+            *("test-agnostic", "labels"),
+        ],
         "Runs": ["jobs", "run"],
         "Literature": ["claims"],
     }
