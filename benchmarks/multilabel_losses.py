@@ -37,7 +37,7 @@ def candidates(labels: int) -> dict[str, Loss]:
     from baselines.multilabel.tkpr import TKPRLoss
     from baselines.multilabel.warp import WARPLoss
     from baselines.multilabel.zlpr import ZLPRLoss
-    from tasks.multilabel.networks import BinaryCrossEntropy
+    from tasks.vision.networks.labels import BinaryCrossEntropy
 
     return {
         "bce": BinaryCrossEntropy(),

@@ -117,7 +117,7 @@ class Protocol:
         train: job -> outcome (`Job` and `Outcome` of `suite.runs.job`); the engine that runs it (mmengine's
             Runner, or a test's fake).
         predict: (job, set) -> arrays, for prediction sets added later from the kept weights.
-        prediction_sets: the sets a run stores, name -> one line on inputs and storage form.
+        prediction_sets: the sets every run stores, `test` among them, name -> one line on inputs and storage form.
         extra_sets: sets `predict` can add.
         views: those of `extra_sets` that are augmented views of the test inputs, for methods that adapt to
             unlabelled test inputs.
@@ -189,6 +189,12 @@ class Protocol:
                 f"use {', '.join(fits)}"
             )
         return ranks
+
+    def required(self, adapts: bool) -> tuple[str, ...]:
+        """Prediction sets beside `test` that a run makes as a part of its test: what the protocol promises, and views of
+        the test inputs for a method that `adapts` to them."""
+        promised = tuple(name for name in self.prediction_sets if name != "test")
+        return promised + (self.views if adapts else ())
 
     @property
     def identity(self) -> dict[str, Any]:

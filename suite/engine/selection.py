@@ -1,5 +1,7 @@
-"""Selection on the test set, as much of the literature does it; for `legacy-selection` protocols only."""
+"""Which weights are the model: selection by a validation in training. On the test set, as much of the literature does
+it, for `legacy-selection` protocols only."""
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ from suite.engine.resume import bare_model
 class BestOnTestHook(Hook):
     """Keeps the weights of the validation with the highest `metric` and puts them back at the end.
 
-    In such protocols the validation set is the test set, hence the name. Of equals the first one stays.
+    In such protocols the validation set is the test set, hence the name. Of equals the first one stays; a value that is
+    not a number is worse than any other.
 
     Args:
         metric: name in what the validation returns, such as `cls/top1`.
@@ -35,7 +38,7 @@ class BestOnTestHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         value = float((metrics or {})[self.metric])
         self._seen = runner.iter
-        if self._best is None or value > self._best:
+        if self._best is None or value > self._best or math.isnan(self._best) > math.isnan(value):
             self._best = value
             state = bare_model(runner).state_dict()
             self._weights = {key: tensor.detach().clone() for key, tensor in state.items()}
@@ -54,3 +57,8 @@ class BestOnTestHook(Hook):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._best, self._seen = state["best"], state["seen"]
         self._weights = dict(state["weights"])
+
+
+@HOOKS.register_module()
+class BestOnValidationHook(BestOnTestHook):
+    """The same on a validation set that is left out of the training."""

@@ -68,7 +68,7 @@ def predict_sets(
     val = "val" in names and "val" not in protocol.extra_sets
     instead = _carved(attempt, catalog, record) if val else None
     extra_sets(protocol, [name for name in names if name not in lost], instead)
-    needed = protocol.views if catalog.method(record.spec).adapts else ()
+    needed = protocol.required(catalog.method(record.spec).adapts)
     wanted = dict.fromkeys([*names, *(name for name in needed if name not in there)])
     if protocol.predict is None:
         raise UserError(f"protocol {protocol.name!r} cannot predict from kept weights")

@@ -101,7 +101,7 @@ def _execute(
         return Report(run_id=spec.run_id, state="done")
 
     method = catalog.method(spec)
-    required = protocol.views if method.adapts else ()
+    required = protocol.required(method.adapts)
     attempt.create(spec)
     before = attempt.status()
     if before and before.failure and before.failure.kind not in INFRASTRUCTURE:

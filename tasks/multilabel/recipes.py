@@ -176,7 +176,12 @@ def _model(backbone: Config, width: int, labels: int, data: Config) -> Config:
 
 def _labelled(model: Config, *, k: int, imports: list[str], classes: int, **parts: Any) -> Config:
     """`classification` with what every classifier of several labels has."""
-    modules = ("tasks.multilabel.networks", "tasks.multilabel.datasets", "tasks.multilabel.scores")
+    modules = (
+        "tasks.vision.networks.labels",
+        "tasks.multilabel.networks",
+        "tasks.multilabel.datasets",
+        "tasks.multilabel.scores",
+    )
     return classification(
         model,
         imports=[*modules, *imports],

@@ -32,7 +32,7 @@ from baselines.parts.staged import StagedLoss  # noqa: E402
 from suite.base.errors import UserError  # noqa: E402
 from suite.define.card import resolve  # noqa: E402
 from suite.define.catalog import Catalog  # noqa: E402
-from tasks.multilabel.networks import BinaryCrossEntropy  # noqa: E402
+from tasks.vision.networks.labels import BinaryCrossEntropy  # noqa: E402
 
 Z = torch.tensor([[1.2, -0.4, 0.7, -1.1, 0.1], [-0.3, 0.9, -0.8, 0.2, -1.5]], dtype=torch.float64)
 Y = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 1]], dtype=torch.float64)

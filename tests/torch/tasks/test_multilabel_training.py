@@ -13,7 +13,7 @@ from suite.define.task import Trained
 from suite.engine.run import resolve_config
 from tasks.multilabel import datasets, networks  # noqa: F401
 from tasks.multilabel.data import scenes
-from tasks.vision.networks import vectors  # noqa: F401
+from tasks.vision.networks import labels, vectors  # noqa: F401
 
 CATALOG = Catalog.load()
 TASK = CATALOG.task("multilabel")
