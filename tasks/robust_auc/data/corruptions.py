@@ -129,7 +129,7 @@ def pool(images: Array, factor: int) -> Array:
     count, channels, height, width = images.shape
     if height % factor or width % factor:
         raise DataError(
-            f"images of {height}x{width} cannot be pooled by {factor}: it divides no side"
+            f"images of {height}x{width} cannot be pooled by {factor}, which does not divide their sides"
         )
     squares = images.reshape(count, channels, height // factor, factor, width // factor, factor)
     area = factor * factor

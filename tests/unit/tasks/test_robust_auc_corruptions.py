@@ -516,7 +516,7 @@ def test_pooling_averages_squares():
     assert (made == np.floor(mean + 0.5)).all()
     assert (pool(images, 1) == images).all()
     assert (pool(np.full((1, 1, 8, 8), 255, np.uint8), 4) == 255).all()
-    with pytest.raises(DataError, match="28x28 cannot be pooled by 3"):
+    with pytest.raises(DataError, match="28x28 cannot be pooled by 3, which"):
         pool(textures(1, 28, 1), 3)
 
 
