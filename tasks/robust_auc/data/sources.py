@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError, UserError, did_you_mean
 from suite.define.protocol import DataSet
-from tasks.robust_auc.data import small_pools
+from tasks.robust_auc.data import elpv, small_pools, tiny_imagenet
 from tasks.robust_auc.data.pools import Places, Pool
 from tasks.vision.groups import CONVENTIONS, order_in_class
 
@@ -32,6 +32,8 @@ POOLS: dict[str, Pool] = {
         small_pools.CIFAR100,
         small_pools.FASHION_MNIST,
         small_pools.MNIST,
+        tiny_imagenet.pool(),
+        elpv.POOL,
     )
 }
 """By name. A task adds its own where it is imported, and names that module in its config's imports."""
