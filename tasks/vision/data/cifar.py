@@ -129,7 +129,7 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
     if problem:
         raise DataError(problem)
     counts = profiles.class_counts(profile, N_MAX[name], len(CLASSES[name]), ratio)
-    full, test = _read(name, path, _stamp(name, path))
+    full, test = read_whole(name, path)
     train = full.take(profiles.select(full.labels, counts, convention))
     found = {"train": set_digest(train), "test": set_digest(test)}
     return LongTailed(
@@ -139,6 +139,20 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
         observed=found,
         variant=is_pack(path) or found["test"] != manifest(name)["test"],
     )
+
+
+def read_whole(name: str, path: Path) -> tuple[ImageArrays, ImageArrays]:
+    """All training and all test images of a copy in its order, to be left as they are.
+
+    Of a pack these are the first images of each class, `pack_counts` of them. Raises DataError.
+    """
+    path = Path(path)
+    return _read(name, path, _stamp(name, path))
+
+
+def pack_counts(name: str) -> tuple[int, ...]:
+    """Training images of each class that a pack has."""
+    return profiles.class_counts("exp", N_MAX[name], len(CLASSES[name]), PACK_RATIO)
 
 
 def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
@@ -179,7 +193,7 @@ def _read(name: str, path: Path, stamp: Stamp) -> tuple[ImageArrays, ImageArrays
     classes, n_max = len(CLASSES[name]), N_MAX[name]
     if is_pack(path):
         train, test = read_pack(name, path)
-        counts = profiles.class_counts("exp", n_max, classes, PACK_RATIO)
+        counts = pack_counts(name)
     else:
         train, test = read_released(name, path)
         counts = (n_max,) * classes

@@ -6,11 +6,16 @@ n_c train: the exponential profile from 120 zeros to 3 nines, imbalance ratio 40
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
 from tasks.vision import groups as profiles
 from tasks.vision.data.arrays import ImageArrays, LongTailed, digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 CLASSES = tuple(f"digit {c}" for c in range(10))
 COUNTS = profiles.class_counts("exp", 120, 10, 40)
@@ -19,37 +24,50 @@ TEST_IMAGES = 50
 SHA256 = "411b63d0437a4bcaf217fcdb0f40364275d32e698b0edaf4fee766c7fc995c1e"
 
 
-def load() -> LongTailed:
-    """Images uint8 (N, 1, 8, 8), grey levels 0..240. Raises DataError where they are not as expected."""
-    import hashlib
-
+def every() -> tuple[ImageArrays, Array]:
+    """All images in file order, uint8 (1797, 1, 8, 8), grey levels 0..240, and each one's place in its class (N,)."""
     import numpy as np
-    import sklearn
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
     # 0..16 in the original
     images = (bunch.images * 15).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
-    every = ImageArrays(images, labels)
     place = np.zeros(len(labels), dtype=np.int64)
     for c in range(10):
         members = np.flatnonzero(labels == c)
         place[members] = np.arange(len(members))
+    return ImageArrays(images, labels), place
+
+
+def load() -> LongTailed:
+    """Images uint8 (N, 1, 8, 8), grey levels 0..240. Raises DataError where they are not as expected."""
+    import numpy as np
+
+    images, place = every()
     test = place < TEST_IMAGES
     rest = np.flatnonzero(~test)
-    chosen = rest[profiles.select(labels[rest], COUNTS, "first")]
+    chosen = rest[profiles.select(images.labels[rest], COUNTS, "first")]
     made = LongTailed(
-        train=every.take(chosen),
-        test=every.take(test),
+        train=images.take(chosen),
+        test=images.take(test),
         class_counts=COUNTS,
         observed={"digits-lt": SHA256},
     )
-    parts = [made.train.images, made.train.labels, made.test.images, made.test.labels]
-    found = hashlib.sha256("".join(map(digest, parts)).encode()).hexdigest()
-    if found != SHA256:
+    require(SHA256, made.train, made.test)
+    return made
+
+
+def require(sha256: str, *parts: ImageArrays) -> None:
+    """Raises DataError where the images and labels of `parts` are not those of a SHA-256 (hex) over their digests."""
+    import hashlib
+
+    import sklearn
+
+    digests = [digest(array) for part in parts for array in (part.images, part.labels)]
+    found = hashlib.sha256("".join(digests).encode()).hexdigest()
+    if found != sha256:
         raise DataError(
             f"the digits of scikit-learn {sklearn.__version__} are not those expected (sha256 {found}); "
             "install the version that pyproject.toml asks for"
         )
-    return made

@@ -7,25 +7,17 @@ Algorithms", 2017: 60,000 training and 10,000 test images, 28x28 grey, of 10 cla
 
 from __future__ import annotations
 
-import gzip
 import json
-import struct
-import zlib
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
 from tasks.vision import groups as profiles
-from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data import idx_files
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tasks.vision.data.arrays import ImageArrays, LongTailed
-
-    Array = np.ndarray[Any, np.dtype[Any]]
 
 NAME = "fashion-mnist"
 CLASSES = (
@@ -36,25 +28,14 @@ N_MAX = 6000
 """Training images of every class of the complete data set."""
 N_TEST = 1000
 """Test images of every class."""
-LAYOUT = (
-    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
-    "t10k-labels-idx1-ubyte, each plain or .gz"
-)
+LAYOUT = idx_files.LAYOUT
 _FOLDERS = ("fashion-mnist", "FashionMNIST/raw", "FashionMNIST", "fashion_mnist")
-_STEMS = {"train": "train", "test": "t10k"}
-_SIDE = 28
 _MANIFEST = Path(__file__).parent / "manifests" / "fashion-mnist.json"
 
 
 def find(name: str, root: Path) -> Path:
     """The folder of the four files: `root`, or one of the usual names below it. Raises DataError."""
-
-    def lacking(place: Path) -> list[str] | None:
-        files = [f"{_name(*which)}[.gz]" for which in _WHICH]
-        there = [_file(place, *which) for which in _WHICH]
-        return missing(files, [file for file, at in zip(files, there, strict=True) if at is None])
-
-    return find_in(name, root, _FOLDERS, LAYOUT, lacking)
+    return idx_files.find(name, _FOLDERS, root)
 
 
 def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str | None:
@@ -68,9 +49,9 @@ def check(name: str, path: Path, deep: bool = False) -> list[str]:
     `deep` also reads it. Other images than those of the manifest are no problem here: see `differs`.
     """
     path = Path(path)
-    absent = [_name(*which) for which in _WHICH if _file(path, *which) is None]
+    absent = idx_files.absent(path)
     if absent or not deep:
-        return [f"{path / file}[.gz] is missing" for file in absent]
+        return [f"{path / file} is missing" for file in absent]
     try:
         load(name, path, "exp", 1, "first")
     except DataError as error:
@@ -93,7 +74,7 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
     from tasks.vision.data.arrays import LongTailed, observed
 
     counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
-    full, test = _read(Path(path), _stamp(Path(path)))
+    full, test = read_whole(name, path)
     train = full.take(profiles.select(full.labels, counts, convention))
     # the copy is complete: its own digests say all there is to say of any subset
     whole = observed(full, test)
@@ -104,6 +85,11 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
         observed=whole,
         variant=whole != manifest()["observed"],
     )
+
+
+def read_whole(name: str, path: Path) -> tuple[ImageArrays, ImageArrays]:
+    """All training and all test images in file order, to be left as they are. Raises DataError."""
+    return _read(Path(path), idx_files.stamp(Path(path)))
 
 
 def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
@@ -129,74 +115,8 @@ def manifest() -> dict[str, Any]:
     return read
 
 
-_WHICH = [(split, kind) for split in _STEMS for kind in ("images", "labels")]
-
-
-def _name(split: str, kind: str) -> str:
-    return f"{_STEMS[split]}-{kind}-idx{3 if kind == 'images' else 1}-ubyte"
-
-
-def _file(folder: Path, split: str, kind: str) -> Path | None:
-    for suffix in ("", ".gz"):
-        path = folder / (_name(split, kind) + suffix)
-        if path.is_file():
-            return path
-    return None
-
-
-def _stamp(folder: Path) -> tuple[tuple[int, int], ...]:
-    found = [path.stat() for which in _WHICH if (path := _file(folder, *which))]
-    return tuple((file.st_size, file.st_mtime_ns) for file in found)
-
-
 @lru_cache(maxsize=1)
-def _read(folder: Path, stamp: tuple[tuple[int, int], ...]) -> tuple[ImageArrays, ImageArrays]:
+def _read(folder: Path, stamp: idx_files.Stamp) -> tuple[ImageArrays, ImageArrays]:
     """(train, test), whole. `stamp` is there to miss the cache once a file has changed."""
-    import numpy as np
-
-    from tasks.vision.data.arrays import ImageArrays, check_counts, check_labels
-
-    parts = []
-    for split in _STEMS:
-        arrays = []
-        for kind, shape in (("images", (_SIDE, _SIDE)), ("labels", ())):
-            path = _file(folder, split, kind)
-            if path is None:
-                raise DataError(f"{folder}: {_name(split, kind)}[.gz] is missing")
-            arrays.append(_read_idx(path, shape))
-        images, labels = arrays
-        if len(images) != len(labels):
-            raise DataError(f"{folder}: {len(images)} {split} images, but {len(labels)} labels")
-        training = split == "train"
-        check_labels(labels, len(CLASSES), folder, training)
-        wanted = (N_MAX if training else N_TEST,) * len(CLASSES)
-        check_counts(labels, wanted, folder, "training" if training else "test")
-        parts.append(ImageArrays(images[:, None], labels.astype(np.int64)))
-    return parts[0], parts[1]
-
-
-def _read_idx(path: Path, shape: tuple[int, ...]) -> Array:
-    """uint8 (N, *shape) from an idx file. Raises DataError for any other content."""
-    import numpy as np
-
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); copy it again") from None
-    header = 4 * (2 + len(shape))
-    if len(raw) < header:
-        raise DataError(f"{path} is no idx file: it ends after {len(raw)} bytes")
-    magic, count, *sizes = struct.unpack(f">{2 + len(shape)}I", raw[:header])
-    if magic != 0x800 + 1 + len(shape) or tuple(sizes) != shape:
-        raise DataError(
-            f"{path} is no idx file of Fashion-MNIST: magic {magic:#x}, sizes {tuple(sizes)}, expected "
-            f"{0x800 + 1 + len(shape):#x} and {shape}"
-        )
-    wanted = count * int(np.prod(shape, dtype=np.int64))
-    if len(raw) - header != wanted:
-        raise DataError(
-            f"{path} is damaged: {len(raw) - header} bytes of data, its header says {wanted}; copy it "
-            "again"
-        )
-    # a copy, because torch warns of arrays that cannot be written
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(count, *shape).copy()
+    classes = len(CLASSES)
+    return idx_files.read("Fashion-MNIST", folder, (N_MAX,) * classes, (N_TEST,) * classes)
