@@ -8,7 +8,9 @@ CARD = {
     "cite": "samuel2021distributional",
     "tasks": ["robust-auc"],
     "names": {
-        "drolt": {"summary": "BCE and a robust loss of distances to the class means of the features"},
+        "drolt": {
+            "summary": "BCE and a robust loss of distances to the class means of the features"
+        },
     },
     "params": {
         "share": {
@@ -51,6 +53,7 @@ from torch.utils.data import DataLoader
 
 from baselines.parts.losses import set_loss
 from baselines.parts.two_classes import same_column
+from suite.base.errors import UserError
 from suite.engine.resume import bare_model
 
 _CLASSES = 2
@@ -108,7 +111,8 @@ class PrototypeLoss(nn.Module):
         log_p = logits.log_softmax(1)
         counts = own.sum(1)
         terms = (log_p * own).sum(1) / counts.clamp(min=1)
-        return -self.temperature * terms.sum() / (counts > 0).sum()
+        total: Tensor = -self.temperature * terms.sum() / (counts > 0).sum()
+        return total
 
 
 @HOOKS.register_module()
@@ -135,7 +139,9 @@ class PrototypeHook(Hook):
     def begins_pass(self, iteration: int) -> bool:
         """Whether the batch of this iteration, from 0, has the first sample of a pass, or comes first."""
         size = len(self.dataset)
-        return iteration == 0 or iteration * self.batch // size != (iteration - 1) * self.batch // size
+        return (
+            iteration == 0 or iteration * self.batch // size != (iteration - 1) * self.batch // size
+        )
 
     def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         if self.begins_pass(runner.iter):
@@ -180,7 +186,12 @@ def configure(cfg: Any, facts: Any, *, share: float, epsilon: float, temperature
     """Make it the only loss, with the hook that keeps its prototypes."""
     loss = {"type": "PrototypeLoss", "features": cfg.model.head.in_channels, "share": share}
     loss |= {"epsilon": epsilon, "temperature": temperature}
-    shown = cfg.prediction_dataloaders["train"]
+    shown = cfg.prediction_dataloaders.get("train")
+    if shown is None:
+        raise UserError(
+            "drolt takes the means of features over the training images as they are stored, which this protocol has no "
+            "loader of; it needs a prediction set `train`"
+        )
     hook = {
         "type": "PrototypeHook",
         "dataset": shown.dataset,

@@ -23,9 +23,9 @@ CARD = {
     "is their weight: .004 stands before the squared gradient of the batch's mean loss, .004 / B of this one at B = "
     "128. Which paper they mean was not verified; the one named derives this kind of penalty. Batch normalisation "
     "in training mode ties samples together: the gradient by a sample's pixels is that of the batch's summed loss, in "
-    "which the sample's own is nearly all. passes counts a backward pass through both the network and the gradient's "
-    "own graph as one and a half.",
-    "needs": {"passes": 2.5},
+    "which the sample's own is nearly all. A convolution is computed six times a step, where a pass of bce has three: "
+    "two passes.",
+    "needs": {"passes": 2},
 }
 
 from typing import Any
@@ -70,7 +70,9 @@ class GradientPenalty(nn.Module):
         if self.lambda_g == 0:
             return losses.mean()
         if pixels is None or not pixels.requires_grad:
-            raise ValueError("wdro needs the pixels that the scores were computed of, with gradient")
+            raise ValueError(
+                "wdro needs the pixels that the scores were computed of, with gradient"
+            )
         # the penalty's own gradient is of second order: without this graph it would have none
         (gradient,) = torch.autograd.grad(losses.sum(), pixels, create_graph=True)
         penalty = gradient.flatten(1).square().sum(1).mean()

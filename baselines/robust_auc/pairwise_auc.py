@@ -67,9 +67,7 @@ class PairwiseAUCLoss(nn.Module):
         margin: c > 0.
     """
 
-    def __init__(
-        self, surrogate: str = "square", of: str = "sigmoid", margin: float = 1.0
-    ) -> None:
+    def __init__(self, surrogate: str = "square", of: str = "sigmoid", margin: float = 1.0) -> None:
         super().__init__()
         if surrogate not in _SURROGATES or of not in _SCORES or margin <= 0:
             raise ValueError(
