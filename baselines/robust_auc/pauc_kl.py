@@ -108,7 +108,8 @@ class PartialAUCDRO(nn.Module):
         """log u of the batch's positives (P,), from their log mean_j exp(l_ij / Lambda)."""
         same = rows[:, None] == rows
         # equal numbers for equal rows, so that it does not matter which of them is written last
-        log_mean = torch.where(same, log_mean, -torch.inf).logsumexp(1) - same.sum(1).log()
+        copies = same.sum(1).to(log_mean)
+        log_mean = torch.where(same, log_mean, -torch.inf).logsumexp(1) - copies.log()
         fresh = log_mean.to(self.log_u) + math.log(self.gamma)
         if self.gamma < 1:
             fresh = torch.logaddexp(self.log_u[rows] + math.log1p(-self.gamma), fresh)
