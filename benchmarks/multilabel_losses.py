@@ -30,7 +30,7 @@ def candidates(labels: int) -> dict[str, Loss]:
     """Method -> its loss with the card's defaults, and K of the protocol 5."""
     from baselines.multilabel.asl import AsymmetricLoss
     from baselines.multilabel.db import DistributionBalancedLoss
-    from baselines.multilabel.focal_bce import LabelFocalLoss
+    from baselines.shared.focal_bce import LabelFocalLoss
     from baselines.multilabel.lsep import LSEPLoss
     from baselines.multilabel.pairwise import PairwiseRankingLoss
     from baselines.multilabel.tkml import TKMLLoss

@@ -50,10 +50,10 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
-from baselines.multilabel.focal_bce import focal_terms
 from baselines.parts.checks import at_least_zero
 from baselines.parts.losses import set_loss
 from baselines.parts.sampling import draws
+from baselines.shared.focal_bce import focal_terms
 
 _BLOCK = 4096
 

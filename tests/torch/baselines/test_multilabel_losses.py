@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from baselines.multilabel.asl import AsymmetricLoss  # noqa: E402
 from baselines.multilabel.db import DistributionBalancedLoss, LabelAwareSampler  # noqa: E402
-from baselines.multilabel.focal_bce import LabelFocalLoss  # noqa: E402
+from baselines.shared.focal_bce import LabelFocalLoss  # noqa: E402
 from baselines.multilabel.lsep import LSEPLoss  # noqa: E402
 from baselines.multilabel.pairwise import PairwiseRankingLoss  # noqa: E402
 from baselines.multilabel.tkml import TKMLLoss  # noqa: E402

@@ -1,8 +1,8 @@
-"""Binary cross entropy of every label: the recipe's own loss, and every other method's reference."""
+"""Binary cross entropy of every label: the recipe's own loss."""
 
 CARD = {
     "title": "Binary cross entropy",
-    "tasks": ["multilabel"],
+    "tasks": ["multilabel", "robust-auc"],
     "names": {"bce": {"summary": "sigmoid cross entropy, averaged over samples and labels"}},
     "needs": {"passes": 1},
 }

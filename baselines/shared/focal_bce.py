@@ -6,13 +6,14 @@ CARD = {
     "venue": "ICCV 2017",
     "arxiv": "1708.02002",
     "cite": "lin2017focal",
-    "tasks": ["multilabel"],
+    "tasks": ["multilabel", "robust-auc"],
     "names": {"focal-bce": {"summary": "BCE scaled by (1 - p_t)^gamma, p_t of the right answer"}},
     "params": {
         "gamma": {"default": 2.0, "low": 0.0, "help": "focusing parameter; 0 is plain BCE"},
     },
     "notes": "Without the paper's class factor alpha. The mean is over samples and labels; the paper's "
-    "sum is divided by the number of positives.",
+    "sum is divided by the number of positives. The factor is each sample's own: one of the batch's mean, as DRAUC's "
+    "released code has it, would only scale the gradient.",
     "needs": {"passes": 1},
 }
 
