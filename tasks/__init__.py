@@ -5,4 +5,5 @@ TASKS = {
     "longtail-cls": "tasks.longtail_cls:TASK",
     "test-agnostic": "tasks.test_agnostic:TASK",
     "multilabel": "tasks.multilabel:TASK",
+    "robust-auc": "tasks.robust_auc:TASK",
 }

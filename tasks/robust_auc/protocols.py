@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from suite.define.protocol import DataSet, Facts, Protocol
-from suite.define.protocols import Declared
-from tasks.robust_auc.data import official
+from suite.define.protocols import Declared, Protocols
+from tasks.robust_auc.data import elpv, official, tiny_imagenet
 from tasks.robust_auc.data.constants import SEVERITIES, set_name
-from tasks.robust_auc.data.sources import BinarySource, dataset, load
+from tasks.robust_auc.data.sources import CLASSES, BinarySource, dataset, load
 from tasks.robust_auc.recipes import BinaryRecipe, binary_images, generated, select_on_validation
 from tasks.robust_auc.stored import STORED
 from tasks.vision.carved import carve, carved_config
@@ -20,7 +21,6 @@ from tasks.vision.data.carving import CARVING
 from tasks.vision.protocols import BY_CLASS, trained
 from tasks.vision.recipes.base import Config
 
-CLASSES = ("negative", "positive")
 DIGITS = (
     "gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "brightness", "contrast", "pixelate",
 )  # fmt: skip
@@ -73,6 +73,11 @@ def _official(name: str) -> _Corrupted:
     return _Corrupted(names=release.corruptions, severities=tuple(release.severities), release=name)
 
 
+def _name(source: BinarySource, corrupted: _Corrupted) -> str:
+    """Of the data set that users bring."""
+    return f"{source.name}+{corrupted.release}" if corrupted.release else source.name
+
+
 def _both(source: BinarySource, corrupted: _Corrupted) -> DataSet:
     """The data set; where corrupted copies are official ones, its place is the folder that holds both."""
     clean = dataset(source)
@@ -87,6 +92,8 @@ def _both(source: BinarySource, corrupted: _Corrupted) -> DataSet:
 
     return replace(
         clean,
+        name=_name(source, corrupted),
+        summary=f"{clean.summary}; {release.title} tests",
         layout=f"{clean.layout}; and beside it {release.layout}",
         find=find,
         check=lambda root, deep: [
@@ -189,9 +196,107 @@ def _family(
     """The protocol, and the same that chooses its weights by a validation set."""
     selected = f"{summary}; the weights with the best clean AUC on a fifth of the training images"
     made: Callable[..., Protocol] = _build
-    about = (source, recipe, corrupted)
+    about, data = (source, recipe, corrupted), _name(source, corrupted)
     joined = f"{name}{',' if ':' in name else ':'}val-selection"
     return [
-        Declared(name, source.name, partial(made, name, *about, summary, seconds, False)),
-        Declared(joined, source.name, partial(made, joined, *about, selected, seconds, True)),
+        Declared(name, data, partial(made, name, *about, summary, seconds, False)),
+        Declared(joined, data, partial(made, joined, *about, selected, seconds, True)),
     ]
+
+
+def _percent(prior: float) -> str:
+    return f"p{round(100 * prior)}"
+
+
+def _upper(classes: int) -> tuple[int, ...]:
+    """The upper half of the labels."""
+    return tuple(range(classes // 2, classes))
+
+
+def _paper(data: str, recipe: BinaryRecipe, corrupted: _Corrupted, **source: Any) -> list[Declared]:
+    """The paper's protocols on one data set: the upper half of the labels positive, at four shares, 100 epochs."""
+    made = []
+    for prior in _PRIORS:
+        taken = BinarySource(data, prior=prior, **source)
+        name = f"{data}:r{recipe.depth},{_percent(prior)}"
+        summary = f"{data}, positives {prior:.0%}, ResNet-{recipe.depth}, {_EPOCHS} epochs"
+        long = replace(recipe, iterations=_EPOCHS * math.ceil(sum(taken.counts) / recipe.batch))
+        made += _family(name, taken, long, corrupted, summary, 10 * _HOUR)
+    return made
+
+
+_HOUR = 3600.0
+_EPOCHS = 100
+_PRIORS = (0.1, 0.01, 0.05, 0.2)
+_DIGITS = BinarySource("digits", positives=_upper(10), prior=0.1)
+_QUICK = BinaryRecipe(depth=8, width=8, iterations=250, batch=64)
+# the released defaults; `iterations` follow from the images
+_R20 = BinaryRecipe(
+    depth=20, width=16, iterations=1, batch=128, crop=4, flip=True, steps=(0.5, 0.75)
+)
+_CIFAR_PACK = BinarySource(
+    "cifar10", positives=(0, 1, 8, 9), prior=0.1, negatives=800, test=200, left_out=(7,)
+)
+
+PROTOCOLS = Protocols(
+    *_family(
+        "quick",
+        _DIGITS,
+        _QUICK,
+        _Corrupted(names=DIGITS, table="8x8"),
+        "embedded digits, 5-9 against 0-4, a small network, seconds a run",
+        10.0,
+    ),
+    *_family(
+        "smoke",
+        _DIGITS,
+        replace(_QUICK, width=4, iterations=20, limit=50),
+        _Corrupted(names=("gaussian_noise", "contrast"), severities=(1, 5), table="8x8"),
+        "quick in a second, for tests: its numbers mean nothing",
+        1.0,
+    ),
+    *_family(
+        "cifar10-pack:p10",
+        _CIFAR_PACK,
+        BinaryRecipe(depth=8, width=8, iterations=1200, batch=64, pool=2, crop=2, flip=True),
+        _Corrupted(names=_PACK, table="32x32"),
+        "CIFAR-10 at 16x16, vehicles against animals: real images on a CPU",
+        60.0,
+    ),
+    *_family(
+        "mnist:14x14,p10",
+        BinarySource("mnist", positives=_upper(10), prior=0.1, negatives=200, test=100),
+        BinaryRecipe(depth=8, width=8, iterations=400, batch=64, pool=2),
+        _Corrupted(names=DIGITS, table="14x14"),
+        "MNIST at 14x14, 5-9 against 0-4, on a CPU",
+        20.0,
+    ),
+    *_paper("cifar10", _R20, _official("cifar10-c"), positives=_upper(10), negatives=4000),
+    *_paper("cifar100", _R20, _official("cifar100-c"), positives=_upper(100), negatives=400),
+    *_paper("mnist", replace(_R20, crop=0, flip=False), _official("mnist-c"), positives=_upper(10)),
+    *(
+        declared
+        for kind, positives in tiny_imagenet.POSITIVES.items()
+        for declared in _family(
+            f"tiny-imagenet-h:{kind}",
+            BinarySource(
+                tiny_imagenet.NAME,
+                positives=positives,
+                prior=tiny_imagenet.PRIORS[kind],
+                negatives=400,
+            ),
+            replace(_R20, depth=32, iterations=_EPOCHS * 625),
+            _official("tiny-imagenet-c"),
+            f"Tiny-ImageNet-H, {kind} against all other classes, ResNet-32, {_EPOCHS} epochs",
+            40 * _HOUR,
+        )
+    ),
+    *_family(
+        elpv.NAME,
+        BinarySource(elpv.NAME, positives=elpv.POSITIVES, prior=None),
+        replace(_R20, iterations=1600),
+        _Corrupted(names=_PACK, table="64x64"),
+        "solar cells at 60x60, defective ones rare by nature, ResNet-20",
+        0.5 * _HOUR,
+    ),
+)
