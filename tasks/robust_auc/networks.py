@@ -75,10 +75,10 @@ class BinaryClassifier(MultiLabelClassifier):
         index: Tensor | None = None,
         **_: Any,
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Tensor]]:
-        """`loss`: {"loss": scalar}, `label` (B, 1) of 0 and 1; `predict`: [{logits (B, 1), label}]; `tensor`: logits."""
+        """`loss`: {"loss": scalar}, `label` (B, 1) of 0 and 1; `predict`: [{logits (B, 1), label (B,)}]; `tensor`: logits."""
         if mode != "loss":
             logits = self.logits(inputs)
-            return [{"logits": logits, "label": label}] if mode == "predict" else logits
+            return [{"logits": logits, "label": label[:, 0]}] if mode == "predict" else logits
         pixels = inputs if self.attack is None else self.attack(self, inputs, label)
         if getattr(self.loss_module, "of_pixels", False):
             pixels = pixels.detach().requires_grad_(True)
