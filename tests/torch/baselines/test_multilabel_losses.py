@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from baselines.multilabel.asl import AsymmetricLoss  # noqa: E402
 from baselines.multilabel.db import DistributionBalancedLoss, LabelAwareSampler  # noqa: E402
-from baselines.shared.focal_bce import LabelFocalLoss  # noqa: E402
 from baselines.multilabel.lsep import LSEPLoss  # noqa: E402
 from baselines.multilabel.pairwise import PairwiseRankingLoss  # noqa: E402
 from baselines.multilabel.tkml import TKMLLoss  # noqa: E402
@@ -29,6 +28,7 @@ from baselines.multilabel.warp import WARPLoss  # noqa: E402
 from baselines.multilabel.zlpr import ZLPRLoss  # noqa: E402
 from baselines.parts import labels as parts  # noqa: E402
 from baselines.parts.staged import StagedLoss  # noqa: E402
+from baselines.shared.focal_bce import LabelFocalLoss  # noqa: E402
 from suite.base.errors import UserError  # noqa: E402
 from suite.define.card import resolve  # noqa: E402
 from suite.define.catalog import Catalog  # noqa: E402

@@ -224,7 +224,9 @@ def test_gradients_of_the_penalty_are_those_of_its_value(norm):
         return loss(network(pixels, *parameters), label, pixels=pixels)
 
     assert torch.autograd.gradcheck(value, parameters)
-    if norm != "train":  # torch's third derivative of batch normalisation by its own statistics is wrong
+    if (
+        norm != "train"
+    ):  # torch's third derivative of batch normalisation by its own statistics is wrong
         assert torch.autograd.gradgradcheck(value, parameters)
 
 
