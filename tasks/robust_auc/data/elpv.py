@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
-from tasks.multilabel.data.files import read_bytes, read_text
 from tasks.robust_auc.data.pools import Places, Pool, Taken, take
 
 if TYPE_CHECKING:
@@ -106,6 +105,7 @@ def _labels(path: Path) -> tuple[list[str], Array]:
     """
     import numpy as np
 
+    from tasks.multilabel.data.files import read_text
     from tasks.vision.data.arrays import check_counts
 
     file = path / _LABELS
@@ -159,6 +159,8 @@ def _images(path: Path, files: list[str]) -> Array:
 
 
 def _digest(path: Path, files: list[str]) -> str:
+    from tasks.multilabel.data.files import read_bytes
+
     made = hashlib.sha256(read_bytes(path / _LABELS, _MAX_LABELS))
     for file in files:
         made.update(hashlib.sha256(read_bytes(path / file, _MAX_IMAGE)).digest())

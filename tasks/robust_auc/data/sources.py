@@ -146,7 +146,7 @@ class BinarySource:
             for c in self.positives:
                 counts[c] = sizes[c]
             return tuple(counts)
-        # of the decimal number as it is written: in floating point .02/.98 of 78,400 may be one less than 1,600
+        # of the decimal number as it is written: in floating point .06/.94 of 47 is less than 3
         share = Fraction(str(float(self.prior)))
         wanted = int(share / (1 - share) * sum(counts))
         each, more = divmod(wanted, len(self.positives))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
-from tasks.multilabel.data.files import read_text
 from tasks.robust_auc.data.pools import Places, Pool, Taken, positions
 from tasks.vision.data.find import find as find_in
 from tasks.vision.data.find import missing
@@ -121,6 +120,8 @@ def _test_file(place: int) -> str:
 
 def _require_classes(path: Path) -> None:
     """Raises DataError where the copy's classes are others. Their order in its list means nothing."""
+    from tasks.multilabel.data.files import read_text
+
     found = read_text(path / _WNIDS, _MAX_TEXT).split()
     if sorted(found) != sorted(wnids()):
         odd = sorted({*found} ^ {*wnids()}) or ["one that is listed twice"]
@@ -134,6 +135,7 @@ def _annotations(path: Path) -> Array:
     """Classes of the validation images by their number, int64 (10000,). Raises DataError for a damaged list."""
     import numpy as np
 
+    from tasks.multilabel.data.files import read_text
     from tasks.vision.data.arrays import check_counts
 
     file = path / _ANNOTATIONS
