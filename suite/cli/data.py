@@ -52,7 +52,7 @@ def list_(
         listing.append(
             {
                 "dataset": name,
-                "state": "embedded" if dataset.embedded else state,
+                "state": "embedded" if dataset.embedded and state == "found" else state,
                 "path": where,
                 "summary": dataset.summary,
                 "layout": dataset.layout,

@@ -41,6 +41,8 @@ def check_data(place: Place) -> Iterator[Finding]:
     for name, dataset in catalog_of(place).datasets().items():
         try:
             if dataset.embedded:
+                # made here, or part of a package that may not be installed
+                dataset.find(settings.cache_dir())
                 there.append(f"{name} (embedded)")
             elif root is not None and root.is_dir():
                 there.append(f"{name} ({dataset.find(root)})")

@@ -54,7 +54,7 @@ def find(cache: Path) -> Path:
     for place in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(place) / "data" / _LABELS).is_file():
             return Path(place) / "data"
-    raise DataError(f"{NAME} is {LAYOUT}; it is not installed")
+    raise DataError(f"{NAME} is not installed: expected {LAYOUT}")
 
 
 def check(path: Path, deep: bool = False) -> list[str]:

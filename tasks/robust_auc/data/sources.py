@@ -354,7 +354,11 @@ def load(source: BinarySource, path: Path) -> BinarySets:
 
 
 def dataset(source: BinarySource) -> DataSet:
-    """The data set as a protocol declares it; `find` says what the copy cannot give."""
+    """The data set as a protocol declares it; `find` says what the copy cannot give.
+
+    Sources of one pool share its name, so the summary is of the pool alone: which classes are positive is the
+    protocol's to say (`BinarySource.text`).
+    """
     pool = source.pool
 
     def find(root: Path) -> Path:
@@ -366,7 +370,7 @@ def dataset(source: BinarySource) -> DataSet:
 
     return DataSet(
         name=pool.name,
-        summary=f"{pool.summary}; {source.text}",
+        summary=f"{pool.summary}; made binary, with rare positives",
         layout=pool.layout,
         classes=CLASSES,
         groups={},

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from findings import (
 from records import Records
 
 from suite.base import settings
+from suite.base.errors import DataError
 from suite.upkeep.doctor import cluster, contents, data, environment, filesystem
 from suite.upkeep.doctor.examine import CHECKS, examine
 from suite.upkeep.doctor.finding import Finding, Place
@@ -136,6 +138,20 @@ def test_the_data_root_says_where_it_is_from(place, tmp_path, monkeypatch, fake)
         root_of().state == "problem" and "(from $LONGTAIL_DATA): no such folder" in root_of().text
     )
     assert root_of(tmp_path).text == f"{tmp_path} (from --data-root)"
+
+
+def test_embedded_data_of_a_package_that_is_not_installed(place, monkeypatch):
+    def find(cache):
+        raise DataError("cells are not installed")
+
+    found = {
+        "cells": SimpleNamespace(embedded=True, find=find),
+        "digits": SimpleNamespace(embedded=True, find=lambda cache: cache),
+    }
+    catalog = SimpleNamespace(datasets=lambda: found)
+    monkeypatch.setattr(data, "catalog_of", lambda place: catalog)
+    texts = [finding.text for finding in data.check_data(place)]
+    assert texts[1:] == ["here: digits (embedded)", "not here: cells"]
 
 
 def test_the_root_is_written_to_and_left_as_it_was(place, tmp_path):
