@@ -14,6 +14,7 @@ from suite.base.errors import DataError, UserError, did_you_mean
 from suite.define.protocol import DataSet
 from tasks.robust_auc.data import elpv, small_pools, tiny_imagenet
 from tasks.robust_auc.data.pools import Places, Pool
+from tasks.robust_auc.data.release import CleanTest
 from tasks.vision.groups import CONVENTIONS, order_in_class
 
 if TYPE_CHECKING:
@@ -305,8 +306,7 @@ class BinarySets:
             the copy's test set.
         train_classes, test_classes: int64 (N,), (M,): each image's class in the multi-class data set.
         test_places: int64 (M,), where the test images lie in the copy's whole test set; ascending.
-        released_labels: int64 (T,), classes of that whole test set in its order; with `test_places` and
-            `released_files` what `release.CleanTest` takes.
+        released_labels: int64 (T,), classes of that whole test set in its order.
         released_files: `CLASS/NAME`, T names of its image files; () where it is none of files.
         observed: digests of this copy, name -> hex.
         variant: whether the images are others than the split names.
@@ -321,6 +321,13 @@ class BinarySets:
     released_files: tuple[str, ...]
     observed: Mapping[str, str]
     variant: bool
+
+    @property
+    def clean(self) -> CleanTest:
+        """The test images as an official corrupted set takes them (`release.Release.read`), to give them in this order."""
+        return CleanTest(
+            labels=self.released_labels, places=self.test_places, files=self.released_files
+        )
 
 
 @lru_cache(maxsize=4)

@@ -18,8 +18,8 @@ from PIL import Image
 from suite.base.errors import DataError, UserError
 from tasks.robust_auc.data import elpv, small_pools, sources, tiny_imagenet
 from tasks.robust_auc.data.pools import Pool, take
-from tasks.robust_auc.data.release import CleanTest
 from tasks.robust_auc.data.sources import POOLS, BinarySource, class_ids, dataset, load
+from tasks.robust_auc.data.tiny_imagenet_c import TINY_IMAGENET_C
 from tasks.vision.data import cifar, digits
 from tasks.vision.data.arrays import ImageArrays
 from tasks.vision.data.carving import CARVING, chosen_by_class
@@ -346,11 +346,9 @@ def test_a_class_that_is_left_out_is_nowhere(toy):
     assert made.test_places.tolist() == [0, 2, 3, 4, 7, 8]
     assert made.test.images.ravel().tolist() == [100, 102, 103, 104, 107, 108]
     # where an official corrupted set has the same images
-    assert (made.released_labels[made.test_places] == made.test_classes).all()
-    clean = CleanTest(
-        labels=made.released_labels, places=made.test_places, files=made.released_files
-    )
-    assert len(clean.labels) == 9
+    clean = made.clean
+    assert len(clean.labels) == 9 and clean.files == ()
+    assert (clean.labels[clean.places] == made.test_classes).all()
 
 
 def test_shuffled_places(toy):
@@ -547,6 +545,18 @@ def test_tiny_imagenet(tiny_folder):
     assert len(sets.released_labels) == len(sets.released_files) == 10_000
     assert sets.released_files[3] == f"{tiny_imagenet.wnids()[21]}/val_3.JPEG"
     assert not sets.variant
+
+
+def test_tiny_imagenet_c_finds_the_same_images_by_their_names(tiny_folder, tmp_path):
+    sets = load(replace(SMALL, left_out=(0,)), tiny_folder)
+    assert len(sets.test_places) == 199 and 0 not in sets.test_places
+    for file in np.array(sets.released_files)[sets.test_places]:
+        path = tmp_path / "fog" / "3" / file
+        path.parent.mkdir(parents=True)
+        clean = tiny_folder / "val" / "images" / path.name
+        path.write_bytes(clean.read_bytes())
+    corrupted = TINY_IMAGENET_C.read(tmp_path, "fog", 3, sets.clean)
+    assert (corrupted == sets.test.images).all()
 
 
 def test_lines_of_tiny_imagenets_list_may_end_as_on_windows(tiny_copy):
