@@ -17,7 +17,6 @@ from torch.utils.data import Dataset
 from suite.base.settings import cache_dir
 from tasks.robust_auc.data import official
 from tasks.robust_auc.data.generated import Recipe, cached
-from tasks.robust_auc.data.release import CleanTest
 from tasks.robust_auc.data.sources import BinarySource, load
 from tasks.vision.data.carving import chosen_by_class, part_of
 from tasks.vision.data.datasets import average_pool
@@ -113,7 +112,6 @@ class BinaryImages(Dataset[dict[str, Tensor]]):
 def _official(
     source: BinarySource, path: Path, name: str, root: str, corruption: str, severity: int | None
 ) -> np.ndarray[Any, Any]:
-    """Images uint8 (N, C, H, W) of the official corrupted copy of the whole test set."""
-    classes = load(source, path).test_classes
-    test = CleanTest(labels=classes, places=np.arange(len(classes), dtype=np.int64))
+    """Images uint8 (N, C, H, W) of the official corrupted copy of the test images."""
+    test = load(source, path).clean
     return official.get(name).read(Path(root), corruption, severity, test)
