@@ -17,14 +17,15 @@ CARD = {
             "help": "weight of the mean over samples of ||d BCE_i / d x_i||^2, pixels x in [0, 1]; 0 is bce",
         },
     },
-    "search": {"lambda_g": [0.00003, 0.0003, 0.003]},
+    "search": {"lambda_g": [0.00003, 0.0003, 0.003, 0.03, 0.1, 0.3, 1.0]},
     "notes": "DRAUC's authors compare with a method of this name, whose released code takes the gradient without a "
     "graph: its penalty has no gradient, and the method is bce. Here it has the second-order gradient. The default "
     "is their weight: .004 stands before the squared gradient of the batch's mean loss, .004 / B of this one at B = "
-    "128. Which paper they mean was not verified; the one named derives this kind of penalty. Batch normalisation "
-    "in training mode ties samples together: the gradient by a sample's pixels is that of the batch's summed loss, in "
-    "which the sample's own is nearly all. A convolution is computed six times a step, where a pass of bce has three: "
-    "two passes.",
+    "128. It is next to nothing: on `quick` values from .03 to 1 raised the AUC under corruption, 3 lowered it, and .25 is "
+    "what DRAUC's first multiplier of 1 stands for. Which paper they mean was not verified; the one named derives this "
+    "kind of penalty. Batch normalisation in training mode ties samples together: the gradient by a sample's pixels is "
+    "that of the batch's summed loss, in which the sample's own is nearly all. Two passes by operations (ResNet-20); on a "
+    "CPU three times the seconds.",
     "needs": {"passes": 2},
 }
 

@@ -17,6 +17,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import DATASETS, MODELS  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from baselines.robust_auc.advshift import AdversarialPriorBCE, worst_prior  # noqa: E402
 from baselines.robust_auc.drolt import PrototypeHook, PrototypeLoss  # noqa: E402
@@ -833,6 +834,20 @@ def test_parameters_reach_the_losses():
 def test_costs_are_told():
     passes = {method: CATALOG.card(method).needs.passes for method in METHODS + SHARED}
     assert {name: n for name, n in passes.items() if n != 1} == {"wdro": 2, "drolt": 1.5}
+
+
+def test_the_penalty_costs_a_second_pass():
+    """By operations of the ResNet: six convolutions where a pass of bce has three."""
+    counted = {}
+    for method in ("bce", "wdro"):
+        model = MODELS.build(configured(method)[0].model).train()
+        batch = model.data_preprocessor(batch_of(8), True)
+        with FlopCounterMode(display=False) as counter:
+            model(**batch, mode="loss")["loss"].backward()
+        counted[method] = counter.get_total_flops()
+    ratio = counted["wdro"] / counted["bce"]
+    # the first layer's gradient by the pixels is one that bce has not
+    assert ratio == pytest.approx(CATALOG.card("wdro").needs.passes, abs=0.2)
 
 
 def test_a_hinge_that_is_the_square_is_told():
