@@ -836,6 +836,7 @@ def test_costs_are_told():
     assert {name: n for name, n in passes.items() if n != 1} == {"wdro": 2, "drolt": 1.5}
 
 
+@pytest.mark.slow
 def test_the_penalty_costs_a_second_pass():
     """By operations of the ResNet: six convolutions where a pass of bce has three."""
     counted = {}
