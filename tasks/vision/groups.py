@@ -134,10 +134,10 @@ def groups(counts: Sequence[int], head_over: int, tail_under: int) -> dict[str, 
     return {"head": head, "medium": medium, "tail": tail}
 
 
-def group_rule(head_over: int, tail_under: int) -> str:
-    """The rule in one line."""
+def group_rule(head_over: int, tail_under: int, what: str = "images") -> str:
+    """The rule in one line; `what` is counted."""
     return (
-        f"training images: head > {head_over}, medium {tail_under}-{head_over}, tail < {tail_under}"
+        f"training {what}: head > {head_over}, medium {tail_under}-{head_over}, tail < {tail_under}"
     )
 
 

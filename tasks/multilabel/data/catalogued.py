@@ -58,7 +58,7 @@ def dataset(name: str) -> DataSet:
         layout=reader.LAYOUT[name],
         classes=reader.names(name),
         groups=profiles.groups(mulan.manifest(name)["positives"], high, low) if known else {},
-        group_rule=profiles.group_rule(high, low),
+        group_rule=profiles.group_rule(high, low, "samples" if known else "images"),
         group_thresholds=(high, low),
         find=lambda root: reader.find(name, root),
         check=lambda path, deep: reader.check(name, path, deep),

@@ -71,6 +71,14 @@ def test_the_parts_of_a_carved_training_set_are_the_whole():
     assert not shown & {image.tobytes() for image in val.samples.inputs}
 
 
+def test_validation_labels_are_missing_as_training_labels_are_and_test_labels_complete():
+    config, _ = TASK.protocols["quick:single-positive:carved"].build(None)
+    val = DATASETS.build(config["prediction_dataloaders"]["val"]["dataset"])
+    assert (val.labels.sum(1) == 1).all()
+    test = DATASETS.build(config["test_dataloader"]["dataset"])
+    assert torch.equal(test.labels, torch.from_numpy(scenes.load().test.labels))
+
+
 # -- networks
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import tomllib
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from claims_files import ENTRY, write
@@ -540,6 +541,11 @@ def test_groups_and_overall_of_ratio_100_agree(published):
             assert abs(mean - cells["top1"]) <= Decimal("0.0031"), (key, mean)
             checked += 1
     assert checked == 9
+
+
+def test_the_readme_tells_how_many_there_are(published):
+    told = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert f"`claims` holds {len(published)} published numbers" in told
 
 
 def test_what_was_read_wrongly_at_first(published):
