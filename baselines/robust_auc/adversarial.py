@@ -44,7 +44,6 @@ CARD = {
 
 from typing import Any
 
-import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -73,7 +72,7 @@ class BallAttack(nn.Module):
         """(B, C, H, W) in [0, 1], of pixels in [0, 1] and labels of 0 and 1, (B, 1)."""
         if not self.iterations:
             return pixels
-        radii = torch.full_like(pixels[:, 0].flatten(1)[:, 0], self.eps)
+        radii = pixels.new_full((len(pixels),), self.eps)
         delta = strongest(
             model,
             pixels,
