@@ -17,6 +17,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from baselines.parts.two_classes import is_positive
+
 
 def sample_losses(h: Tensor, positive: Tensor, a: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
     """What each sample has in F, but for constants: (h - a)^2 - 2 alpha h of a positive, (h - b)^2 + 2 alpha h of a
@@ -74,18 +76,9 @@ class AUCMarginLoss(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(()))
 
     def forward(self, scores: Tensor, targets: Tensor, **_: Any) -> Tensor:
-        """Scalar, from logits and targets of 0 and 1, (B, 1) each. Raises ValueError for another shape, or where the
-        batch has samples of one class only: F is finite there, and trains nothing of what is meant."""
-        if scores.ndim != 2 or scores.shape[1] != 1 or scores.shape != targets.shape:
-            raise ValueError(
-                f"scores are {tuple(scores.shape)} and targets {tuple(targets.shape)}, expected (B, 1) both"
-            )
-        positives = int(targets.sum())
-        if not 0 < positives < len(targets):
-            raise ValueError(
-                f"the batch holds {positives} positives among {len(targets)} samples, and the AUC needs both classes; "
-                "draw with StratifiedSampler"
-            )
+        """Scalar, from logits and targets of 0 and 1, (B, 1) each. Raises ValueError for other shapes, and UserError
+        for a batch of one class: F is finite there, and teaches nothing of what is meant."""
+        is_positive(scores, targets, "the AUC margin loss")
         return self.risk(scores, targets)
 
     def risk(self, scores: Tensor, targets: Tensor) -> Tensor:

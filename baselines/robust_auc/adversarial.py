@@ -32,6 +32,7 @@ CARD = {
     "protocol_defaults": {
         "smoke": {"eps": 0.5, "step": 0.29411764705882354, "T": 1},
         "quick": {"eps": 0.5, "step": 0.29411764705882354, "T": 4},
+        "mnist:14x14": {"eps": 0.5, "step": 0.29411764705882354, "T": 4},
         "cifar10-pack": {"eps": 0.12549019607843137, "T": 3},
     },
     "notes": "These are controls: with them a board tells adversarial training from the AUC objective, and both from "

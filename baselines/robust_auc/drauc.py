@@ -17,6 +17,7 @@ CARD = {
             "protocol_defaults": {
                 "smoke": {"k": 1.0},
                 "quick": {"k": 1.0},
+                "mnist:14x14": {"k": 1.0},
                 "cifar10-pack": {"k": 1.0},
             },
         },
@@ -76,6 +77,7 @@ CARD = {
     "protocol_defaults": {
         "smoke": {"eps": 1.0, "step": 0.29411764705882354, "T": 1},
         "quick": {"eps": 1.0, "step": 0.29411764705882354, "T": 4},
+        "mnist:14x14": {"eps": 1.0, "step": 0.29411764705882354, "T": 4},
         "cifar10-pack": {"eps": 0.12549019607843137, "T": 3},
     },
     "notes": "The objective is read from the abstract and the released code; the paper's own values for each data set are "
