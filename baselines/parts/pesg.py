@@ -22,8 +22,9 @@ _ALPHA_MAX = 999.0
 
 @OPTIMIZERS.register_module()
 class PESG(Optimizer):
-    """Proximal epoch stochastic gradient (Guo et al., "Fast objective and duality gap convergence for nonconvex-strongly
-    -concave min-max problems", 2020; as released with Yuan et al., ICCV 2021, and in LibAUC).
+    """Proximal epoch stochastic gradient (Guo et al., "Fast Objective & Duality Gap Convergence for Non-convex
+    Strongly-concave Min-max Problems with PL Condition", JMLR 2023), as released with Yuan et al. (ICCV 2021), in LibAUC
+    and with DRAUC.
 
     A step takes, for weights, a and b alike,
 
@@ -41,7 +42,7 @@ class PESG(Optimizer):
     if it had never stopped.
 
     Args:
-        lr: > 0.
+        lr: >= 0, 0 where a schedule begins or ends there.
         momentum: in (0, 1]; 1: without memory.
         weight_decay, gamma: >= 0.
         clip: > 0.
