@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
-from suite.base import command
+from suite.base import command, settings
 from suite.boards import leaderboard
 from suite.define.catalog import Catalog
 from suite.define.task import Task
@@ -60,6 +60,11 @@ def plugins() -> list[Path]:
     """Files with methods of the user's own."""
     paths: list[Path] = _given().plugin
     return paths
+
+
+def data_root() -> Path | None:
+    """Folder of the data sets: of the command line, else as commands find it; None where none is named."""
+    return settings.data_root(_given().data_root, here=False)
 
 
 @st.cache_resource(show_spinner=False)

@@ -24,5 +24,5 @@ TASK = Task(
     reference="aucm",
     settings=settings,
     evaluate=evaluate,
-    offers=OFFERS,
+    offers={**OFFERS, "pages": {"robustness": "tasks.robust_auc.page"}},
 )
