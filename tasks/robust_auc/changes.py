@@ -14,6 +14,7 @@ from suite.define.task import Predictions
 from suite.records.attempt import Attempt
 from suite.records.fingerprint import stored_fingerprint
 from suite.runs.evaluate import stored_predictions
+from tasks.robust_auc.measures import auc
 from tasks.robust_auc.stored import checked
 
 if TYPE_CHECKING:
@@ -100,13 +101,10 @@ def most(found: Changes, order: Order, count: int) -> tuple[list[int], list[int]
     )
 
 
-def mean(shares: Array) -> str:
-    """The AUC in percent that shares of pairs won have (the positives' mean is the negatives', so any class would do);
-    "undefined" where there are none."""
-    import numpy as np
-
-    known = shares[~np.isnan(shares)]
-    return f"{100 * known.mean():.2f} %" if len(known) else "undefined"
+def auc_text(found: Changes, *, corrupted: bool) -> str:
+    """The AUC of these scores in percent, as the board has it; "undefined" where it is."""
+    value = auc(found.label, found.corrupted if corrupted else found.clean)
+    return f"{100 * value:.2f} %" if value == value else "undefined"
 
 
 def numbers(text: str, count: int) -> tuple[list[int], list[str]]:

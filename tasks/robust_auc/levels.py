@@ -111,7 +111,7 @@ def equal_drops(x: tuple[float, float], y: tuple[float, float]) -> list[Line]:
         drop = number * step
         left, right = max(x[0], y[0] + drop), min(x[1], y[1] + drop)
         # one that only touches a corner says nothing
-        if right - left > 0.02 * (x[1] - x[0]):
+        if right - left > 0.02 * min(x[1] - x[0], y[1] - y[0]):
             lines.append(Line(drop, (left, right), (left - drop, right - drop)))
     return lines
 

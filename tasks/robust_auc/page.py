@@ -646,7 +646,7 @@ def _images(task: Task, protocol: Protocol, conditions: Conditions, lines: Seque
 def _told(found: Changes, corruption: str, severity: int | None) -> None:
     """The AUC that these scores have, clean and corrupted."""
     at = f", severity {severity}" if severity is not None else ""
-    one, other = (changes.mean(values) for values in (found.won, found.won_corrupted))
+    one, other = (changes.auc_text(found, corrupted=which) for which in (False, True))
     positives = int(found.label.sum())
     say.note(
         f"{len(found.label):,} test images, {positives:,} positive. AUC of this run: {one} clean, {other} under {corruption}{at}. "

@@ -8,6 +8,7 @@ import time
 
 import multilabel_records
 import pytest
+import robust_records
 import strangers
 from dashboards import (
     BOARD,
@@ -119,7 +120,7 @@ def bring(root):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Runs with predictions of three methods, four that rank labels, and a stranger's."""
+    """Runs with predictions of three methods, four that rank labels, two tested under corruption, and a stranger's."""
     root = tmp_path_factory.mktemp("dashboard") / "results"
     for method in ("ce", "la", "focal"):
         for seed in range(3):
@@ -127,6 +128,9 @@ def results(tmp_path_factory):
     for place, method in enumerate(("bce", "lsep", "zlpr", "warp")):
         for seed in range(2):
             multilabel_records.finished(root, method, seed, knows=1.0 + place)
+    for place, method in enumerate(("bce", "wdro")):
+        for seed in range(2):
+            robust_records.finished(root, method, seed, knows=2.0 + place)
     for number, name in enumerate(NASTY):
         hostile(root, number, name)
     bring(root)
@@ -248,6 +252,29 @@ def test_lists_of_labels_along_an_order(visit, browser, url):
     other.close()
     visit.page.get_by_role("tab", name="which measures agree").click()
     expect(visit.page.get_by_text("Which methods change places")).to_be_visible()
+    visit.settled()
+
+
+def test_images_clean_and_corrupted(visit, browser, url):
+    visit.open("robustness?protocol=smoke&view=images+and+scores&row=bce&severity=5")
+    shown = visit.page.get_by_test_id("stMain").get_by_role("img")
+    expect(shown).to_have_count(8)
+    before = [line["number"] for line in csv.DictReader(io.StringIO(visit.download("CSV")))]
+    assert len(before) == 4
+    visit.page.get_by_role("combobox", name="Images").fill("by number")
+    visit.page.get_by_role("option", name="by number", exact=True).click()
+    field = visit.page.get_by_label("Numbers, 0 to 99")
+    field.fill("3")
+    field.press("Enter")
+    expect(shown).to_have_count(1)
+    expect(visit.page).to_have_url(re.compile("numbers=3(&|$)"))
+    other = Visit(browser, url)
+    other.open(visit.page.url.removeprefix(url).lstrip("/"))
+    expect(other.page.get_by_text("number 3: logit")).to_be_visible()
+    other.close()
+    visit.page.get_by_role("tab", name="by corruption").click()
+    visit.page.get_by_text("Difference", exact=True).click()
+    expect(visit.page.get_by_text("Differences to bce are means")).to_be_visible()
     visit.settled()
 
 
