@@ -17,6 +17,7 @@ from tasks.robust_auc.levels import Line
 GREY = "#8A8A8A"
 """Text and marks that can be read on light and dark ground."""
 _NONE = "#B8B8B8"
+_ACROSS = 12
 _BESIDE = 0.035
 """Of a severity: how far the intervals of two rows stand apart."""
 
@@ -67,7 +68,7 @@ class Cell(NamedTuple):
     apart: bool = False
 
 
-_LEGEND: dict[str, Any] = {"orient": "bottom", "columns": 4, "labelLimit": 300}
+_LEGEND: dict[str, Any] = {"orient": "bottom", "columns": 3, "labelLimit": 300}
 
 
 def by_severity(points: Sequence[Point], rows: Sequence[str], seen: Encoded, what: str) -> Any:
@@ -86,14 +87,18 @@ def by_severity(points: Sequence[Point], rows: Sequence[str], seen: Encoded, wha
             labelExpr=f"datum.value == {CLEAN} ? 'clean' : format(datum.value, 'd')",
         ),
     )
-    y = alt.Y("mean:Q", title=f"{what} / %", scale=alt.Scale(zero=False))
+    scale = _scale(points)
+    y = alt.Y("mean:Q", title=f"{what} / %", scale=scale)
     base = alt.Chart(data).transform_filter("isValid(datum.mean)")
     legend = alt.Legend(**_LEGEND, symbolType="stroke", symbolSize=500)
     lines = base.mark_line(strokeWidth=2.2).encode(
         x=x, y=y, color=seen.colour.legend(legend), strokeDash=seen.dash.legend(legend)
     )
-    rules = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
-        x=x, y=alt.Y("low:Q", title=f"{what} / %"), y2="high:Q", color=seen.colour.legend(None)
+    rules = base.mark_rule(strokeWidth=1.5, opacity=0.6, clip=True).encode(
+        x=x,
+        y=alt.Y("low:Q", title=f"{what} / %", scale=scale),
+        y2="high:Q",
+        color=seen.colour.legend(None),
     )
     marks = base.mark_point(filled=True, size=60, opacity=1).encode(
         x=x,
@@ -116,16 +121,18 @@ def by_corruption(
     y = alt.Y("where:N", sort=list(order), title=None, axis=alt.Axis(labelLimit=180, grid=True))
     beside = alt.YOffset("row:N", sort=list(rows), scale=alt.Scale(paddingOuter=0.3))
     base = alt.Chart(data).transform_filter("isValid(datum.mean)")
-    legend = alt.Legend(**_LEGEND)
-    rules = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
-        x=alt.X("low:Q", title="AUC / %", scale=alt.Scale(zero=False)),
+    legend = alt.Legend(**{**_LEGEND, "orient": "top"})
+    # the chart is longer than a window: what explains it stands above
+    axis = alt.Axis(orient="top", tickCount=6)
+    rules = base.mark_rule(strokeWidth=1.5, opacity=0.6, clip=True).encode(
+        x=alt.X("low:Q", title="AUC / %", scale=_scale(points), axis=axis),
         x2="high:Q",
         y=y,
         yOffset=beside,
         color=seen.colour.legend(None),
     )
     marks = base.mark_point(filled=True, size=55, opacity=1).encode(
-        x=alt.X("mean:Q", title="AUC / %", scale=alt.Scale(zero=False)),
+        x=alt.X("mean:Q", title="AUC / %", scale=_scale(points), axis=axis),
         y=y,
         yOffset=beside,
         color=seen.colour.legend(legend),
@@ -159,17 +166,22 @@ def heat_map(
         scale = alt.Scale(scheme="blues", domain=[low, high] if high > low else [low - 1, high + 1])
         title, form = "AUC / %", ".2f"
     data["ink"] = ["white" if one else "black" for one in dark]
+    # in a narrow window there is room for a dozen numbers beside each other: of more, the fewer go across
+    turned = len(columns) > _ACROSS and len(rows) < len(columns)
+    (across, order), (down, lanes) = ("column", columns), ("row", rows)
+    if turned:
+        (across, order), (down, lanes) = (down, lanes), (across, order)
     base = alt.Chart(data).encode(
         x=alt.X(
-            "column:N",
-            sort=list(columns),
+            f"{across}:N",
+            sort=list(order),
             axis=alt.Axis(
                 title=None, orient="top", labelAngle=-50, labelLimit=150, labelOverlap=False
             ),
         ),
         y=alt.Y(
-            "row:N",
-            sort=list(rows),
+            f"{down}:N",
+            sort=list(lanes),
             axis=alt.Axis(title=None, labelLimit=180, labelOverlap=False),
         ),
     )
@@ -195,7 +207,7 @@ def heat_map(
         ),
         tooltip=tooltip,
     )
-    size = 12 if len(columns) <= 12 else 10
+    size = 12 if len(order) <= 9 else 11 if len(order) <= _ACROSS else 9
     ink = alt.Color("ink:N", scale=None)
     layers = [
         rects,
@@ -207,7 +219,7 @@ def heat_map(
         .encode(text="text:N", color=ink),
     ]
     drawn = alt.layer(*layers).resolve_scale(color="independent")
-    return drawn.properties(height=min(34 * len(rows), 1200) + 190)
+    return drawn.properties(height=min((26 if turned else 34) * len(lanes), 1200) + 190)
 
 
 def level_and_drop(
@@ -231,11 +243,12 @@ def level_and_drop(
                 "x2": line.x[1],
                 "y": line.y[0],
                 "y2": line.y[1],
-                "text": f"drop {line.drop:g}",
+                "text": f"drop {line.drop:g}".replace("-", "−"),
+                "begins": line.y[0] > y_range[0] + 0.05 * (y_range[1] - y_range[0]),
             }
             for line in lines
         ],
-        columns=["x", "x2", "y", "y2", "text"],
+        columns=["x", "x2", "y", "y2", "text", "begins"],
     )
     ground = alt.Chart(drops)
     layers: list[Any] = [
@@ -245,10 +258,20 @@ def level_and_drop(
             y=alt.Y("y:Q", scale=y_scale, title=corrupted, axis=axis),
             y2="y2:Q",
         ),
-        # at its right end a line falls away from what stands above it
-        ground.mark_text(color=GREY, align="right", baseline="bottom", dy=-3, fontSize=11).encode(
-            x=alt.X("x2:Q", scale=x_scale),
-            y=alt.Y("y2:Q", scale=y_scale),
+        # points crowd on the right, where the AUC ends: names stand at the left ends, below lines that rise away, and
+        # beside those that begin at the bottom
+        ground.transform_filter("datum.begins")
+        .mark_text(color=GREY, align="left", baseline="top", dx=3, dy=4, fontSize=11)
+        .encode(
+            x=alt.X("x:Q", scale=x_scale),
+            y=alt.Y("y:Q", scale=y_scale),
+            text="text:N",
+        ),
+        ground.transform_filter("!datum.begins")
+        .mark_text(color=GREY, align="right", baseline="bottom", dx=-4, dy=-1, fontSize=11)
+        .encode(
+            x=alt.X("x:Q", scale=x_scale),
+            y=alt.Y("y:Q", scale=y_scale),
             text="text:N",
         ),
     ]
@@ -292,6 +315,13 @@ def level_and_drop(
     ]
     drawn = alt.layer(*layers).resolve_scale(color="independent", shape="independent")
     return drawn.properties(height=460)
+
+
+def _scale(points: Sequence[Point]) -> alt.Scale:
+    """Of AUCs with their intervals, which are cut at 0 and 100."""
+    ends = [v for p in points for v in (p.mean, p.low, p.high) if v is not None]
+    low, high = padded([min(100.0, max(0.0, v)) for v in ends])
+    return alt.Scale(domain=[low, high], nice=False, zero=False)
 
 
 def _number(value: float | None, signed: bool) -> str:

@@ -244,7 +244,9 @@ def _by_severity(
             f"{what} from clean to severity {conditions.severities[-1]}, for {', '.join(names)}",
         )
     _undefined(points)
-    say.note("Bars are 95 % t intervals over seeds. The same images are tested in every condition.")
+    say.note(
+        "Bars are 95 % t intervals over seeds, cut at 100 %. The same images are tested in every condition."
+    )
     with st.expander("Table"):
         title = f"{task.name}, {protocol.name}: {what} by severity"
         tables.show(_long_sheet(title, points), "severities")
@@ -271,7 +273,7 @@ def _by_lane(
     _undefined(points)
     say.note(
         f"The corruptions of {protocol.name} have one strength each, so there are no severities: they stand below the clean "
-        "set, the hardest first. Bars are 95 % t intervals over seeds."
+        "set, the hardest first. Bars are 95 % t intervals over seeds, cut at 100 %."
     )
     with st.expander("Table"):
         title = f"{task.name}, {protocol.name}: AUC by corruption"
@@ -325,7 +327,7 @@ def _by_corruption(
     )
     lost = sum(cell.value is None for cell in cells)
     say.note(
-        f"Rows in the order of auc_corrupted, which is the last column; corruptions: {levels_of}."
+        f"Rows in the order of auc_corrupted, the best first, which is the mean of all; corruptions: {levels_of}."
         + (f" {lost} of {len(cells)} cells are undefined (grey)." if lost else "")
     )
     if signed:
@@ -444,7 +446,10 @@ def _level_and_drop(
             [one.mean for one in spots] + [one.pooled for one in spots if one.pooled is not None]
         )
         # steps of like size on both axes, about: else a small gain in level would look as a large one in drop would
-        x_range = drawings.padded([one.clean for one in spots], least=(y_range[1] - y_range[0]) / 2)
+        x_range = drawings.padded(
+            [one.clean for one in spots],
+            least=(max(one.mean for one in spots) - min(one.mean for one in spots)) / 2,
+        )
         names = [line.name for line in lines]
         charts.show(
             drawings.level_and_drop(
