@@ -262,7 +262,7 @@ def test_images_clean_and_corrupted(visit, browser, url):
     before = [line["number"] for line in csv.DictReader(io.StringIO(visit.download("CSV")))]
     assert len(before) == 4
     visit.open(f"{visit.page.url.removeprefix(url).lstrip('/')}&images=by+number")
-    field = visit.page.get_by_label("Numbers, 0 to 99")
+    field = visit.page.get_by_test_id("stTextInputField")
     field.fill("3")
     field.press("Enter")
     expect(shown).to_have_count(1)

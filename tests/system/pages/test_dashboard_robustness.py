@@ -117,6 +117,9 @@ def test_corruptions_of_one_strength_stand_in_lanes(tmp_path):
     assert lanes[0] == "clean" and len(lanes) == 16
     page = opened(tmp_path, robustness.GRID, protocol="mnist:r20,p10")
     assert "corruptions: one strength each" in told_by(page) and len(titles(page)) == 2 + 17
+    # seventeen numbers beside each other would overlap: the two rows go across
+    ((spec, _),) = charts(page)
+    assert spec["layer"][1]["encoding"]["x"]["field"] == "row"
     page = opened(tmp_path, robustness.IMAGES, protocol="mnist:r20,p10", corruption="zigzag")
     told = told_by(page)
     assert "Severity" not in [one.label for one in page.selectbox]
