@@ -1,6 +1,6 @@
 """Charts of scores by class: against training counts, and as differences of two rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -11,6 +11,7 @@ from suite.boards import classes as by_class
 from suite.boards.classes import ClassScores
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
+from suite.render.table import Column, Kind, Sheet, Value
 
 MOST_BARS = 60
 """Classes of which a chart shows intervals and names."""
@@ -23,6 +24,33 @@ def scale(metric: Metric) -> tuple[float, str, str]:
     if metric.unit == "fraction":
         return 100.0, "%", "points"
     return 1.0, metric.unit, metric.unit
+
+
+def sheet(
+    title: str,
+    first: tuple[str, str],
+    kind: Kind,
+    named: Mapping[str, ClassScores],
+    protocol: Protocol,
+    counts: tuple[int, ...] | None,
+    groups: Sequence[str],
+) -> Sheet:
+    """A line per class, the most frequent first: its group, training count, and of every row mean and interval.
+
+    `first`: what a class and its training count are called; `kind` of the scores.
+    """
+    columns = [Column(first[0]), Column("group"), Column(first[1], "integer")]
+    for name in named:
+        columns += [Column(name, kind), Column("low", kind), Column("high", kind)]
+    lines: list[list[Value]] = []
+    for c in by_class.by_frequency(len(groups), counts):
+        line: list[Value] = [protocol.dataset.classes[c], groups[c], counts[c] if counts else None]
+        for row in named.values():
+            found = row.classes[c]
+            line += [found.mean, found.low, found.high] if found else [None, None, None]
+        lines.append(line)
+    rule = f"low, high: 95 % t interval over seeds; groups: {protocol.dataset.group_rule}"
+    return Sheet(f"{title}, the most frequent first", tuple(columns), lines, notes=(rule,))
 
 
 def points(

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from cluster import Cluster, Lab, board, started
+from hypothesis import settings as examples
 
 from suite import cli
 from suite.base import command, settings
@@ -27,6 +28,10 @@ UNIT = ROOT / "tests" / "unit"
 
 # two tests at a time on two cores: more threads than cores slow each other twentyfold
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# what an example takes on a busy machine says nothing of the code
+examples.register_profile("untimed", deadline=None)
+examples.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

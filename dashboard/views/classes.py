@@ -17,7 +17,7 @@ from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
 from suite.render.cells import metric_of
 from suite.render.grid import row_names
-from suite.render.table import Column, Sheet, Value
+from suite.render.table import Column, Sheet
 from suite.stats.tests import MIN_REPLICATES
 from suite.store.rows import Side
 
@@ -147,7 +147,7 @@ def _against_frequency(
         f"Rows, at most {MOST_ROWS}",
         names,
         "rows",
-        default=_defaults(names, task),
+        default=common.reference_first(names, task),
         most=MOST_ROWS,
         help="In the board's order, the best first.",
     )[:MOST_ROWS]
@@ -175,36 +175,17 @@ def _against_frequency(
         )
         + "; points of one class lie beside each other."
     )
-    kind: Any = "percent" if metric.unit == "fraction" else "number"
-    columns = [
-        Column("class"),
-        Column("group"),
-        Column(f"training {by_class.counted(task)}", "integer"),
-    ]
-    for name in chosen:
-        columns += [Column(name, kind), Column("low", kind), Column("high", kind)]
-    rows: list[list[Value]] = []
-    for c in order:
-        row: list[Value] = [protocol.dataset.classes[c], groups[c], counts[c] if counts else None]
-        for name in chosen:
-            found = named[name].classes[c]
-            row += [found.mean, found.low, found.high] if found else [None, None, None]
-        rows.append(row)
-    sheet = Sheet(
-        f"{task.name}, {protocol.name}: {key} by class, the most frequent first",
-        tuple(columns),
-        rows,
-        notes=(f"low, high: 95 % t interval over seeds; groups: {protocol.dataset.group_rule}",),
+    sheet = class_charts.sheet(
+        f"{task.name}, {protocol.name}: {key} by class",
+        ("class", f"training {by_class.counted(task)}"),
+        "percent" if metric.unit == "fraction" else "number",
+        {name: named[name] for name in chosen},
+        protocol,
+        counts,
+        groups,
     )
     with st.expander("Table"):
         tables.show(sheet, "classes")
-
-
-def _defaults(names: Sequence[str], task: Task) -> list[str]:
-    """The reference method and the best of the others."""
-    reference = [name for name in names if name == task.reference]
-    others = [name for name in names if name not in reference]
-    return [*reference, *others[:2]]
 
 
 # -- paired differences

@@ -44,6 +44,12 @@ def no_runs(task: Task) -> None:
     )
 
 
+def reference_first(names: Sequence[str], task: Task) -> list[str]:
+    """What a page shows of rows `names`, the best first: the task's reference method and two others."""
+    reference = [name for name in names if name == task.reference]
+    return [*reference, *[name for name in names if name not in reference][:2]]
+
+
 def pick_protocol(task: Task, lines: Sequence[Coverage]) -> str:
     """A protocol's name among those with runs; by default the task's, else the one with most rows."""
     names = list(dict.fromkeys(line.protocol for line in lines))

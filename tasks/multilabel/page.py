@@ -169,7 +169,7 @@ def _by_frequency(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None
         f"Rows, at most {MOST_ROWS}",
         list(scored),
         "rows",
-        default=_defaults(list(scored), task),
+        default=common.reference_first(list(scored), task),
         most=MOST_ROWS,
         help="In the board's order, the best first.",
     )[:MOST_ROWS]
@@ -198,30 +198,17 @@ def _by_frequency(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None
             f"{len(without)} of {len(names)} labels have no AP, for want of a positive test sample (grey ticks below the "
             f"points; in the table, too): {_some([names[c] for c in without])}."
         )
-    columns = [Column("label"), Column("group"), Column("training positives", "integer")]
-    for name in chosen:
-        columns += [Column(name, "percent"), Column("low", "percent"), Column("high", "percent")]
-    body: list[list[Value]] = []
-    for c in by_class.by_frequency(len(groups), counts):
-        line: list[Value] = [names[c], groups[c], counts[c] if counts else None]
-        for row in rows:
-            one = row.classes[c]
-            line += [one.mean, one.low, one.high] if one else [None, None, None]
-        body.append(line)
-    sheet = Sheet(
-        f"{task.name}, {protocol.name}: AP by label, the most frequent first",
-        tuple(columns),
-        body,
-        notes=(f"low, high: 95 % t interval over seeds; groups: {protocol.dataset.group_rule}",),
+    sheet = class_charts.sheet(
+        f"{task.name}, {protocol.name}: AP by label",
+        ("label", "training positives"),
+        "percent",
+        {name: scored[name] for name in chosen},
+        protocol,
+        counts,
+        groups,
     )
     with st.expander("Table"):
         tables.show(sheet, "labels")
-
-
-def _defaults(names: Sequence[str], task: Task) -> list[str]:
-    """The reference method and the best of the others."""
-    reference = [name for name in names if name == task.reference]
-    return [*reference, *[name for name in names if name not in reference][:2]]
 
 
 def _frequency_chart(

@@ -150,7 +150,7 @@ def load(name: str, path: Path, *, drop_boxes: bool = False) -> LabelSets:
 
 
 def _read(name: str, path: Path, drop_boxes: bool) -> LabelSets:
-    from tasks.multilabel.data.labelled import Labelled, LabelSets, observed, positives
+    from tasks.multilabel.data.labelled import Labelled, label_sets
 
     spec = SPECS[name]
     full, tested = (annotated(path, split, drop_boxes) for split in (spec.train, spec.test))
@@ -159,13 +159,7 @@ def _read(name: str, path: Path, drop_boxes: bool) -> LabelSets:
         raise DataError(f"{annotation_file(path, spec.train)} annotates no object; copy it again")
     train = Labelled(image_paths(path, spec.train, full), full.labels).take(shows)
     test = Labelled(image_paths(path, spec.test, tested), tested.labels)
-    sets = LabelSets(
-        train=train,
-        test=test,
-        class_counts=positives(train.labels),
-        observed=observed(train, test),
-    )
-    return LabelSets(**{**vars(sets), "variant": bool(_differences(name, sets))})
+    return label_sets(train, test, lambda sets: _differences(name, sets))
 
 
 def _differences(name: str, sets: LabelSets) -> str:

@@ -119,16 +119,10 @@ def load(name: str, path: Path) -> LabelSets:
 
 
 def _read(name: str, path: Path) -> LabelSets:
-    from tasks.multilabel.data.labelled import LabelSets, observed, positives
+    from tasks.multilabel.data.labelled import label_sets
 
     train, test = (_voc if name == "voc-lt" else _coco)(path)
-    sets = LabelSets(
-        train=train,
-        test=test,
-        class_counts=positives(train.labels),
-        observed=observed(train, test),
-    )
-    return LabelSets(**{**vars(sets), "variant": bool(_differences(name, sets))})
+    return label_sets(train, test, lambda sets: _differences(name, sets))
 
 
 def _voc(path: Path) -> tuple[Labelled, Labelled]:

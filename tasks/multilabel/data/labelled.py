@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
@@ -90,6 +90,20 @@ class LabelSets:
 def positives(labels: Array) -> tuple[int, ...]:
     """Samples that show each label, of `labels` bool (N, L)."""
     return tuple(labels.sum(axis=0).tolist())
+
+
+def label_sets(
+    train: Labelled, test: Labelled, differences: Callable[[LabelSets], str]
+) -> LabelSets:
+    """Of a copy that was read with its full labels; `differences` tells what it has other than was published, "" for
+    nothing."""
+    sets = LabelSets(
+        train=train,
+        test=test,
+        class_counts=positives(train.labels),
+        observed=observed(train, test),
+    )
+    return replace(sets, variant=bool(differences(sets)))
 
 
 def observed(train: Labelled, test: Labelled) -> dict[str, str]:

@@ -130,16 +130,10 @@ def load(name: str, path: Path) -> LabelSets:
 @lru_cache(maxsize=2)
 def _read(name: str, path: Path, stamp: Stamp) -> LabelSets:
     """`stamp` is there to miss the cache once a file has changed."""
-    from tasks.multilabel.data.labelled import LabelSets, observed, positives
+    from tasks.multilabel.data.labelled import label_sets
 
     train, test = read_pack(name, path) if is_pack(path) else read_mulan(name, path)
-    sets = LabelSets(
-        train=train,
-        test=test,
-        class_counts=positives(train.labels),
-        observed=observed(train, test),
-    )
-    return LabelSets(**{**vars(sets), "variant": bool(_differences(name, sets))})
+    return label_sets(train, test, lambda sets: _differences(name, sets))
 
 
 def _differences(name: str, sets: LabelSets) -> str:

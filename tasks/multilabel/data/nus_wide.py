@@ -113,7 +113,7 @@ def load(name: str, path: Path) -> LabelSets:
 
 
 def _read(path: Path) -> tuple[LabelSets, Split, Split]:
-    from tasks.multilabel.data.labelled import LabelSets, observed, positives
+    from tasks.multilabel.data.labelled import label_sets
 
     base = _base(path)
     train, test = _split(path, base, "Train"), _split(path, base, "Test")
@@ -123,14 +123,8 @@ def _read(path: Path) -> tuple[LabelSets, Split, Split]:
             f"{path}: no training image that is there shows any of the {len(CLASSES)} concepts"
         )
     trained = train.labelled.take(shows)
-    sets = LabelSets(
-        train=trained,
-        test=test.labelled,
-        class_counts=positives(trained.labels),
-        observed=observed(trained, test.labelled),
-    )
-    differences = _differences(sets, train, test)
-    return LabelSets(**{**vars(sets), "variant": bool(differences)}), train, test
+    sets = label_sets(trained, test.labelled, lambda sets: _differences(sets, train, test))
+    return sets, train, test
 
 
 def _differences(sets: LabelSets, train: Split, test: Split) -> str:

@@ -124,18 +124,12 @@ def load(name: str, path: Path, *, difficult: bool = True) -> LabelSets:
 
 
 def _read(name: str, path: Path, difficult: bool) -> LabelSets:
-    from tasks.multilabel.data.labelled import LabelSets, observed, positives
+    from tasks.multilabel.data.labelled import label_sets
 
     spec = SPECS[name]
     train = labelled(path, spec.year, list_of(path, spec.year, spec.train), difficult)
     test = labelled(path, spec.year, list_of(path, spec.year, spec.test), True)
-    sets = LabelSets(
-        train=train,
-        test=test,
-        class_counts=positives(train.labels),
-        observed=observed(train, test),
-    )
-    return LabelSets(**{**vars(sets), "variant": bool(_differences(name, sets))})
+    return label_sets(train, test, lambda sets: _differences(name, sets))
 
 
 def _differences(name: str, sets: LabelSets) -> str:

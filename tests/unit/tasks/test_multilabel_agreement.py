@@ -61,6 +61,7 @@ def test_scipy_says_the_same():
         assert tau[a, b] == pytest.approx(kendalltau(numbers[:, a], numbers[:, b]).statistic)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(*[st.one_of(st.integers(0, 4).map(float), st.just(NAN))] * 3),
@@ -191,6 +192,7 @@ def test_a_list_as_long_as_all_labels():
     assert [one.rank for one in found.first] == [1, 2, 3] and found.missed == ()
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.integers(1, 12), st.data())
 def test_every_relevant_label_is_in_one_of_the_two(values, k, data):
     relevant = np.array(

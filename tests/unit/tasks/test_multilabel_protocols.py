@@ -98,6 +98,7 @@ LABELS = st.integers(1, 30).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(LABELS, st.sampled_from(sorted(missing.MISSING)))
 def test_only_positives_are_missing(rows, rule):
@@ -119,6 +120,7 @@ def test_six_in_ten_are_dropped_and_every_label_is_kept_alike():
     assert np.abs(share - 0.2).max() < 0.02
 
 
+@pytest.mark.slow
 def test_the_kept_places_are_those_of_every_run(sets):
     observed = load(LabelSource(scenes.NAME, "single-positive"), None)
     assert observed.train.labels.sum() == len(observed.train)
