@@ -98,7 +98,7 @@ def tried(line: str) -> tuple[dict[str, object], list[warnings.WarningMessage]]:
         ("import math, suite.errors as e", ["suite.errors is now suite.base.errors"]),
         ("from suite import errors", ["suite.errors is now suite.base.errors"]),
         ("from suite.errors import UserError", ["suite.errors is now suite.base.errors"] * 2),
-        ("import baselines.ce", ["baselines.ce is now baselines.shared.ce"]),
+        ("import baselines.aggregation", ["baselines.aggregation is now baselines.parts.aggregation"]),
         ("import suite.export.charts", ["suite.export.charts is now suite.render.svg"]),
         # what is called otherwise too
         ("from suite.plan import Item", ["suite.plan.Item is now suite.runs.todo.PlannedRun"]),
