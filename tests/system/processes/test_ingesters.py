@@ -78,16 +78,20 @@ def test_an_ingester_killed_at_any_instant_leaves_a_readable_store(board):
     whole = everything(board)
     begun = time.perf_counter()
     start(board, 1, "rebuild").wait()
-    duration = time.perf_counter() - begun
-    killed = 0
-    for k in range(8):
+    duration, killed = time.perf_counter() - begun, 0
+    for _ in range(40):
+        if killed == 8:
+            break
         process = start(board, 1, "rebuild")
-        time.sleep(duration * (0.3 + 0.7 * k / 7))
+        time.sleep(duration * (0.3 + 0.7 * killed / 7))
         process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        done = process.wait() != -signal.SIGKILL
         process.communicate()
+        # the machine is less busy than when it was measured
+        duration *= 0.8 if done else 1
+        killed += not done
         assert query(board, "SELECT count(*) FROM attempts") == [(60,)]
-    assert killed >= 4
+    assert killed == 8
     board.run("after", mIoU=0.9)
     report = board.ingest()
     assert (report.attempts, report.rebuilt) == (61, False)

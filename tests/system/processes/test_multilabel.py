@@ -45,13 +45,15 @@ def test_every_method_is_a_row(smoke):
 
 
 def test_methods_do_what_sets_them_apart(smoke):
-    values = {
-        name: tuple(metric["mean"] for metric in row["metrics"].values())
-        for name, row in smoke[1].items()
-    }
-    # before the second epoch the large-loss methods train as `an` does; all the others differ
-    begun = {"an", "ll-r", "ll-ct", "ll-cp"}
-    assert len({values[name] for name in METHODS if name not in begun}) == len(METHODS) - len(begun)
+    same: dict[tuple[float, ...], set[str]] = {}
+    for name, row in smoke[1].items():
+        scores = tuple(metric["mean"] for metric in row["metrics"].values())
+        same.setdefault(scores, set()).add(name)
+    # with one relevant label of twenty the four differ by a factor, which Adam's steps do not know; and the large-loss
+    # methods modify three of 1,280 labels in the last four iterations, whose rate is almost 0: no order changes
+    shared = [{"rank-u1", "rank-u2", "rank-u3", "rank-u4"}, {"ll-r", "ll-ct", "ll-cp"}]
+    assert sorted(map(len, same.values())) == [1] * 20 + [3, 4]
+    assert all(names in shared for names in same.values() if len(names) > 1)
 
 
 def test_what_is_stored_gives_the_scores_again(smoke, inside):
