@@ -219,7 +219,8 @@ def _pictures(
     return _family(name, data, kind, augmentation, f"{summary}, ResNet-50 at 224", hours * _HOUR)
 
 
-# of the code of the distribution-balanced loss: 8 epochs of batches of 32, rate / 10 after 5 and 7
+# of the code of the distribution-balanced loss: 8 epochs of batches of 32, rate / 10 after 5 and 7; weight decay and
+# batches that are not class-aware (but for `db`, which brings them) are ours
 _LONG_TAILED = {"batch": 32, "lr": 0.02, "weight_decay": 1e-4, "sgd": True, "steps": (5 / 8, 7 / 8)}
 # no paper's: Adam as in the code of the asymmetric loss, for 20 to 40 passes
 _WHOLE = {"batch": 64, "lr": 1e-4, "weight_decay": 1e-4}

@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from suite.base.errors import UserError, did_you_mean
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -35,11 +37,12 @@ def token(missing: str) -> str:
 def kept(labels: Array, missing: str) -> Array:
     """The observed labels, bool (N, L), of the full ones, bool (N, L).
 
-    Of `drop60` a sample may keep none, and a label too. Raises KeyError for an unknown rule.
+    Of `drop60` a sample may keep none, and a label too. Raises UserError for an unknown rule.
     """
     import numpy as np
 
-    assert missing in MISSING
+    if missing not in MISSING:
+        raise UserError(f"no rule for missing labels {missing!r}{did_you_mean(missing, MISSING)}")
     samples, members = np.nonzero(labels)
     draws = np.array(
         [

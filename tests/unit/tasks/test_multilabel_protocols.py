@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.base.errors import DataError
+from suite.base.errors import DataError, UserError
 from suite.define.catalog import Catalog
 from tasks.multilabel.data import missing, scenes
 from tasks.multilabel.data.labelled import Labelled, positives
@@ -110,6 +110,11 @@ def test_only_positives_are_missing(rows, rule):
     assert np.array_equal(observed, missing.kept(labels, rule))
     # what is kept of a sample does not hang on those after it
     assert np.array_equal(observed[:1], missing.kept(labels[:1], rule))
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r"no rule for missing labels 'drop6'.*drop60"):
+        missing.kept(np.ones((1, 2), bool), "drop6")
 
 
 def test_six_in_ten_are_dropped_and_every_label_is_kept_alike():
