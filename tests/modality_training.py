@@ -76,7 +76,7 @@ def base(names=("image", "vector")):
         batch=BATCH,
         eval_batch=25,
         iterations=ITERATIONS,
-        optimizer=sgd(0.05, 5e-4),
+        optimizer=sgd(0.1, 5e-4),
         schedule=[cosine(0, ITERATIONS)],
     )
     # of helpers beside this one, which have it or not
@@ -176,9 +176,7 @@ def state(runner):
 def same(one, other):
     """Whether two states are, bit for bit."""
     return one.keys() == other.keys() and all(
-        torch.equal(value, other[name])
-        if isinstance(value, torch.Tensor)
-        else value == other[name]
+        torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
         for name, value in one.items()
     )
 
