@@ -32,7 +32,7 @@ CARD = {
     "from the initial weights, from which then the training proper begins, as in the paper; here trial and training "
     "share the protocol's iterations and its schedule, so that the training proper has what the trial leaves. With G the drop of the "
     "validation loss and O the growth of (validation - training) loss, both in eval mode on stored samples, "
-    "weights are G/O^2 over their sum, 0 where G is not above 0, and equal where no G is. Predictions are the joint "
+    "weights are G/O^2 over their sum, 0 where G is not above 0, and equal where the joint G is not. Predictions are the joint "
     "classifier's. Initial weights lie in checkpoints until the trial is through. The online form, whose weights are "
     "estimated again and again, is not here.",
     "needs": {"passes": 1},
@@ -62,14 +62,15 @@ _LEAST = 1e-8
 
 
 def blend(generalisation: Tensor, overfitting: Tensor) -> Tensor:
-    """Weights (K,) of K losses, of sum 1: G / O^2, 0 where G <= 0; equal ones where all are (Wang et al., CVPR 2020).
+    """Weights (K,) of K losses, of sum 1: G / O^2, 0 where G <= 0 (Wang et al., CVPR 2020). Equal ones where that of the
+    joint loss is 0, since nothing would train the classifier that predicts.
 
     Args:
-        generalisation: G, drop of the validation loss over the trial, (K,).
+        generalisation: G, drop of the validation loss over the trial, (K,), the joint one last.
         overfitting: O, growth of the gap between validation and training loss, (K,).
     """
     found = generalisation.clamp(min=0) / overfitting.square().clamp(min=_LEAST)
-    if not (found > 0).any():
+    if not found[-1] > 0:
         return torch.full_like(found, 1 / len(found))
     return found / found.sum()
 

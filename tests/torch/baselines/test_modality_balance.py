@@ -117,6 +117,8 @@ def test_gblend_weighs_generalisation_over_overfitting_squared():
         [0, 10 / 11, 1 / 11]
     )
     assert gblend.blend(vector(-0.4, -1, 0), vector(0.3, 0.1, 0)).tolist() == [1 / 3] * 3
+    # without a weight the classifier that predicts would not be trained
+    assert gblend.blend(vector(0.4, 0.2, -0.1), vector(0.3, 0.1, 0.6)).tolist() == [1 / 3] * 3
     assert gblend.blend(vector(0.1, 0.1), vector(0, 0.1)).isfinite().all()
 
 
