@@ -13,20 +13,22 @@ CARD = {
     },
     "params": {
         "patience": {
-            "default": 0.1,
+            "default": 0.2,
             "low": 0.0001,
             "high": 1.0,
             "help": "share of the training after which an encoder stops, if the loss has not fallen meanwhile",
         },
         "validation": "mslr",
     },
-    "search": {"patience": [0.05, 0.1, 0.2]},
+    "search": {"patience": [0.1, 0.2, 0.4]},
     "notes": "Held out are training samples, for the whole training; so it is trained on fewer than the others. (A "
-    "reimplementation stops by the test set, after 80 epochs without a fall.) A modality's loss is the cross entropy of "
-    "its own part of the joint layer, looked at after each pass over the training samples. An encoder that has "
-    "stopped stays as it is, weights and batch statistics, and is in eval mode; the classifier and the other encoders go on. "
-    "It is not taken back to where its loss was least. Each look is a forward pass over a fifth of the training set, "
-    "which comes to an eighth of a pass a step and is not in the passes counted.",
+    "reimplementation stops by the test set, after 80 epochs without a fall.) A modality's loss is the cross entropy "
+    "of its own part of the joint layer, looked at after each pass over the training samples. An encoder that has "
+    "stopped stays as it is, weights and batch statistics, and is in eval mode; the classifier and the other encoders"
+    " go on. It is not taken back to where its loss was least. The patience is ours: under joint training a "
+    "modality's own part of the loss stops falling early, and with .1 all encoders of Scene-15 had stopped at half of"
+    " 600 iterations. Each look is a forward pass over a fifth of the training set, which comes to an eighth of a "
+    "pass a step and is not in the passes counted.",
     "needs": {"passes": 1},
 }
 
