@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 
-from suite.base.settings import data_root
 from suite.define.catalog import Catalog
+from suite.define.data import find_data
 from suite.define.protocol import Protocol
 from suite.engine import run as engine
 from suite.engine import weights
@@ -114,9 +115,11 @@ def main() -> None:
     parser.add_argument("--methods", default=None, help="comma-separated; all of the task")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    # parameter groups are announced one by one
+    MMLogger.get_instance("multimodal-cost", log_level="WARNING")
     catalog = Catalog.load()
     protocol = catalog.protocol(catalog.task(TASK), given.protocol)
-    data = protocol.dataset.find(data_root(given.data_root))
+    data = find_data(protocol, given.data_root)
     names = given.methods.split(",") if given.methods else catalog.methods(TASK)
     print(f"{'method':20} {'whole':>6}  {'block':>6} {'middle half':>14}  passes", flush=True)
     with tempfile.TemporaryDirectory() as folder:
