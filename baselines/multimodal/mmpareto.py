@@ -54,11 +54,10 @@ def weight_of(joint: Sequence[Tensor], own: Sequence[Tensor]) -> Tensor:
     Args:
         joint, own: g and g_k, as the gradients of one encoder's parameters, in the same order.
     """
-    pairs = list(zip(joint, own, strict=True))
-    dot = torch.stack([(g * k).sum() for g, k in pairs]).sum()
-    squares = [torch.stack([g.square().sum() for g in side]).sum() for side in (joint, own)]
-    distance = (squares[0] + squares[1] - 2 * dot).clamp(min=_TINY)
-    least = ((squares[1] - dot) / distance).clamp(0, 1)
+    g, k = (torch.cat([part.flatten() for part in side]) for side in (joint, own))
+    dot, square = g @ k, k @ k
+    distance = (g @ g + square - 2 * dot).clamp(min=_TINY)
+    least = ((square - dot) / distance).clamp(0, 1)
     return torch.where(dot > 0, torch.full_like(least, 0.5), least)
 
 
@@ -70,13 +69,14 @@ def joined(joint: Sequence[Tensor], own: Sequence[Tensor], gamma: float) -> list
         gamma: > 0.
     """
     c = weight_of(joint, own)
-    made = []
-    for g, k in zip(joint, own, strict=True):
-        u = 2 * c * g + 2 * (1 - c) * k
-        # of a vector of zeros there is no direction to stretch
-        ratio = (g + k).norm() / u.norm().clamp(min=_TINY)
-        made.append(gamma * torch.where(u.norm() > 0, ratio.clamp(min=1), 1.0) * u)
-    return made
+    first, second = list(joint), list(own)
+    mixed = torch._foreach_mul(first, 2 * c)
+    torch._foreach_add_(mixed, torch._foreach_mul(second, 2 * (1 - c)))
+    before = torch.stack(torch._foreach_norm(torch._foreach_add(first, second)))
+    after = torch.stack(torch._foreach_norm(mixed))
+    # of a vector of zeros there is no direction to stretch
+    ratio = torch.where(after > 0, (before / after.clamp(min=_TINY)).clamp(min=1), 1.0)
+    return list(torch._foreach_mul(mixed, (gamma * ratio).unbind()))
 
 
 @MODELS.register_module()
