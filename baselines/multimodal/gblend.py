@@ -27,14 +27,15 @@ CARD = {
     },
     "search": {"trial": [0.05, 0.1, 0.2]},
     "notes": "Validation samples are training samples that the method holds out of its trial, never test samples (one "
-    "reimplementation estimates on the test set); after the trial all training samples are trained on. In the first half of "
-    "the trial every encoder is trained with a classifier of its own, in the second all with the joint one, each "
-    "from the initial weights, from which then the training proper begins, as in the paper; here trial and training "
-    "share the protocol's iterations and its schedule, so that the training proper has what the trial leaves. With G the drop of the "
-    "validation loss and O the growth of (validation - training) loss, both in eval mode on stored samples, "
-    "weights are G/O^2 over their sum, 0 where G is not above 0, and equal where the joint G is not. Predictions are the joint "
-    "classifier's. Initial weights lie in checkpoints until the trial is through. The online form, whose weights are "
-    "estimated again and again, is not here.",
+    "reimplementation estimates on the test set); after the trial all training samples are trained on. In the first "
+    "half of the trial every encoder is trained with a classifier of its own, in the second all with the joint one, "
+    "each from the initial weights, from which then the training proper begins, as in the paper; here trial and "
+    "training share the protocol's iterations and its schedule, so that the training proper has what the trial "
+    "leaves. With G the drop of the validation loss and O the growth of (validation - training) loss, both in eval "
+    "mode on stored samples, weights are G/O^2 over their sum, 0 where G is not above 0, and equal where the joint G "
+    "is not. Predictions are the joint classifier's. Initial weights lie in checkpoints until the trial is through; "
+    "its three looks at all training samples are forward passes that are not counted. The online form, whose weights "
+    "are estimated again and again, is not here.",
     "needs": {"passes": 1},
 }
 

@@ -135,7 +135,7 @@ numbers = st.floats(-5, 5, allow_nan=False, width=32)
 gradients = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(pairs=gradients)
 def test_mmparetos_direction_descends_for_both(pairs):
     g, k = (torch.tensor(side, dtype=torch.float64) for side in zip(*pairs, strict=True))

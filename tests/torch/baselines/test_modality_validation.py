@@ -322,6 +322,11 @@ def test_it_learns(tmp_path, method, names):
     assert {"loss", "lr", "top1", *(f"top1_{name}" for name in names)} <= curves.keys()
 
 
+@pytest.mark.parametrize("method", PASSES)
+def test_nominal_passes_are_those_counted(method):
+    assert toy.CATALOG.card(method).needs.passes == PASSES[method]
+
+
 class IndexHook(Hook):
     """Samples that were trained on, by iteration."""
 
