@@ -145,6 +145,10 @@ def _build(
         made = config(root, carved)
         path = dataset(source).find(root) if corrupted.release else root
         sets = load(source, path)
+        if corrupted.release:
+            # they are read when the training is over
+            release = official.get(corrupted.release)
+            release.require_whole(release.find(root), sets.clean)
         here = kept if carved else counts
         return made, Facts(
             classes=CLASSES,
