@@ -90,5 +90,5 @@ def configure(cfg: Any, facts: Any, *, eps: float, step: float, T: int) -> Any:
     """Attack every training batch; loss and optimiser are the other method's."""
     if T:
         cfg.model.attack = {"type": "BallAttack", "eps": eps, "step": step, "iterations": T}
-        count_passes(cfg)
+    count_passes(cfg)
     return cfg

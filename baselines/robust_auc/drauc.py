@@ -303,7 +303,7 @@ def configure(
             "projection": projection,
             "legacy": legacy,
         }
-        count_passes(cfg)
+    count_passes(cfg)
     return with_pesg(
         cfg,
         lr=lr,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from suite.base.settings import cache_dir
-from tasks.robust_auc.data import official
+from tasks.robust_auc.data import cifar10_1, official
 from tasks.robust_auc.data.generated import Recipe, cached
 from tasks.robust_auc.data.sources import BinarySource, load
 from tasks.vision.data.carving import chosen_by_class, part_of
@@ -72,6 +72,9 @@ class BinaryImages(Dataset[dict[str, Tensor]]):
         if limit is not None:
             kept = torch.cat([(labels == c).nonzero()[:limit, 0] for c in (False, True)])
             images, labels = images[kept], labels[kept]
+        self._take(images, labels, transforms)
+
+    def _take(self, images: Tensor, labels: Tensor, transforms: Sequence[dict[str, Any]]) -> None:
         self._images, self._labels = images, labels
         # mmengine asks for it, and warns of every data set without
         self.metainfo = {"classes": ("negative", "positive")}
@@ -107,6 +110,23 @@ class BinaryImages(Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return len(self._labels)
+
+
+@DATASETS.register_module()
+class NaturallyShiftedImages(BinaryImages):
+    """All of CIFAR-10.1, binary as `source` makes CIFAR-10.
+
+    Args:
+        source, pool: as of `BinaryImages`.
+        root: folder in or below which CIFAR-10.1 lies.
+    """
+
+    def __init__(self, source: dict[str, Any], root: str | Path, pool: int = 1) -> None:
+        of = BinarySource(**source)
+        arrays = cifar10_1.load(cifar10_1.find(Path(root)))
+        kept = ~np.isin(arrays.labels, of.left_out)
+        images = average_pool(torch.from_numpy(arrays.images[kept]), pool)
+        self._take(images, torch.from_numpy(np.isin(arrays.labels[kept], of.positives)), ())
 
 
 def _official(

@@ -11,7 +11,7 @@ from typing import Any
 
 from suite.define.protocol import DataSet, Facts, Protocol
 from suite.define.protocols import Declared, Protocols
-from tasks.robust_auc.data import elpv, official, tiny_imagenet
+from tasks.robust_auc.data import cifar10_1, elpv, official, tiny_imagenet
 from tasks.robust_auc.data.constants import SEVERITIES, set_name
 from tasks.robust_auc.data.sources import CLASSES, BinarySource, dataset, load
 from tasks.robust_auc.recipes import BinaryRecipe, binary_images, generated, select_on_validation
@@ -126,6 +126,8 @@ def _build(
     counts = source.counts
     kept = CARVING.kept(counts)
     interval = max(1, recipe.iterations // 20)
+    # beside the official corrupted copies; users need not have it
+    shifted = corrupted.release == "cifar10-c"
 
     def config(root: Path | None, carved: bool) -> Config:
         path = root
@@ -145,7 +147,20 @@ def _build(
         made = config(root, carved)
         path = dataset(source).find(root) if corrupted.release else root
         sets = load(source, path)
+        if corrupted.release:
+            # they are read when the training is over
+            release = official.get(corrupted.release)
+            release.require_whole(release.find(root), sets.clean)
         here = kept if carved else counts
+        if shifted:
+            of = made["test_dataloader"]
+            images = {
+                "type": "NaturallyShiftedImages",
+                "source": source.config(),
+                "root": str(root),
+                "pool": recipe.pool,
+            }
+            made["prediction_dataloaders"][cifar10_1.SET_NAME] = {**of, "dataset": images}
         return made, Facts(
             classes=CLASSES,
             class_counts=here,
@@ -161,6 +176,10 @@ def _build(
     extra: dict[str, Any] = {
         "train": "training images without augmentation; stored as `test` is",
     }
+    if shifted:
+        extra[cifar10_1.SET_NAME] = (
+            f"CIFAR-10.1, other images of the same classes ({cifar10_1.LAYOUT}); stored as `test` is"
+        )
     if select:
         extra["val"] = "training images that are left out of the training; stored as `test` is"
     whole: Protocol = trained(

@@ -103,6 +103,10 @@ class CifarC(Release):
                     f"{file}: {blank:,} of {self.count:,} images of severity {severity} are blank; copy it again"
                 )
 
+    def _require_labels(self, path: Path, test: CleanTest) -> None:
+        for labels in self._labels(path):
+            self._agree(labels, test, path / _LABELS)
+
     def _read(self, path: Path, corruption: str, severity: int | None, test: CleanTest) -> Array:
         assert severity is not None
         block = self.severities.index(severity)

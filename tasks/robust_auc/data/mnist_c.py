@@ -51,6 +51,11 @@ class MnistC(Release):
                 if 2 * blank > self.count:
                     yield f"{folder / _IMAGES}: {blank:,} of {self.count:,} images are blank; copy it again"
 
+    def _require_labels(self, path: Path, test: CleanTest) -> None:
+        for corruption in self.corruptions:
+            _, labels = self._open(path / corruption)
+            self._agree(labels, test, path / corruption / _LABELS)
+
     def _read(self, path: Path, corruption: str, severity: int | None, test: CleanTest) -> Array:
         images, labels = self._open(path / corruption)
         self._agree(labels, test, path / corruption / _LABELS)

@@ -125,12 +125,19 @@ class Release(ABC):
         or of another shape, and labels that disagree with the clean test set's.
         """
         self.require(corruption, severity)
-        if len(test.labels) != self.count:
-            raise DataError(
-                f"{self.title} repeats {self.count:,} test images of {self.clean}, "
-                f"but the clean test set has {len(test.labels):,}"
-            )
+        self._require_count(test)
         return self._read(Path(path), corruption, severity, test)
+
+    def require_whole(self, path: Path, test: CleanTest) -> None:
+        """Raises DataError where some condition could not be read for want of a file, of another shape, or of other
+        labels than the clean test set's: what a training should know before it begins, by headers, labels and names."""
+        path = Path(path)
+        self._require_count(test)
+        problems = self.check(path)
+        if problems:
+            more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+            raise DataError(f"{self.title}: {problems[0]}{more}")
+        self._require_labels(path, test)
 
     def require(self, corruption: str, severity: int | None) -> None:
         """Raises UserError for a condition that the release has not."""
@@ -148,6 +155,14 @@ class Release(ABC):
             most = f"{self.severities[0]} to {self.severities[-1]}"
             raise UserError(
                 f"{self.title}: {corruption} has no severity {severity}; there are {most}"
+            )
+
+    def _require_count(self, test: CleanTest) -> None:
+        """Raises DataError for a clean test set of another size."""
+        if len(test.labels) != self.count:
+            raise DataError(
+                f"{self.title} repeats {self.count:,} test images of {self.clean}, "
+                f"but the clean test set has {len(test.labels):,}"
             )
 
     def _agree(self, found: Array, test: CleanTest, where: Path) -> None:
@@ -168,6 +183,10 @@ class Release(ABC):
     @abstractmethod
     def _faults(self, path: Path, deep: bool) -> Iterator[str]:
         """What is wrong with files that are all there."""
+
+    @abstractmethod
+    def _require_labels(self, path: Path, test: CleanTest) -> None:
+        """Raises DataError where a copy without faults repeats another clean test set."""
 
     @abstractmethod
     def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -269,7 +270,7 @@ class BinarySource:
         if positive < 1:
             raise UserError(
                 f"{self.name}: a share of {self.prior:g} positives leaves none beside {negative:,} negatives; "
-                f"the smallest that leaves one is {1 / (negative + 1):.3g}"
+                f"the smallest that leaves one is {_at_least(1 / (negative + 1)):g}"
             )
         for c in self.positives:
             count, there = self.class_counts[c], self.pool.train_sizes[c]
@@ -283,6 +284,12 @@ class BinarySource:
                 f"{self.name}: {positive:,} positives to {negative:,} negatives; positives are the rare class: give a "
                 "share up to .5, or make the other classes positive"
             )
+
+
+def _at_least(share: float) -> float:
+    """To three digits, and not below: what a message names is to be taken."""
+    scale = 10.0 ** (2 - math.floor(math.log10(share)))
+    return math.ceil(share * scale) / scale
 
 
 def class_ids(name: str, classes: Iterable[str]) -> tuple[int, ...]:

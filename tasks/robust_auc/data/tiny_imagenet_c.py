@@ -54,13 +54,28 @@ class TinyImageNetC(Release):
                         except DataError as error:
                             yield str(error)
 
-    def _read(self, path: Path, corruption: str, severity: int | None, test: CleanTest) -> Array:
-        import numpy as np
+    def _require_labels(self, path: Path, test: CleanTest) -> None:
+        """Of one condition all names: the other ones' folders are as many, and of as many images."""
+        self._require_names(test)
+        corruption, severity = self.conditions[0]
+        folder = path / corruption / str(severity)
+        for place in test.places.tolist():
+            if not (folder / test.files[place]).is_file():
+                raise DataError(
+                    f"{folder / test.files[place]} is missing: {self.title} repeats the labelled validation images of "
+                    f"{self.clean}, class by class; copy it again"
+                )
 
+    def _require_names(self, test: CleanTest) -> None:
         if not test.files:
             raise DataError(
                 f"{self.title} is one of image files: the clean test set must name its own"
             )
+
+    def _read(self, path: Path, corruption: str, severity: int | None, test: CleanTest) -> Array:
+        import numpy as np
+
+        self._require_names(test)
         height, width, channels = self.shape
         made = np.empty((len(test.places), channels, height, width), np.uint8)
         folder = path / corruption / str(severity)

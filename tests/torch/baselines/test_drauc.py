@@ -732,6 +732,8 @@ def test_without_an_attack_it_is_aucm_bit_for_bit(tmp_path, plain, method, given
         ("drauc-df", {"T": 1}, 2),
         ("bce-at", {"T": 3}, 4),
         ("aucm-at", {"T": 2}, 3),
+        ("drauc-da", {"T": 0}, 1),
+        ("bce-at", {"T": 0}, 1),
     ],
 )
 def test_passes_are_counted_for_the_parameters_set(tmp_path, method, given, passes):

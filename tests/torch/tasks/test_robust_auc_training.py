@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from corrupted_files import make_cifar10_1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.registry import DATASETS, MODELS
@@ -14,6 +15,7 @@ from suite.base.errors import DataError
 from suite.define.catalog import Catalog
 from suite.engine.selection import BestOnTestHook
 from tasks.robust_auc import datasets, networks  # noqa: F401
+from tasks.robust_auc.data import cifar10_1
 from tasks.robust_auc.data.constants import set_name
 from tasks.robust_auc.sampler import StratifiedSampler
 from tasks.vision.networks import classifier  # noqa: F401
@@ -176,3 +178,20 @@ def test_data_and_their_corrupted_copies_are_asked_for_together(tmp_path):
     assert dataset.name == "cifar10+cifar10-c" and "and beside it" in dataset.layout
     with pytest.raises(DataError, match="cifar10"):
         dataset.find(tmp_path)
+
+
+def test_naturally_shifted_images_are_a_set_of_cifar10(tmp_path):
+    make_cifar10_1(tmp_path / "CIFAR-10.1")
+    for name in ("cifar10:r20,p10", "cifar10:r20,p10,val-selection"):
+        assert cifar10_1.SET_NAME in TASK.protocols[name].extra_sets
+    assert cifar10_1.SET_NAME not in TASK.protocols["cifar100:r20,p10"].extra_sets
+    source = {"name": "cifar10", "positives": [5, 6], "prior": 0.1, "left_out": [7]}
+    about = {"type": "NaturallyShiftedImages", "source": source, "root": str(tmp_path)}
+    made = DATASETS.build({**about, "pool": 2})
+    # 200 images of each of ten classes, in turn
+    assert len(made) == 1800 and made[0]["inputs"].shape == (3, 16, 16)
+    assert made.labels[:10].tolist() == [False] * 5 + [True, True] + [False] * 3
+    batch = made.__getitems__([5, 7])
+    assert batch["label"].tolist() == [[1.0], [0.0]]
+    with pytest.raises(DataError, match=r"CIFAR-10\.1"):
+        DATASETS.build({**about, "root": str(tmp_path / "elsewhere")})

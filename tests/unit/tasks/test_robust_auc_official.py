@@ -211,6 +211,47 @@ def test_labels_that_disagree_with_the_clean_test_set(originals, name):
         release.read(originals / release.folders[0], corruption, severity, fewer)
 
 
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_whole_copy_is_required_before_a_training(originals, name, tmp_path):
+    release = small(name)
+    test = clean_test(release)
+    release.require_whole(originals / release.folders[0], test)
+    folder = shutil.copytree(originals / release.folders[0], tmp_path / "copy")
+    last = release.conditions[-1][0]
+    if name == "tiny-imagenet-c":
+        moved = zip(np.roll(test.labels, 1), test.files, strict=True)
+        files = tuple(f"n{c:08}/{file.split('/')[1]}" for c, file in moved)
+        other = CleanTest(labels=test.labels, places=test.places, files=files)
+        said, gone = r"val_\d+\.JPEG is missing: Tiny-ImageNet-C repeats", folder / last / "5"
+        spoil = shutil.rmtree
+    else:
+        other = CleanTest(labels=np.roll(test.labels, 1), places=test.places)
+        said, spoil = r"labels.npy disagrees with the clean test set", Path.unlink
+        gone = folder / (f"{last}/test_images.npy" if name == "mnist-c" else f"{last}.npy")
+    with pytest.raises(DataError, match=said):
+        release.require_whole(folder, other)
+    with pytest.raises(DataError, match=rf"repeats {COUNT} .* the clean test set has {COUNT - 1}"):
+        release.require_whole(
+            folder, CleanTest(labels=test.labels[:-1], places=test.places, files=test.files[:-1])
+        )
+    spoil(gone)
+    with pytest.raises(DataError, match=rf"{last}.* is missing"):
+        release.require_whole(folder, test)
+
+
+def test_labels_that_one_condition_has_otherwise_are_found_before_a_training(originals, tmp_path):
+    release = small("mnist-c")
+    folder = shutil.copytree(originals / release.folders[0], tmp_path / "copy")
+    file = folder / release.corruptions[-1] / "test_labels.npy"
+    labels = np.load(file)
+    labels[3] = (labels[3] + 1) % 10
+    np.save(file, labels)
+    with pytest.raises(
+        DataError, match=r"MNIST-C: .*canny_edges/test_labels\.npy has other labels"
+    ):
+        release.require_whole(folder, clean_test(release))
+
+
 def test_each_severity_has_its_own_labels(mine):
     release, folder = mine
     labels = np.tile(clean_labels(release), 5)

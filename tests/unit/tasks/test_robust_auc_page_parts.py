@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import corrupted_files
 import numpy as np
@@ -11,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suite.base.errors import DataError, RecordError, UserError
-from tasks.robust_auc import changes, drawings, levels, pictures
+from tasks.robust_auc import changes, drawings, levels, pictures, protocols
 from tasks.robust_auc.conditions import Conditions
 from tasks.robust_auc.data import official, small_pools, sources
 from tasks.robust_auc.data.pools import take
+from tasks.robust_auc.data.release import CleanTest
 from tasks.robust_auc.drawings import Point
 from tasks.robust_auc.levels import Level
 from tasks.robust_auc.measures import auc
@@ -235,6 +237,18 @@ def test_pictures_of_an_official_corrupted_set(on_disk):
     for k, place in enumerate(places):
         expected = corrupted_files.picture(release, "fog", None, place)
         assert found.corrupted[k].ravel().tolist() == np.asarray(expected).ravel().tolist()
+
+
+def test_a_spoiled_corrupted_set_is_told_before_the_training(on_disk, monkeypatch):
+    under, root, labels = on_disk
+    clean = CleanTest(labels=labels, places=np.arange(20))
+    sets = SimpleNamespace(clean=clean, observed={}, variant=False)
+    monkeypatch.setattr(protocols, "load", lambda source, path: sets)
+    assert "corruption=fog" in under.build(root)[0]["prediction_dataloaders"]
+    file = root / "MNIST-C" / "fog" / "test_images.npy"
+    np.save(file, np.load(file)[:-1])
+    with pytest.raises(DataError, match=r"MNIST-C: .*fog/test_images\.npy holds 19 images"):
+        under.build(root)
 
 
 def test_data_on_disk_need_a_root(on_disk):

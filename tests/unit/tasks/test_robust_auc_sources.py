@@ -242,6 +242,15 @@ def test_bad_sources_are_one_clear_line(arguments, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("negatives", [10, 49, 99, 100, 124])
+def test_the_smallest_share_that_is_named_is_taken(negatives):
+    with pytest.raises(UserError, match="smallest") as caught:
+        BinarySource("digits", (9,), 1e-5, negatives=negatives, left_out=(0, 1, 2))
+    named = float(str(caught.value).split()[-1])
+    made = BinarySource("digits", (9,), named, negatives=negatives, left_out=(0, 1, 2))
+    assert made.counts[1] == 1
+
+
 def test_classes_by_name():
     assert class_ids("cifar10", ["truck", "airplane", "ship", "automobile"]) == VEHICLES
     with pytest.raises(UserError, match="cifar10 has no class 'airplan'; did you mean airplane"):
