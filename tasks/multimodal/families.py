@@ -5,6 +5,7 @@ A protocol and its long-tailed variants are a family. Nothing heavy is imported.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -136,6 +137,8 @@ class Family:
 
         def build(root: Path, carved: bool = False) -> tuple[Config, Facts]:
             sets = load(source, root)
+            for note in sets.notes:
+                warnings.warn(note, stacklevel=2)
             train, counts, of = sets.train, sets.class_counts, data
             if carved:
                 labels = train.labels.tolist()

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from suite.define.protocols import Protocols
-from tasks.multimodal.data import digit_pairs
+from tasks.multimodal.data import digit_pairs, views
+from tasks.multimodal.data.feature_sets import FeatureSet
 from tasks.multimodal.data.sources import Modalities, ModalitySource
 from tasks.multimodal.families import Family, Samples, Training
 from tasks.multimodal.recipes import Stream
+from tasks.multimodal.streams import WIDTHS, convolutions, perceptrons
 from tasks.vision.recipes.base import Config
 
-_WIDTHS = (16, 32, 64)
-_SHIFT = {"type": "BatchShift", "padding": 1, "fill": 0.0}
+_SHIFT: Config = {"type": "BatchShift", "padding": 1, "fill": 0.0}
 _MEMORY = ("tasks.multimodal.datasets", "tasks.multimodal.augment")
 
 
-def convolutions(
-    channels: int,
-    mean: float,
-    std: float,
-    *,
-    widths: tuple[int, ...] = _WIDTHS,
-    small: bool = False,
-) -> Stream:
-    """Three 3x3 convolutions of stride 2 on images; `small`: the first keeps the size. Mean and standard deviation are of
-    pixels as they are stored."""
-    strides = [1 if small else 2, 2, 2]
-    return Stream(
-        encoder={
-            "type": "ConvEncoder",
-            "in_channels": channels,
-            "widths": list(widths),
-            "strides": strides,
-        },
-        width=widths[-1],
-        statistics={"mean": [mean] * channels, "std": [std] * channels},
-    )
-
-
-def memory(transforms: Mapping[str, list[Config]], limit: int | None = None) -> Samples:
+def memory(
+    transforms: Mapping[str, list[Config]] | None = None, limit: int | None = None
+) -> Samples:
     """Samples in memory; `transforms` of each modality in training; `limit` test samples of each class."""
 
     def samples(source: ModalitySource, root: str, split: str, training: bool) -> Config:
@@ -59,22 +40,46 @@ def memory(transforms: Mapping[str, list[Config]], limit: int | None = None) -> 
     return samples
 
 
-def _fixed(streams: Mapping[str, Stream]) -> Callable[[Modalities | None], Mapping[str, Stream]]:
+def feature_family(
+    features: FeatureSet,
+    iterations: int,
+    summary: str,
+    seconds: float,
+    module: str = "tasks.multimodal.data.views",
+) -> Family:
+    """Perceptrons on a feature set of vectors, `NAME:mlp`; on one's own too, which `module` declares where it is imported."""
+    return Family(
+        name=f"{features.name}:mlp",
+        data=features.name,
+        streams=partial(perceptrons, features.shapes),
+        samples=memory(),
+        training=Training(iterations=iterations),
+        collate="whole_batch",
+        imports=(*_MEMORY, module),
+        test="whole test set, features standardised by the training set",
+        backbone="mlp-128-64 a modality",
+        augmentation="none",
+        summary="; ".join(filter(None, (summary, features.warning))),
+        seconds=seconds,
+    )
+
+
+def _fixed(**streams: Stream) -> Callable[[Modalities | None], Mapping[str, Stream]]:
     """Streams that need no data."""
     return lambda train: streams
 
 
 def _pairs(widths: tuple[int, ...]) -> Callable[[Modalities | None], Mapping[str, Stream]]:
-    stream = convolutions(1, digit_pairs.MEAN, digit_pairs.STD, widths=widths, small=True)
-    return _fixed(dict.fromkeys(digit_pairs.NOISE, stream))
+    stream = convolutions(1, digit_pairs.MEAN, digit_pairs.STD, widths=widths, strides=(1, 2, 2))
+    return _fixed(**dict.fromkeys(digit_pairs.NOISE, stream))
 
 
-# 200 iterations: the sheet of five seeds. Encoders are still learning then, which is when modalities compete (at 400 the
-# clean one's own logits have caught up with training alone), and a run takes two seconds.
+# 200 iterations, at which the sheet has five seeds: the noisy digits' encoder is still learning then, which is when modalities
+# compete, and a run takes two seconds.
 _QUICK = Family(
     name="quick",
     data=digit_pairs.NAME,
-    streams=_pairs(_WIDTHS),
+    streams=_pairs(WIDTHS),
     samples=memory({name: [_SHIFT] for name in digit_pairs.NOISE}),
     training=Training(iterations=200),
     collate="whole_batch",
@@ -96,6 +101,28 @@ _SMOKE = replace(
     summary="quick in a second, for tests: its numbers mean nothing",
     seconds=1.0,
 )
+_AV_DIGITS = Family(
+    name="av-digits:cnn",
+    data=views.AV_DIGITS.name,
+    # grey levels of the training samples, rounded
+    streams=_fixed(audio=convolutions(1, 56.0, 45.0), image=convolutions(1, 33.6, 78.8)),
+    samples=memory({name: [_SHIFT] for name in views.AV_DIGITS.shapes}),
+    training=Training(iterations=1000),
+    collate="whole_batch",
+    imports=(*_MEMORY, "tasks.multimodal.data.views"),
+    test="whole test set, at full size",
+    backbone="conv-16-32-64 a modality",
+    augmentation="shift 1",
+    summary="spoken and written digits, a small network for each: real sounds and images on a CPU",
+    seconds=20.0,
+)
 
-FAMILIES = (_QUICK, _SMOKE)
+FAMILIES = (
+    _QUICK,
+    _SMOKE,
+    feature_family(views.SCENE15, 2400, "Scene-15, perceptrons on three views, 57 epochs", 8.0),
+    _AV_DIGITS,
+    feature_family(views.MFEAT, 600, "mfeat, perceptrons on six views of digits", 5.0),
+    feature_family(views.CREMAD, 300, "CREMA-D features, perceptrons on two views", 2.0),
+)
 PROTOCOLS = Protocols(*(declared for family in FAMILIES for declared in family.declared()))

@@ -66,7 +66,9 @@ def pairs() -> tuple[Modalities, Modalities]:
     bunch: Any = load_digits()
     images = (bunch.images / 16).astype(np.float32)[:, None]
     draw = Draw(SEED)
-    first, labels, place = [], [], []
+    first: list[Array] = []
+    labels: list[int] = []
+    place: list[int] = []
     for c in range(10):
         members = np.flatnonzero(bunch.target == c)
         count = len(members) // 2
@@ -93,7 +95,8 @@ def _normal(draw: Draw, shape: tuple[int, ...], spread: float) -> Array:
     normal = np.sqrt(-2 * np.log((radius + 0.5) / (1 << 30))) * np.cos(
         2 * np.pi * angle / (1 << 30)
     )
-    return (np.rint(spread * normal * 4096) / 4096).astype(np.float32).reshape(shape)
+    made: Array = (np.rint(spread * normal * 4096) / 4096).astype(np.float32)
+    return made.reshape(shape)
 
 
 def _check(path: Path, deep: bool) -> list[str]:

@@ -119,23 +119,27 @@ class Modalities:
         """Whether inputs are no arrays."""
         return any(isinstance(values, tuple) for values in self.inputs.values())
 
+    def lacking(self, name: str) -> Array:
+        """(N,) bool: the samples that come without this modality."""
+        import numpy as np
+
+        return (self.absent or {}).get(name, np.zeros(len(self), bool))
+
     def take(self, places: Array) -> Modalities:
         """The samples at these places, (K,) integers or (N,) bool. Mapped arrays are not copied."""
         import numpy as np
 
         chosen = np.arange(len(self))[places]
+        labels = self.labels[chosen]
         absent = {name: lost[chosen] for name, lost in (self.absent or {}).items()}
-        made = {
-            "labels": self.labels[chosen],
-            "absent": {n: a for n, a in absent.items() if a.any()},
-        }
+        absent = {name: lost for name, lost in absent.items() if lost.any()}
         if self.places is not None:
-            return replace(self, places=self.places[chosen], **made)
+            return Modalities(self.inputs, labels, self.places[chosen], absent)
         taken = {
             name: tuple(values[i] for i in chosen) if isinstance(values, tuple) else values[chosen]
             for name, values in self.inputs.items()
         }
-        return replace(self, inputs=taken, **made)
+        return Modalities(taken, labels, None, absent)
 
     def rows(self, name: str, places: Array) -> Array:
         """The inputs (K, ...) of one modality, an array, at places (K,) of the N samples; a copy."""
@@ -153,6 +157,7 @@ class ModalitySets:
         class_counts: training samples per class.
         observed: digests of this copy, name -> hex.
         variant: whether it differs from what was published.
+        notes: what whoever trains on it has to know, a line each: runs log them as warnings.
     """
 
     train: Modalities
@@ -160,6 +165,7 @@ class ModalitySets:
     class_counts: tuple[int, ...]
     observed: Mapping[str, str]
     variant: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
