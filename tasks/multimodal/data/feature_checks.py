@@ -93,7 +93,7 @@ def lacking_modalities(path: Path, inputs: Mapping[str, Array], refuse: bool) ->
         if values.dtype.kind != "f":
             continue
         rows = values.reshape(len(values), -1)
-        lost: Array = np.isnan(rows).all(axis=1)
+        lost: Array = np.asarray(np.isnan(rows).all(axis=1))
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) & ~lost)
         if bad.size:
             raise DataError(
