@@ -102,9 +102,7 @@ def read_utilisation(
     """Of the rows with today's code under a protocol, modality by modality in the protocol's order; empty where no
     reference has run."""
     sides = {
-        modality: read_rows(
-            connection, task, probe_key(modality), only=protocol, catalog=catalog
-        )
+        modality: read_rows(connection, task, probe_key(modality), only=protocol, catalog=catalog)
         for modality in modality_names(protocol)
     }
     references = {

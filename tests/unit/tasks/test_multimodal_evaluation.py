@@ -50,7 +50,12 @@ def tiny():
         subset_logits=np.stack([one_hot(0, 0, 1, 0), one_hot(1, 1, 1, 1)], axis=1),
     )
     train = store(np.array([0, 1]), {"left": spread[1:3], "right": spread[1:3]}, 2)
-    about = {"classes": ["x", "y"], "groups": {}, "modalities": ["left", "right"], "missing": "zero"}
+    about = {
+        "classes": ["x", "y"],
+        "groups": {},
+        "modalities": ["left", "right"],
+        "missing": "zero",
+    }
     return {"test": test, "train": train}, about
 
 
@@ -264,7 +269,9 @@ def test_what_no_test_sample_defines_is_null():
     assert rows["balanced_accuracy"] == pytest.approx(
         recall_score(label, fused, labels=[0, 1, 2], average="macro", zero_division=0)
     )
-    assert rows["macro_f1"] == pytest.approx(f1_score(label, fused, labels=[0, 1, 2], average="macro"))
+    assert rows["macro_f1"] == pytest.approx(
+        f1_score(label, fused, labels=[0, 1, 2], average="macro")
+    )
 
 
 def test_a_test_class_without_training_samples():

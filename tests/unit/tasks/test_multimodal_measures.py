@@ -94,7 +94,9 @@ def test_a_probe_is_the_same_each_time_and_in_blocks(monkeypatch):
 
 
 def test_scores_that_only_rounding_tells_apart_are_equal():
-    probe = measures.Probe(np.zeros(1), np.ones(1), np.array([[1.0, 1.0 + 1e-10, 1.01]]), np.zeros(3))
+    probe = measures.Probe(
+        np.zeros(1), np.ones(1), np.array([[1.0, 1.0 + 1e-10, 1.01]]), np.zeros(3)
+    )
     assert probe.predict(np.array([[1.0], [-1.0]])).tolist() == [2, 0]
 
 
