@@ -9,12 +9,12 @@ the group's classes, classes without a test sample left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import UserError
-from suite.define.metrics import MetricRow, subset
+from suite.define.metrics import MetricRow, split_key, subset
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Predictions, Trained
 from tasks.multimodal.measures import Probe, agreement, class_f1, fit_probe, shapley
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MISSING = "zero"
+_GROUPS = ("head", "medium", "tail")
 _AT_ONCE = 1 << 24  # weights turned into float64 at a time
 
 METRICS = (
@@ -173,8 +174,23 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     return Units(count=len(samples.label), score=score, digest=label_digest(samples.label))
 
 
+def shown_columns(keys: Collection[str]) -> list[str]:
+    """Columns of a board whose rows have these keys: after the first one those of each modality that a row has, its own
+    logits' and its probe's, and of the groups; then the others of `COLUMNS`. Of no keys these alone."""
+    inside = {key: split_key(key) for key in sorted(keys)}
+    modalities = [
+        key
+        for metric in ("top1", "probe")
+        for key, (name, where) in inside.items()
+        if name == metric and where.startswith("modality=") and "," not in where
+    ]
+    grouped = [f"top1[group={group}]" for group in _GROUPS]
+    return [COLUMNS[0], *modalities, *(key for key in grouped if key in inside), *COLUMNS[1:]]
+
+
 OFFERS: Mapping[str, Any] = {
     "units": units,
+    "columns": shown_columns,
     "confusion": confusion,
     "groups": resolve_groups,
     "counted": "samples",

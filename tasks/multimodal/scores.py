@@ -10,7 +10,8 @@ from mmengine.registry import METRICS
 from torch import Tensor
 
 from suite.base.errors import RecordError, UserError
-from tasks.multimodal.stored import store
+from suite.engine.keys import PREDICTION_SET
+from tasks.multimodal.stored import TRAIN, store
 from tasks.vision.per_class import recalls
 
 MOST = 10
@@ -41,12 +42,12 @@ class ModalityScores(BaseMetric):
         """Add batches: each of `data_samples` holds `label` (B,), `logits` (B, C), `features` {modality: (B, D)} and,
         where the fusion has them, `modality_logits` (B, M, C) and `subset_logits` (B, 2^M - 2, C), B >= 1.
 
-        Of a batch with a true `features_only` (training samples, to which probes are fitted) logits are not kept. Raises
-        RecordError for labels outside 0..C-1, logits of another shape, and features of an unknown modality.
+        Of the prediction set `train`, to which probes are fitted, logits are not kept. Raises RecordError for labels
+        outside 0..C-1, logits of another shape, and features of an unknown modality.
         """
         if not self.results:  # mmengine empties them after each loop: this is a new one
             self._kept = []
-        bare = isinstance(data_batch, Mapping) and bool(data_batch.get("features_only"))
+        bare = (self.dataset_meta or {}).get(PREDICTION_SET) == TRAIN
         for sample in data_samples:
             label, logits, features = sample["label"], sample["logits"], sample["features"]
             if (

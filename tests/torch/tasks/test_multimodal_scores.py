@@ -10,6 +10,7 @@ import tasks.multimodal.networks
 import tasks.multimodal.objectives  # noqa: F401
 from suite.base.errors import RecordError, UserError
 from suite.define.task import Trained
+from suite.engine.keys import PREDICTION_SET
 from tasks.multimodal import stored
 from tasks.multimodal.evaluation import evaluate
 from tasks.multimodal.networks import MultimodalClassifier, proper_subsets
@@ -47,10 +48,10 @@ def batches(sizes=(5, 3), seed=0):
 
 
 @torch.no_grad()
-def collected(model, given, **more):
+def collected(model, given, of="test"):
     metric = METRICS.build({"type": "ModalityScores", "classes": CLASSES, "modalities": NAMES})
+    metric.dataset_meta = {PREDICTION_SET: of} if of != "test" else None
     for batch in given:
-        batch = {**batch, **more}
         metric.process(batch, model.test_step(batch))
     return metric
 
@@ -91,7 +92,7 @@ def test_a_run_is_evaluated(fusion):
     model = built(fusion)
     sets = {
         "test": collected(model, batches()).arrays(),
-        "train": collected(model, batches((9, 9), seed=1), features_only=True).arrays(),
+        "train": collected(model, batches((9, 9), seed=1), of="train").arrays(),
     }
     assert set(sets["train"]) == {"label", *(f"features_{name}" for name in NAMES)}
     about = {"classes": ["x", "y", "z"], "groups": {}, "modalities": NAMES, "missing": "zero"}
@@ -126,7 +127,7 @@ def test_scores_for_mmengines_tools():
     assert found["multimodal/balanced_accuracy"] == pytest.approx(
         np.mean([right[arrays["label"] == c].mean() for c in classes])
     )
-    assert collected(built(), batches(), features_only=True).evaluate(8) == {}
+    assert collected(built(), batches(), of="train").evaluate(8) == {}
 
 
 def test_a_new_loop_begins_anew():

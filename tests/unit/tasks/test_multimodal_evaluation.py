@@ -18,6 +18,7 @@ from tasks.multimodal.evaluation import (
     evaluate,
     modality_names,
     settings,
+    shown_columns,
     units,
 )
 from tasks.multimodal.measures import fit_probe
@@ -351,6 +352,18 @@ def test_every_row_is_of_a_declared_metric_and_every_column_has_rows():
     keys = {row.key for row in rows}
     assert set(PRIMARY) | set(COLUMNS) <= keys
     assert PRIMARY == ("top1", "balanced_accuracy")
+
+
+def test_columns_of_a_board():
+    keys = found(made(more=["val"]))
+    modalities = [f"{metric}[modality={name}]" for metric in ("top1", "probe") for name in NAMES]
+    groups = [f"top1[group={group}]" for group in GROUPS]
+    assert shown_columns(keys) == ["top1", *modalities, *groups, *COLUMNS[1:]]
+    # a board of FiLM alone
+    rows = found(made(own=False), {**ABOUT, "groups": {}})
+    assert shown_columns(rows) == ["top1", *modalities[3:], *COLUMNS[1:]]
+    # nothing has run yet
+    assert shown_columns([]) == list(COLUMNS)
 
 
 def test_both_sets_are_needed_and_of_the_same_modalities():
