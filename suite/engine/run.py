@@ -30,7 +30,7 @@ from suite.define.metrics import MetricRow
 from suite.define.protocol import Facts
 from suite.engine import ranks, test_loop, weights
 from suite.engine.hooks import JobHook, MonitorHook
-from suite.engine.keys import BUDGET_KEYS, FIXED
+from suite.engine.keys import BUDGET_KEYS, FIXED, PREDICTION_SET
 from suite.engine.resume import RestoreGeneratorsHook, ResumeHook, bare_model
 from suite.engine.runner import SuiteRunner, quiet_runner
 from suite.engine.training_log import LogHook, say, warnings_once
@@ -262,7 +262,7 @@ def _other_set(runner: SuiteRunner, cfg: Config, name: str) -> dict[str, Any]:
     kept = loop.dataloader, loop.evaluator
     # of its own: metrics go on counting where the test set's left off
     loop.dataloader, loop.evaluator = loader, runner.build_evaluator(cfg.test_evaluator)
-    loop.evaluator.dataset_meta = kept[1].dataset_meta
+    loop.evaluator.dataset_meta = {**(kept[1].dataset_meta or {}), PREDICTION_SET: name}
     try:
         return _test(runner)[0]
     finally:

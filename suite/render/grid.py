@@ -6,7 +6,7 @@ nowhere else; JSON and CSV keep them as they are stored.
 
 import typing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 from suite.base.command import Command, Note
 from suite.base.text import clipped, plain
 from suite.define.protocol import Protocol
-from suite.define.task import Task
+from suite.define.task import Ability, Task
 from suite.records.again import Wanted, enough, run_commands
 from suite.render.cells import cell_text, cost_text, metric_of, seeds_text
 from suite.render.view import KINDS, Kind, View
@@ -30,6 +30,10 @@ TESTS = {
     "t": f"t tests, Holm over the board, {ALPHA:.0%}: fewer than five rows vary, too few for a moderated one",
 }
 """`Row.test` in words."""
+ShownColumns = Callable[[Collection[str]], Sequence[str]]
+"""Metric keys that the rows of a block have -> the metric keys of its board's columns, in order. Pure."""
+SHOWN = Ability[ShownColumns]("columns")
+"""Without it they are the task's `columns`: for tasks whose keys hold names of a protocol's own."""
 ALL = View()
 """The board's own rows and columns."""
 
@@ -184,12 +188,14 @@ def _columns(
         asked = view.columns if "method" in view.columns else ("method", *view.columns)
         return tuple(chain.from_iterable(map(of, asked)))
     several = sum(bool(row.groups) for row in rows) > 1
+    shown = SHOWN.of(task)
+    own = shown({key for row in rows for key in row.metrics}) if shown else task.columns
     names = [
         "rank",
         *(["tied"] if several else []),
         *(["seeds to next"] if any(row.seeds_to_next for row in rows) else []),
         *("method", "n"),
-        *dict.fromkeys([view.key(task), *task.columns, *more]),
+        *dict.fromkeys([view.key(task), *own, *more]),
         "cost",
         *(["flags"] if any(row.flags for row in rows) else []),
     ]

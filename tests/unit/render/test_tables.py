@@ -1,6 +1,7 @@
 """Every format says the same and lets no name break out."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -257,3 +258,21 @@ def test_cost_tells_of_larger_networks(rows):
         made.append(replace(rows[0], cost=replace(rows[0].cost, **cost)))
     cells = [texts[-1 - bool(made[0].flags)] for texts in grid(made, TASK).body]
     assert cells == ["61 s", "61 s", "61 s, 2.9x params", "61 s"]
+
+
+def test_a_task_may_show_columns_that_hang_on_its_rows(rows):
+    def by_group(keys):
+        return ["mIoU", *(key for key in sorted(keys) if "group=" in key)]
+
+    task = dataclasses.replace(TASK, offers={"columns": by_group})
+
+    def keys(made):
+        return [column.key for column in made.columns if column.kind == "metric"]
+
+    assert keys(grid(rows, task)) == ["mIoU", "mIoU[group=tail]"]
+    # the ranking metric is there whatever the task shows, and what is asked for is what is shown
+    assert keys(grid(rows, task, View(by="loss"))) == ["loss", "mIoU", "mIoU[group=tail]"]
+    assert keys(grid(rows, task, View(columns=["loss"]))) == ["loss"]
+    nothing = [replace(row, metrics={}) for row in rows]
+    assert keys(grid(nothing, task)) == ["mIoU"]
+    assert keys(grid(rows, TASK)) == list(TASK.columns)
