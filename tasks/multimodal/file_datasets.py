@@ -131,7 +131,9 @@ class ModalityFiles(Dataset[dict[str, Any]]):
             every = samples.labels.tolist()
             samples = samples.take(part_of(carved, lambda how: chosen_by_class(every, how)))
         if set(readers) != set(samples.inputs):
-            raise ValueError(f"readers of {sorted(readers)} for modalities {sorted(samples.inputs)}")
+            raise ValueError(
+                f"readers of {sorted(readers)} for modalities {sorted(samples.inputs)}"
+            )
         self.root = Path(root)
         self._labels = torch.from_numpy(samples.labels)
         # one array each: touching many str objects would copy them into every data worker

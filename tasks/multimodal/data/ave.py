@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError
@@ -23,12 +22,6 @@ from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets,
 from tasks.vision.data.find import find as find_in
 from tasks.vision.data.find import missing
 from tasks.vision.data.lists import is_plain, shown
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
-    from typing import Any
 
 NAME = "ave"
 CLASSES = (
@@ -42,9 +35,7 @@ LISTS = {"train": "trainSet.txt", "val": "valSet.txt", "test": "testSet.txt"}
 SIZES = {"train": 3339, "val": 402, "test": 402}
 FOLDERS = ("ave", "AVE", "AVE_Dataset")
 AUDIO, VISUAL, PICKLED = "AudioWAV", "Image-01-FPS-SE", "Audio-1004-SE"
-EXTRACT = (
-    f'mkdir -p {AUDIO}; for v in AVE/*.mp4; do ffmpeg -i "$v" -vn -ac 1 {AUDIO}/"$(basename "$v" .mp4)".wav; done'
-)
+EXTRACT = f'mkdir -p {AUDIO}; for v in AVE/*.mp4; do ffmpeg -i "$v" -vn -ac 1 {AUDIO}/"$(basename "$v" .mp4)".wav; done'
 """Shell line that makes the recordings, in the folder of the lists, of the videos that the data set is released as."""
 LAYOUT = (
     f"trainSet.txt and testSet.txt (lines `class&video&quality&start&end`), the sound of the whole videos {AUDIO}/<video>.wav "
@@ -119,7 +110,9 @@ def read_list(path: Path) -> tuple[Event, ...]:
             continue
         event = _event(fields)
         if isinstance(event, str):
-            raise DataError(f"{path}:{number}: {event}; {_LINE}; found {shown(line)}; copy the list again")
+            raise DataError(
+                f"{path}:{number}: {event}; {_LINE}; found {shown(line)}; copy the list again"
+            )
         found.append(event)
     if not found:
         raise DataError(f"{path} names no event; copy the list again")

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError
@@ -25,11 +25,6 @@ from tasks.vision.data.find import find as find_in
 from tasks.vision.data.find import missing
 from tasks.vision.data.lists import shown
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
-
 NAME, BY_ACTOR = "crema-d", "crema-d-by-actor"
 CODES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 CLASSES = ("neutral", "happy", "sad", "fear", "disgust", "anger")
@@ -38,6 +33,8 @@ TEST = (114, 123, 140, 133, 129, 105)
 """Test clips of each class, in the released lists."""
 TRAIN = (973, 1148, 1131, 1138, 1142, 1166)
 """Training clips: of 1,087 neutral clips and 1,271 of each other emotion those that do not test."""
+HELD_OUT = 0.1
+"""Share of the actors that test in `BY_ACTOR`."""
 ACTORS = tuple(str(number) for number in range(1001, 1092))
 FOLDERS = ("crema-d", "CREMA-D", "CREMAD", "cremad", "CREMA_D")
 AUDIO, VISUAL = "AudioWAV", "Image-01-FPS"
@@ -52,10 +49,10 @@ _CLIP = re.compile(r"(\d{4})_[A-Z0-9]{2,4}_([A-Z]{3})_[A-Z0-9]{1,3}", re.ASCII)
 _LINE = f"expected `clip,LABEL`, such as 1001_DFA_ANG_XX,ANG, with LABEL one of {', '.join(CODES)}"
 
 
-def tested_actors(share: float = 0.1) -> tuple[str, ...]:
+def held_out_actors() -> tuple[str, ...]:
     """The actors of the test set of `BY_ACTOR`, in order: those 9 of the 91 whose numbers have the smallest SHA-256."""
     first = sorted(ACTORS, key=lambda actor: hashlib.sha256(actor.encode()).hexdigest())
-    return tuple(sorted(first[: round(share * len(ACTORS))]))
+    return tuple(sorted(first[: round(HELD_OUT * len(ACTORS))]))
 
 
 def find(root: Path) -> Path:
@@ -135,9 +132,7 @@ def read_list(path: Path) -> dict[str, int]:
     for number, line in enumerate(lines, start=1):
         clip, _, label = (field.strip() for field in line.partition(","))
         if not _CLIP.fullmatch(clip) or label not in CODES:
-            raise DataError(
-                f"{path}:{number}: {_LINE}; found {shown(line)}; copy the list again"
-            )
+            raise DataError(f"{path}:{number}: {_LINE}; found {shown(line)}; copy the list again")
         if clip in found:
             raise DataError(f"{path}:{number}: clip {clip} is listed twice; remove one line")
         found[clip] = CODES.index(label)
@@ -151,13 +146,13 @@ def actor_of(clip: str) -> str:
 
 def split_of_actors(path: Path) -> tuple[frozenset[str], frozenset[str]]:
     """(training, test) actors: those of the user's lists (`ACTOR_LISTS`, an actor's number a line) where they lie in `path`,
-    else all others and `tested_actors`.
+    else all others and `held_out_actors`.
 
     Raises DataError for one list without the other, a line that is no number of four digits, and actors who are in both.
     """
     there = [(path / file).exists() for file in ACTOR_LISTS]
     if not any(there):
-        testing = frozenset(tested_actors())
+        testing = frozenset(held_out_actors())
         return frozenset(ACTORS) - testing, testing
     if not all(there):
         has, lacks = ACTOR_LISTS if there[0] else ACTOR_LISTS[::-1]
@@ -217,7 +212,9 @@ def _differences(name: str, path: Path, sets: ModalitySets) -> str:
             for code, known, there in zip(CODES, wanted, counted, strict=True)
         )
     named = _named_otherwise(sets)
-    return ", ".join(found + [f"{named:,} clips with another label than in their name"] * (named > 0))
+    return ", ".join(
+        found + [f"{named:,} clips with another label than in their name"] * (named > 0)
+    )
 
 
 def _named_otherwise(sets: ModalitySets) -> int:
@@ -260,7 +257,9 @@ def declare(name: str) -> ModalitySet:
     )
     about: dict[str, Any] = {"classes": list(CODES), "clips": sum(TRAIN) + sum(TEST)}
     about |= (
-        {"test actors": list(tested_actors())} if by_actor else {"train": list(TRAIN), "test": list(TEST)}
+        {"test actors": list(held_out_actors())}
+        if by_actor
+        else {"train": list(TRAIN), "test": list(TEST)}
     )
     return ModalitySet(
         dataset=DataSet(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,7 +157,7 @@ def problems(path: Path, sets: ModalitySets, kinds: Mapping[str, Kind], deep: bo
             if not deep:
                 found.append(_absent(path, modality, kind, _sample(entries)))
                 continue
-            steps = spread(lambda entry, kind=kind: _fault(path, kind, entry), entries)
+            steps = spread(partial(_fault, path, kind), entries)
             faults = [line for line in told(steps, f"{path.name} {modality}", len(entries)) if line]
             more = f" (and {len(faults) - 1:,} more of this modality)" if len(faults) > 1 else ""
             found += [f"{line}{more}" for line in faults[:1]]

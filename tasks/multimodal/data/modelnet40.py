@@ -158,7 +158,9 @@ def _read(path: Path) -> tuple[ModalitySets, Objects, Objects]:
             f"{path / 'pt'}: {len(both):,} objects both train and test: {', '.join(both[:3])}; copy the names again"
         )
     if not test.names:
-        raise DataError(f"{path / 'image'}: no test object has a folder of pictures; copy them there")
+        raise DataError(
+            f"{path / 'image'}: no test object has a folder of pictures; copy them there"
+        )
     counted = Counter(name.partition("/")[0] for name in train.names)
     empty = [label for label in CLASSES if not counted[label]]
     if empty:
@@ -180,9 +182,7 @@ def _samples(names: Sequence[str]) -> Modalities:
 
     stems = tuple(f"image/{name}/{name.partition('/')[2]}" for name in names)
     labels = [CLASSES.index(name.partition("/")[0]) for name in names]
-    return Modalities(
-        inputs={modality: stems for modality in MODALITIES}, labels=np.array(labels, np.int64)
-    )
+    return Modalities(inputs=dict.fromkeys(MODALITIES, stems), labels=np.array(labels, np.int64))
 
 
 def _differences(sets: ModalitySets, train: Objects, test: Objects) -> str:

@@ -44,9 +44,7 @@ if TYPE_CHECKING:
 CLASSES = ("negative", "neutral", "positive")
 MODALITIES = ("text", "audio", "vision")
 PICKLES = (".pkl", ".pickle", ".p")
-CONVERT = (
-    "nothing of others is unpickled: convert it to npz with the ten lines in README, \"Several modalities\", at your own risk"
-)
+CONVERT = 'nothing of others is unpickled: convert it to npz with the ten lines in README, "Several modalities", at your own risk'
 SAMPLED = 64
 """Rows of an array, evenly spread, that are looked at and that its digest covers."""
 _BLOCK = 1 << 26
@@ -107,7 +105,9 @@ def find(name: str, root: Path) -> Path:
             return []
         pickled = _pickled(place) if place != root else None
         if pickled is not None:
-            raise DataError(f"{spec.title}: {pickled} is a pickle; {CONVERT}, as {place / name}.npz")
+            raise DataError(
+                f"{spec.title}: {pickled} is a pickle; {CONVERT}, as {place / name}.npz"
+            )
         return None
 
     return find_in(spec.title, root, folders, layout(name), lacking) / f"{name}.npz"
@@ -187,7 +187,12 @@ def _samples(name: str, path: Path, split: str, arrays: dict[str, Array]) -> Mod
     for modality, width in zip(MODALITIES, SPECS[name].widths, strict=True):
         key = f"{split}_{modality}"
         values = arrays[key]
-        if values.ndim != 3 or values.dtype.kind != "f" or values.shape[2] != width or not values.size:
+        if (
+            values.ndim != 3
+            or values.dtype.kind != "f"
+            or values.shape[2] != width
+            or not values.size
+        ):
             raise DataError(
                 f"{path}: {key} is {values.dtype} {values.shape}, expected floating-point numbers (N, T, {width}); take the "
                 f"features that MMSA releases of {SPECS[name].title}"
@@ -242,9 +247,7 @@ def _first_not_finite(values: Array, rows: Sequence[int]) -> int | None:
 
 
 def _not_finite(path: Path, key: str, row: int) -> str:
-    return (
-        f"{path}: {key}, sample {row}, holds NaN or inf; write 0 there, as the lines in README, \"Several modalities\", do"
-    )
+    return f'{path}: {key}, sample {row}, holds NaN or inf; write 0 there, as the lines in README, "Several modalities", do'
 
 
 def _blocks(values: Array) -> Sequence[Array]:

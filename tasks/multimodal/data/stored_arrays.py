@@ -37,7 +37,10 @@ def open_npz(path: Path, wanted: Sequence[str], convert: str) -> dict[str, Array
                 raise DataError(f"{path} is a pickle, whatever its name says; {convert}")
             if begin != b"PK\x03\x04":
                 raise DataError(f"{path} is no npz file; {convert}")
-            return {name: _member(file, path, entry, name, convert) for name, entry in _members(file, path, wanted)}
+            return {
+                name: _member(file, path, entry, name, convert)
+                for name, entry in _members(file, path, wanted)
+            }
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {convert}") from None
     except OSError as error:
@@ -72,7 +75,9 @@ def _members(
     try:
         file.seek(0)
         entries = zipfile.ZipFile(_Guarded(file)).infolist()  # type: ignore[arg-type]
-    except Exception as error:  # zip and its parser each have their own way to say that it is damaged
+    except (
+        Exception
+    ) as error:  # zip and its parser each have their own way to say that it is damaged
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{path} is a damaged npz file ({reason}); make it again") from None
     names = [entry.filename for entry in entries]

@@ -86,7 +86,9 @@ def _decoded(content: bytes, path: Path) -> tuple[int, Array]:
             # of chunks that scipy does not know; what is missing was looked for above
             warnings.simplefilter("ignore")
             rate, samples = wavfile.read(io.BytesIO(content))
-    except Exception as error:  # ValueError, struct.error, ZeroDivisionError, ...: whatever a header brings about
+    except (
+        Exception
+    ) as error:  # ValueError, struct.error, ZeroDivisionError, ...: whatever a header brings about
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(
             f"{path} cannot be read as a wav file ({reason}); convert it: ffmpeg -i ORIGINAL -c:a pcm_s16le {path.name}"
