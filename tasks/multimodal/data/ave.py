@@ -122,7 +122,7 @@ def read_list(path: Path) -> tuple[Event, ...]:
 def _event(fields: Sequence[str]) -> Event | str:
     """What a line stands for, or what is wrong with it."""
     if len(fields) != 5:
-        return f"{len(fields)} fields"
+        return media.counted(len(fields), "field")
     name, video, _, *times = fields
     if name not in CLASSES:
         return f"no class of AVE is called {shown(name)}"
@@ -177,7 +177,9 @@ def _differences(sets: ModalitySets) -> str:
         )
     )
     both = len(train & test)
-    return ", ".join(found + [f"{both:,} videos both train and test"] * (both > 0))
+    return ", ".join(
+        found + [f"{media.counted(both, 'video')} in both training and test"] * (both > 0)
+    )
 
 
 def _digest(events: Sequence[Event]) -> str:

@@ -55,14 +55,20 @@ def held_out_actors() -> tuple[str, ...]:
     return tuple(sorted(first[: round(HELD_OUT * len(ACTORS))]))
 
 
-def find(root: Path) -> Path:
+def layout(name: str) -> str:
+    """One line."""
+    own = f"; a split of your own in {ACTOR_LISTS[0]} and {ACTOR_LISTS[1]} (an actor a line)"
+    return LAYOUT + own * (name == BY_ACTOR)
+
+
+def find(name: str, root: Path) -> Path:
     """The folder of lists, recordings and frames: `root`, or one of the usual names below it. Raises DataError."""
     wanted = [*LISTS, AUDIO, VISUAL]
 
     def lacking(place: Path) -> list[str] | None:
         return missing(wanted, [name for name in wanted if not (place / name).exists()])
 
-    return find_in("CREMA-D", root, FOLDERS, LAYOUT, lacking)
+    return find_in("CREMA-D", root, FOLDERS, layout(name), lacking)
 
 
 def check(name: str, path: Path, deep: bool = False) -> list[str]:
@@ -213,7 +219,8 @@ def _differences(name: str, path: Path, sets: ModalitySets) -> str:
         )
     named = _named_otherwise(sets)
     return ", ".join(
-        found + [f"{named:,} clips with another label than in their name"] * (named > 0)
+        found
+        + [f"{media.counted(named, 'clip')} with another label than in the name"] * (named > 0)
     )
 
 
@@ -250,11 +257,6 @@ def declare(name: str) -> ModalitySet:
         if by_actor
         else "the released lists, in which all actors train and test"
     )
-    layout = LAYOUT + (
-        f"; a split of your own in {ACTOR_LISTS[0]} and {ACTOR_LISTS[1]} (an actor a line)"
-        if by_actor
-        else ""
-    )
     about: dict[str, Any] = {"classes": list(CODES), "clips": sum(TRAIN) + sum(TEST)}
     about |= (
         {"test actors": list(held_out_actors())}
@@ -265,11 +267,11 @@ def declare(name: str) -> ModalitySet:
         dataset=DataSet(
             name=name,
             summary=summary,
-            layout=layout,
+            layout=layout(name),
             classes=CLASSES,
             groups={},
             group_rule="",
-            find=find,
+            find=lambda root: find(name, root),
             check=lambda path, deep: check(name, path, deep),
             differs=lambda path, deep: differs(name, path, deep),
         ),

@@ -83,6 +83,11 @@ def view_file(root: Path, entry: str, view: int) -> Path:
     return root / f"{entry}.{view}.png"
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as `1 clip` or `1,200 clips`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 # -- whether a copy is whole
 
 

@@ -155,7 +155,7 @@ def _read(path: Path) -> tuple[ModalitySets, Objects, Objects]:
     both = sorted(set(train.names) & set(test.names))
     if both:
         raise DataError(
-            f"{path / 'pt'}: {len(both):,} objects both train and test: {', '.join(both[:3])}; copy the names again"
+            f"{path / 'pt'}: {media.counted(len(both), 'object')} in both training and test: {', '.join(both[:3])}; copy the names again"
         )
     if not test.names:
         raise DataError(
@@ -194,7 +194,7 @@ def _differences(sets: ModalitySets, train: Objects, test: Objects) -> str:
     )
     if found and (train.gone or test.gone):
         found.append(
-            f"{train.gone:,} listed training objects and {test.gone:,} test objects have no pictures and are left out"
+            f"{media.counted(train.gone, 'training object')} and {media.counted(test.gone, 'test object')} without pictures left out"
         )
     return ", ".join(found)
 

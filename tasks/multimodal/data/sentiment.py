@@ -31,6 +31,7 @@ from suite.base.canonical import short_hash
 from suite.base.errors import DataError
 from suite.define.protocol import DataSet
 from tasks.multilabel.data.files import other_than
+from tasks.multimodal.data import media
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
 from tasks.multimodal.data.stored_arrays import open_npz
 from tasks.vision.data.arrays import digest
@@ -146,7 +147,9 @@ def differs(name: str, path: Path, deep: bool) -> str:
             for modality, values in part.inputs.items():
                 lost = sum(int((~block.any(axis=(1, 2))).sum()) for block in _blocks(values))
                 if lost:
-                    found.append(f"{modality} of {lost:,} {split} samples is all zeros")
+                    found.append(
+                        f"{modality} all zeros in {media.counted(lost, f'{split} sample')}"
+                    )
     return ", ".join(filter(None, found))
 
 

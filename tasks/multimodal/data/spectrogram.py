@@ -66,13 +66,14 @@ def waveform(recording: Recording, how: Spectrum) -> Array:
     """Samples float32 (rate * seconds,) in [-1, 1]: resampled, repeated from its beginning as often as it takes, cut,
     clipped."""
     import numpy as np
-    from scipy.signal import resample_poly
 
     # a second more than is kept: the filter's tail at the cut does not reach it
     samples = recording.samples[: recording.rate * (how.seconds + 1)].astype(np.float64)
     common = gcd(how.rate, recording.rate)
     up, down = how.rate // common, recording.rate // common
     if up != down:
+        from scipy.signal import resample_poly
+
         samples = resample_poly(samples, up, down, padtype="mean")
     times = -(-how.length // len(samples))
     repeated = np.tile(samples, times)[: how.length]
@@ -86,11 +87,12 @@ def log_spectrogram(samples: Array, how: Spectrum) -> Array:
     1 / 2, and half of a sine is at the negative frequency), and half of that at k - 1 and k + 1.
     """
     import numpy as np
-    from scipy.signal import get_window
 
     values = samples.astype(np.float64)
     if how.centred:
         values = np.pad(values, how.n_fft // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(values, how.n_fft)[:: how.hop]
-    spectrum = np.fft.rfft(windows * get_window("hann", how.n_fft), axis=1)
+    # periodic: of n_fft + 1 the first n_fft
+    hann = np.hanning(how.n_fft + 1)[:-1]
+    spectrum = np.fft.rfft(windows * hann, axis=1)
     return np.log(np.abs(spectrum) + FLOOR).T.astype(np.float32)
