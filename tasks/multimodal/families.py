@@ -76,6 +76,7 @@ class Family:
         augmentation: token.
         summary: one line.
         seconds: rough duration of a run on one core.
+        loaders: further keys of all data loaders, such as `num_workers` where samples lie in files.
         fields: further fields of `Protocol`.
     """
 
@@ -91,6 +92,7 @@ class Family:
     augmentation: str
     summary: str
     seconds: float
+    loaders: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def declared(self, ratios: Sequence[int] = RATIOS) -> list[Declared]:
@@ -114,7 +116,7 @@ class Family:
             raise ValueError(f"streams {tuple(streams)} of modalities {declared.modalities}")
         how = self.training
         schedule = how.schedule or (lambda iterations: [cosine(0, iterations)])
-        return multimodal(
+        made = multimodal(
             streams,
             classes=len(declared.dataset.classes),
             train=self.samples(source, root, "train", True),
@@ -129,6 +131,10 @@ class Family:
             schedule=schedule(how.iterations),
             bf16=how.bf16,
         )
+        loaders = (made["train_dataloader"], made["test_dataloader"])
+        for loader in (*loaders, *made["prediction_dataloaders"].values()):
+            loader.update(self.loaders)
+        return made
 
     def _build(self, source: ModalitySource) -> Protocol:
         published = sources.class_counts(source)

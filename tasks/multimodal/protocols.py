@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from suite.define.protocols import Protocols
+from tasks.multimodal import paper_protocols
 from tasks.multimodal.data import digit_pairs, views
 from tasks.multimodal.data.feature_sets import FeatureSet
 from tasks.multimodal.data.sources import Modalities, ModalitySource
@@ -125,4 +126,6 @@ FAMILIES = (
     feature_family(views.MFEAT, 600, "mfeat, perceptrons on six views of digits", 5.0),
     feature_family(views.CREMAD, 300, "CREMA-D features, perceptrons on two views", 2.0),
 )
-PROTOCOLS = Protocols(*(declared for family in FAMILIES for declared in family.declared()))
+PROTOCOLS = Protocols(
+    *(declared for family in FAMILIES for declared in family.declared()), *paper_protocols.DECLARED
+)
