@@ -18,6 +18,7 @@ from suite.engine import keys
 from tasks.multimodal.data import sources
 from tasks.multimodal.data.sources import RATIOS, SETS, Modalities, ModalitySource, load
 from tasks.multimodal.recipes import Stream, multimodal
+from tasks.multimodal.stored import STORED
 from tasks.vision.carved import carve, carved_config, carved_set
 from tasks.vision.data.carving import CARVING, chosen_by_class, part_of
 from tasks.vision.protocols import BY_CLASS, trained
@@ -26,11 +27,8 @@ from tasks.vision.recipes.base import Config, cosine, sgd
 FIXED = (*keys.FIXED, "model.encoders")
 """Keys of a base config that methods leave as they are."""
 _SETS = {
-    "test": (
-        "test samples: fused logits, those of each modality and of each subset of modalities where the method has them, "
-        "and features of every modality"
-    ),
-    "train": "training samples without augmentation: their labels and the features of every modality, for the probes",
+    "test": f"test samples; {STORED}",
+    "train": "training samples without augmentation, to which probes are fitted: labels and features, no logits",
 }
 
 Streams = Callable[[Modalities | None], Mapping[str, Stream]]

@@ -58,10 +58,7 @@ CREMAD = FeatureSet(
     shapes={"audio": (512,), "visual": (512,)},
     # a clip's sound or face may not have been found
     lacks="zero",
-    warning=(
-        "these features are of networks that were trained with the labels, and were made for their test clips: "
-        "good for trying methods out, their accuracy means nothing"
-    ),
+    warning="of networks that were trained with the labels: for trying methods out, their accuracy means nothing",
     known=manifest()["cremad-feat"],
 )
 AV_DIGITS = FeatureSet(
