@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -29,6 +30,22 @@ def open_npz(path: Path, wanted: Sequence[str], convert: str) -> dict[str, Array
     `convert` says what to do about what is unpickled elsewhere. Raises DataError naming file and array: missing, a pickle or
     no npz file, an array that is missing, of Python objects (pickled within), compressed, no plain numbers, or damaged.
     """
+    with _opened(path, convert) as file:
+        return {
+            name: _member(file, path, entry, name, convert)
+            for name, entry in _members(file, path, wanted)
+        }
+
+
+def array_names(path: Path, convert: str) -> list[str]:
+    """Names of the arrays of an npz file, from its table of contents. Raises DataError as `open_npz`."""
+    with _opened(path, convert) as file:
+        names = _entries(file, path)
+    return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+
+
+@contextmanager
+def _opened(path: Path, convert: str) -> Iterator[BinaryIO]:
     try:
         with open_regular(path) as file:
             begin = file.read(4)
@@ -37,10 +54,7 @@ def open_npz(path: Path, wanted: Sequence[str], convert: str) -> dict[str, Array
                 raise DataError(f"{path} is a pickle, whatever its name says; {convert}")
             if begin != b"PK\x03\x04":
                 raise DataError(f"{path} is no npz file; {convert}")
-            return {
-                name: _member(file, path, entry, name, convert)
-                for name, entry in _members(file, path, wanted)
-            }
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {convert}") from None
     except OSError as error:
@@ -69,9 +83,7 @@ class _Guarded:
         return True
 
 
-def _members(
-    file: BinaryIO, path: Path, wanted: Sequence[str]
-) -> list[tuple[str, zipfile.ZipInfo]]:
+def _entries(file: BinaryIO, path: Path) -> dict[str, zipfile.ZipInfo]:
     try:
         file.seek(0)
         entries = zipfile.ZipFile(_Guarded(file)).infolist()  # type: ignore[arg-type]
@@ -85,10 +97,16 @@ def _members(
         raise DataError(
             f"{path} holds {len(names):,} arrays, {len(set(names)):,} of different names; make it again"
         )
-    there = dict(zip(names, entries, strict=True))
+    return dict(zip(names, entries, strict=True))
+
+
+def _members(
+    file: BinaryIO, path: Path, wanted: Sequence[str]
+) -> list[tuple[str, zipfile.ZipInfo]]:
+    there = _entries(file, path)
     absent = [name for name in wanted if f"{name}.npy" not in there]
     if absent:
-        found = sorted(name.removesuffix(".npy")[:40] for name in names)
+        found = sorted(name.removesuffix(".npy")[:40] for name in there)
         some = ", ".join(found[:8]) + ", ..." * (len(found) > 8)
         raise DataError(
             f"{path} lacks the array{'s' * (len(absent) > 1)} {', '.join(absent)}; it holds {some or 'none'}"
