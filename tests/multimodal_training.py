@@ -69,7 +69,7 @@ class ToyModalities(Dataset):
 FUNCTIONS.register_module(name="toy_batch", module=lambda batch: batch, force=True)
 
 
-def build(names=NAMES, iterations=ITERATIONS, lr=0.1, widths=None):
+def build(names=NAMES, iterations=ITERATIONS, lr=0.05, widths=None):
     """(root) -> config and facts of a training on toy modalities; `widths`: of the features of each."""
 
     def made(_=None):
@@ -77,7 +77,12 @@ def build(names=NAMES, iterations=ITERATIONS, lr=0.1, widths=None):
         for place, name in enumerate(names):
             width = WIDTH if widths is None else widths[place]
             vector = {"type": "VectorEncoder", "in_features": 5, "widths": [7, width]}
-            image = {"type": "ConvEncoder", "in_channels": 1, "widths": [4, width], "strides": [1, 2]}
+            image = {
+                "type": "ConvEncoder",
+                "in_channels": 1,
+                "widths": [4, width],
+                "strides": [1, 2],
+            }
             streams[name] = Stream(encoder=image if name == NAMES[0] else vector, width=width)
         data = {"type": "ToyModalities", "names": list(names)}
         cfg = multimodal(
@@ -124,14 +129,14 @@ def config(method, inputs=None, seed=0, build=build(), **overrides):
     return resolve_config(build, None, configure, {}, seed, made.modules, made.extra_budget)[0]
 
 
-def runner_of(folder, cfg):
-    """A runner of the config, whose checkpoints lie in `folder`."""
+def runner_of(folder, cfg, seconds=1e9):
+    """A runner of the config, whose checkpoints lie in `folder`, so many seconds apart at least."""
     name = f"{folder.name}-{torch.randint(10**9, ()).item()}"
     cfg.work_dir, cfg.experiment_name, cfg.log_level = str(folder / "work"), name, "ERROR"
     cfg.visualizer = dict(type="Visualizer", vis_backends=[], name=name)
     cfg.default_hooks = dict(runtime_info=None, timer=None, logger=None, checkpoint=None)
     runner = SuiteRunner.from_cfg(cfg)
-    runner.resume_hook = resume = ResumeHook(folder / "checkpoint", 0.0)
+    runner.resume_hook = resume = ResumeHook(folder / "checkpoint", seconds)
     runner.start_from = cfg.get("start_from")
     for hook in (MonitorHook(), RestoreGeneratorsHook(resume), resume):
         runner.register_hook(hook)
@@ -140,7 +145,7 @@ def runner_of(folder, cfg):
 
 def train(folder, cfg, cut=None, hooks=()):
     """Train (or go on) in `folder`, up to iteration `cut`; the runner."""
-    runner = runner_of(folder, cfg)
+    runner = runner_of(folder, cfg, 0.0 if cut else 1e9)
     for hook in hooks:
         runner.register_hook(hook)
     if cut:

@@ -7,9 +7,7 @@ CARD = {
     "arxiv": "1709.07871",
     "cite": "perez2018film",
     "tasks": ["multimodal"],
-    "names": {
-        "film": {"summary": "features of a modality, scaled and shifted by those before it"}
-    },
+    "names": {"film": {"summary": "features of a modality, scaled and shifted by those before it"}},
     "notes": "A fusion after the encoders, as in the literature on modality competition, where the paper modulates maps within a "
     "network. Of more than two modalities each is modulated by what the ones before it have made. A modality "
     "has no logits of its own: its rows come from the others' features set to zero.",

@@ -8,9 +8,7 @@ CARD = {
     "cite": "kiela2018efficient",
     "tasks": ["multimodal"],
     "names": {
-        "gated": {
-            "summary": "features of a modality, times a sigmoid gate of those before it"
-        }
+        "gated": {"summary": "features of a modality, times a sigmoid gate of those before it"}
     },
     "notes": "Of more than two modalities each is gated by what the ones before it have made. A modality has no logits of its "
     "own: its rows come from the others' features set to zero.",

@@ -103,7 +103,9 @@ class AlternatingObjective(Objective):
         self.a, self.project = a, project
         self.projector: Tensor
         # thousands of small corrections add up in it
-        self.register_buffer("projector", torch.eye(width, dtype=torch.float64) if project else None)
+        self.register_buffer(
+            "projector", torch.eye(width, dtype=torch.float64) if project else None
+        )
         self.set_progress(0.0)
 
     def set_progress(self, done: float) -> None:

@@ -8,7 +8,9 @@ CARD = {
     "cite": "du2023unimodal",
     "tasks": ["multimodal"],
     "names": {
-        "ume": {"summary": "a network for each modality, trained alone; the mean of their softmaxes"}
+        "ume": {
+            "summary": "a network for each modality, trained alone; the mean of their softmaxes"
+        }
     },
     "notes": "One run holds as many trainings as there are modalities: losses are added and no weight is shared, so that each is "
     "what a run of unimodal-1, unimodal-2 and so on is, bit for bit, at the same seed. It is the teacher of umt and "

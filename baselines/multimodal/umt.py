@@ -8,7 +8,9 @@ CARD = {
     "cite": "du2023unimodal",
     "tasks": ["multimodal"],
     "names": {
-        "umt": {"summary": "concat, with features pulled to those of encoders that were trained alone"}
+        "umt": {
+            "summary": "concat, with features pulled to those of encoders that were trained alone"
+        }
     },
     "params": {
         "w": {

@@ -53,9 +53,7 @@ def zeroed(
 ) -> list[Tensor]:
     """Features (B, D) of these modalities, zero where one is not `present`; None: all are."""
     return [
-        features[name]
-        if present is None or name in present
-        else torch.zeros_like(features[name])
+        features[name] if present is None or name in present else torch.zeros_like(features[name])
         for name in modalities
     ]
 

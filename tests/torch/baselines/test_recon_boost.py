@@ -34,9 +34,7 @@ def double(values):
 
 
 def near(found, wanted):
-    torch.testing.assert_close(
-        found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=6e-11
-    )
+    torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=6e-11)
 
 
 # -- the losses
