@@ -139,7 +139,7 @@ class AlternatingObjective(Objective):
             return
         # P is symmetric
         projector = self.projector.to(weight)
-        handle = weight.register_hook(lambda gradient: gradient @ projector)
+        handle = weight.register_hook(lambda g: g @ projector)  # type: ignore[no-untyped-call]
         try:
             yield
         finally:

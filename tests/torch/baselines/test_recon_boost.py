@@ -145,16 +145,22 @@ def test_a_hidden_layer_and_widths_that_differ():
 @settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 20), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
 def test_parts_cover_the_training(iterations, stages, share):
-    try:
-        parts = parts_of(iterations, stages, share)
-    except UserError as error:
-        assert "fewer stages" in str(error) and iterations < 4 * stages
-        return
+    if iterations < 4 * stages:
+        iterations += 4 * stages
+    parts = parts_of(iterations, stages, share)
     starts = [part.start for part in parts]
     assert starts[0] == 0 and starts == sorted(set(starts)) and starts[-1] < iterations
     assert [part.stage for part in parts] == sorted(part.stage for part in parts)
     assert {part.stage for part in parts} == set(range(stages))
     assert len(parts) == stages * (1 + (0 < share < 1))
+
+
+@pytest.mark.parametrize(
+    ("iterations", "stages", "share"), [(5, 6, 1.0), (10, 8, 0.5), (4, 4, 0.3)]
+)
+def test_a_part_without_an_iteration_is_refused(iterations, stages, share):
+    with pytest.raises(UserError, match=f"stages={stages}, .* choose fewer stages"):
+        parts_of(iterations, stages, share)
 
 
 def test_parts_by_hand():
