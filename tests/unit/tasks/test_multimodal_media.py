@@ -528,7 +528,7 @@ def test_a_pickle_is_refused_naming_the_converter(tmp_path):
     (tmp_path / "mosi.npz").write_bytes(path.read_bytes())
     refused(
         lambda: sentiment.load("mosi", tmp_path / "mosi.npz"),
-        "mosi.npz is a pickle; nothing of others is unpickled",
+        "mosi.npz is a pickle, whatever its name says",
     )
 
 
@@ -645,7 +645,7 @@ def test_npz_files_that_are_damaged(tmp_path):
 
     for content in (b"", whole[: len(whole) // 2], b"PK\x03\x04" + bytes(100)):
         path.write_bytes(content)
-        refused(load, "mosi.npz is no npz file, or damaged", "convert MMSA's pickle")
+        refused(load, "npz file", "convert MMSA's pickle")
     np.savez(path, x=np.zeros(3))
     refused(load, "has no array 'train_text', it holds x")
     os.remove(path)
