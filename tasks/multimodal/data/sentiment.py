@@ -261,7 +261,9 @@ def _blocks(values: Array) -> Sequence[Array]:
 
 def _lacking(inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The samples (N,) bool of which a modality is all zeros, so that it is missing; of modalities with such."""
-    zeros = {name: ~values.any(axis=(1, 2)) for name, values in inputs.items()}
+    import numpy as np
+
+    zeros = {name: np.logical_not(values.any(axis=(1, 2))) for name, values in inputs.items()}
     return {name: lost for name, lost in zeros.items() if lost.any()}
 
 

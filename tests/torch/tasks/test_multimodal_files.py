@@ -8,7 +8,6 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, TRANSFORMS
 from multimodal_files import (
-    VIEWS,
     picture,
     sound,
     tone,
@@ -74,7 +73,7 @@ def clips(tmp_path_factory):
 
 
 def test_a_spectrogram(tmp_path):
-    path = sound(tmp_path / "x.wav", tone(1000, 48_000, 0.5), 48_000)
+    path = sound(tmp_path / "x.wav", tone(1000, 22_050, 0.5), 22_050)
     read = TRANSFORMS.build({"type": "ReadSpectrogram", **CREMA_D.config()})(tmp_path, "x.wav")
     assert read.shape == (1, 257, 188) and read.dtype == torch.float32
     expected = log_spectrogram(waveform(read_wav(path), CREMA_D), CREMA_D)
@@ -178,30 +177,17 @@ class ReadGreedily:
         return torch.tensor([random.random() for _ in range(100)])
 
 
-def test_two_modalities_do_not_draw_the_same(tmp_path):
-    root = write_modelnet40(tmp_path, views=range(90, 180))
-    for thing in (root / "image/airplane/airplane_0001",):
-        for view in (*range(90), 179):
-            picture(thing / f"airplane_0001.{view}.png", view)
-    for thing in root.glob("image/*/*"):
-        for view in VIEWS:
-            picture(thing / f"{thing.name}.{view}.png", view)
-    config = {
-        "type": "ModalityFiles",
-        "source": {"name": "modelnet40"},
-        "root": str(root),
-        "split": "train",
-        "readers": {
-            name: {"type": "ReadView", "first": 90, "beyond": 180} for name in ("view1", "view2")
-        },
-    }
-    data = seeded(config)
-    drawn = [
-        [int(data[(at, 0)]["inputs"][name][0, 0, 0]) for name in ("view1", "view2")]
-        for at in range(20)
-    ]
-    assert sum(one == two for one, two in drawn) < 4
-    assert len({one for one, _ in drawn}) > 12
+def test_two_modalities_do_not_draw_the_same(clips):
+    config = crema(clips)
+    config["readers"] = {name: {"type": "ReadGreedily"} for name in config["readers"]}
+    drawn = seeded(config)[(7, 4)]["inputs"]
+    assert not torch.isclose(drawn["audio"], drawn["visual"]).any()
+    # the generator that everybody shares goes on as if nothing had been drawn
+    random.seed(1)
+    before = random.random()
+    random.seed(1)
+    DATASETS.build(config)[0]
+    assert random.random() == before
 
 
 def test_what_does_not_fit(clips, tmp_path):
@@ -240,6 +226,7 @@ def test_data_workers_change_nothing(clips):
 # -- encoders
 
 
+@pytest.mark.slow
 def test_frames_are_encoded_one_by_one_and_averaged():
     torch.manual_seed(0)
     encoder = MODELS.build(
@@ -252,6 +239,7 @@ def test_frames_are_encoded_one_by_one_and_averaged():
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resnets_initial_weights_are_its_own_rule_and_the_modalitys():
     """He et al.'s (N(0, 2 / (k^2 out))), made with the encoder: alike whichever modalities stand beside it."""
 
