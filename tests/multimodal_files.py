@@ -58,9 +58,10 @@ def clip(actor, code, sentence="DFA"):
     return f"{actor}_{sentence}_{code}_XX"
 
 
-def write_crema_d(root, train=None, test=None, mark=False):
+def write_crema_d(root, train=None, test=None, mark=False, files=True):
     """A copy with these clips (names; the label is the one in the name): by default two actors of each part of the suite's
-    split by actor in both lists, as in the released ones. `mark`: lists begin with a byte order mark."""
+    split by actor in both lists, as in the released ones. `mark`: lists begin with a byte order mark; `files`: recordings and frames
+    are there too."""
     actors = ("1001", "1002", *crema_d.held_out_actors()[:2])
     if train is None:
         train = [clip(actor, code) for actor in actors for code in crema_d.CODES]
@@ -69,7 +70,7 @@ def write_crema_d(root, train=None, test=None, mark=False):
     for name, clips in zip(crema_d.LISTS, (train, test), strict=True):
         lines = "".join(f"{c},{c.split('_')[2]}\r\n" for c in clips)
         text(root / name, ("\ufeff" if mark else "") + lines)
-    for number, name in enumerate([*train, *test]):
+    for number, name in enumerate([*train, *test] if files else ()):
         sound(root / crema_d.AUDIO / f"{name}.wav", (tone(440, 16_000, 0.2) * 32767).astype("i2"))
         for second in range(3):
             picture(root / crema_d.VISUAL / name / f"{second + 8}.jpg", 10 * number % 250)
@@ -79,7 +80,7 @@ def write_crema_d(root, train=None, test=None, mark=False):
 # -- AVE
 
 
-def write_ave(root, train=None, test=None):
+def write_ave(root, train=None, test=None, files=True):
     """A copy with these lines of lists; by default a video of each class, and a test video of the first four."""
     if train is None:
         train = [f"{name}&train_{i:06}&good&2&4" for i, name in enumerate(ave.CLASSES)]
@@ -87,7 +88,7 @@ def write_ave(root, train=None, test=None):
         test = [f"{name}&-test{i:06}&good&0&10" for i, name in enumerate(ave.CLASSES[:4])]
     for split, lines in (("train", train), ("test", test), ("val", [])):
         text(root / ave.LISTS[split], "\n".join(lines))
-    for line in [*train, *test]:
+    for line in [*train, *test] if files else ():
         video = line.split("&")[1]
         # one level a second
         levels = np.repeat(np.arange(10, dtype=np.int16) * 3000, 8_000)
@@ -99,8 +100,10 @@ def write_ave(root, train=None, test=None):
 
 # -- ModelNet40
 
+VIEWS = (0, 45, 89, 90, 135, 179)
 
-def write_modelnet40(root, train=None, test=None, views=(0, 45, 89, 90, 135, 179)):
+
+def write_modelnet40(root, train=None, test=None, views=VIEWS):
     """A copy with objects by split; by default one of each class, and one test object of two classes. Of the pictures only
     `views` are written."""
     if train is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
+from mmengine.model import initialize
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -25,7 +26,10 @@ class PictureEncoder(nn.Module):
     def __init__(self, backbone: dict[str, Any]) -> None:
         super().__init__()
         self.backbone = MODELS.build(backbone)
-        self.backbone.init_weights()
+        # as its own `init_weights`, which writes lines for each parameter into the log
+        for module in self.backbone.modules():
+            if getattr(module, "init_cfg", None):
+                initialize(module, module.init_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 4:

@@ -16,12 +16,13 @@ from pathlib import Path
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError
 from suite.define.protocol import DataSet
-from tasks.multilabel.data.files import MAX_LIST, other_than, read_text
+from tasks.multilabel.data.files import other_than
 from tasks.multimodal.data import media
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
 from tasks.vision.data.find import find as find_in
 from tasks.vision.data.find import missing
 from tasks.vision.data.lists import is_plain, shown
+from tasks.vision.data.small_files import read_text
 
 NAME = "ave"
 CLASSES = (
@@ -103,7 +104,7 @@ def load(path: Path) -> ModalitySets:
 def read_list(path: Path) -> tuple[Event, ...]:
     """The events of a list, in its order, a heading line left out. Raises DataError, with file and line."""
     found: list[Event] = []
-    lines = read_text(path, MAX_LIST, "copy the list again").rstrip("\n").split("\n")
+    lines = read_text(path, media.MAX_LIST, "copy the list again").rstrip("\n").split("\n")
     for number, line in enumerate(lines, start=1):
         fields = [field.strip() for field in line.split("&")]
         if number == 1 and fields[0] == "Category":

@@ -18,12 +18,13 @@ from typing import Any
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError
 from suite.define.protocol import DataSet
-from tasks.multilabel.data.files import MAX_LIST, other_than, read_text
+from tasks.multilabel.data.files import other_than
 from tasks.multimodal.data import media
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
 from tasks.vision.data.find import find as find_in
 from tasks.vision.data.find import missing
 from tasks.vision.data.lists import shown
+from tasks.vision.data.small_files import read_text
 
 NAME, BY_ACTOR = "crema-d", "crema-d-by-actor"
 CODES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
@@ -134,7 +135,7 @@ def read_list(path: Path) -> dict[str, int]:
     Raises DataError, with file and line, for anything else, and for a clip listed twice.
     """
     found: dict[str, int] = {}
-    lines = read_text(path, MAX_LIST, "copy the list again").rstrip("\n").split("\n")
+    lines = read_text(path, media.MAX_LIST, "copy the list again").rstrip("\n").split("\n")
     for number, line in enumerate(lines, start=1):
         clip, _, label = (field.strip() for field in line.partition(","))
         if not _CLIP.fullmatch(clip) or label not in CODES:
@@ -179,7 +180,7 @@ def split_of_actors(path: Path) -> tuple[frozenset[str], frozenset[str]]:
 
 def _actors(path: Path) -> frozenset[str]:
     found = set()
-    lines = read_text(path, MAX_LIST, "name the actors again").rstrip("\n").split("\n")
+    lines = read_text(path, media.MAX_LIST, "name the actors again").rstrip("\n").split("\n")
     for number, line in enumerate(lines, start=1):
         actor = line.strip()
         if not re.fullmatch(r"\d{4}", actor, re.ASCII):

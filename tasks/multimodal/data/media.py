@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tasks.multimodal.data.sources import ModalitySets
 
 PICTURES = (".jpg", ".jpeg", ".png")
+MAX_LIST = 1 << 22
+"""Bytes of a list of samples; the longest known has 200,000."""
 SAMPLE = 200
 """Entries of a modality that are looked for where not all are."""
 _FRAGMENT = re.compile(r"(.+\.wav)#t=(\d{1,6}),(\d{1,6})", re.ASCII)

@@ -15,14 +15,13 @@ the suite reads npz files of the same arrays. README, "Several modalities", has 
         arrays[f"{split}_label"] = np.sign(np.asarray(data[split]["regression_labels"])).astype(np.int64) + 1
     np.savez(sys.argv[2], **arrays)  # not savez_compressed: what is stored as it is can be mapped
 
-`python convert.py unaligned_50.pkl mosi/mosi.npz`. Arrays are memory-mapped, a row is read when it is asked for: files may be
-larger than memory.
+`python convert.py unaligned_50.pkl mosi/mosi.npz`. Of a file that is larger than memory (`feature_files`) rows are read when
+they are asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +31,8 @@ from suite.base.errors import DataError
 from suite.define.protocol import DataSet
 from tasks.multilabel.data.files import other_than
 from tasks.multimodal.data import media
+from tasks.multimodal.data.feature_files import open_arrays
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
-from tasks.multimodal.data.stored_arrays import open_npz
 from tasks.vision.data.arrays import digest
 from tasks.vision.data.find import find as find_in
 
@@ -45,9 +44,11 @@ if TYPE_CHECKING:
 CLASSES = ("negative", "neutral", "positive")
 MODALITIES = ("text", "audio", "vision")
 PICKLES = (".pkl", ".pickle", ".p")
-CONVERT = 'nothing of others is unpickled: convert it to npz with the ten lines in README, "Several modalities", at your own risk'
+CONVERT = (
+    'convert MMSA\'s pickle with the ten lines in README, "Several modalities", at your own risk'
+)
 SAMPLED = 64
-"""Rows of an array, evenly spread, that are looked at and that its digest covers."""
+"""Rows of a mapped array, evenly spread, that are looked at and that its digest covers."""
 _BLOCK = 1 << 26
 
 
@@ -107,7 +108,7 @@ def find(name: str, root: Path) -> Path:
         pickled = _pickled(place) if place != root else None
         if pickled is not None:
             raise DataError(
-                f"{spec.title}: {pickled} is a pickle; {CONVERT}, as {place / name}.npz"
+                f"{spec.title}: {pickled} is a pickle, and pickles are not opened; {CONVERT}, to {place / name}.npz"
             )
         return None
 
@@ -154,7 +155,7 @@ def differs(name: str, path: Path, deep: bool) -> str:
 
 
 def load(name: str, path: Path) -> ModalitySets:
-    """Mapped float arrays (N, T, D) of each modality, whose T differ, and labels.
+    """Float arrays (N, T, D) of each modality, whose T differ, mapped where they are larger than memory, and labels.
 
     Raises DataError: a pickle, object arrays, missing arrays, other widths, modalities of different numbers of samples, rows
     among the sampled ones that are not finite, unknown labels, a class without training sample.
@@ -163,8 +164,11 @@ def load(name: str, path: Path) -> ModalitySets:
 
     path = Path(path)
     wanted = [f"{split}_{key}" for split in ("train", "test") for key in (*MODALITIES, "label")]
-    arrays = open_npz(path, wanted, CONVERT)
-    train, test = (_samples(name, path, split, arrays) for split in ("train", "test"))
+    try:
+        arrays, in_files = open_arrays(path, wanted)
+    except DataError as error:
+        raise DataError(f"{error}; {CONVERT}") from None
+    train, test = (_samples(name, path, split, arrays, in_files) for split in ("train", "test"))
     counts = np.bincount(train.labels, minlength=len(CLASSES))
     if not counts.all():
         raise DataError(
@@ -174,16 +178,20 @@ def load(name: str, path: Path) -> ModalitySets:
         train=train,
         test=test,
         class_counts=tuple(counts.tolist()),
-        observed={
-            f"{split}-{key}": _digest(part.labels if key == "label" else part.inputs[key])
-            for split, part in (("train", train), ("test", test))
-            for key in (*MODALITIES, "label")
-        },
+        observed={**_observed("train", train), **_observed("test", test)},
+        notes=tuple(
+            f"{name}: {modality} is missing (all zeros) for {media.counted(int(lost.sum()), f'{what} sample')}, whose "
+            "features of it are those of no step"
+            for what, part in (("training", train), ("test", test))
+            for modality, lost in (part.absent or {}).items()
+        ),
     )
     return replace(sets, variant=bool(_differences(name, sets)))
 
 
-def _samples(name: str, path: Path, split: str, arrays: dict[str, Array]) -> Modalities:
+def _samples(
+    name: str, path: Path, split: str, arrays: Mapping[str, Array], in_files: bool
+) -> Modalities:
     import numpy as np
 
     inputs = {}
@@ -200,26 +208,18 @@ def _samples(name: str, path: Path, split: str, arrays: dict[str, Array]) -> Mod
                 f"{path}: {key} is {values.dtype} {values.shape}, expected floating-point numbers (N, T, {width}); take the "
                 f"features that MMSA releases of {SPECS[name].title}"
             )
-        rows = np.linspace(0, len(values) - 1, min(SAMPLED, len(values))).astype(int)
-        row = _first_not_finite(values, rows.tolist())
+        row = _first_not_finite(values, _some(values) if in_files else range(len(values)))
         if row is not None:
             raise DataError(_not_finite(path, key, row))
-        inputs[modality] = values
+        inputs[modality] = values if in_files else values.astype(np.float32)
     labels = _labels(path, f"{split}_label", arrays[f"{split}_label"])
+    lengths = {len(values) for values in inputs.values()} | {len(labels)}
+    # what has places is not copied into memory; `Modalities` tells of numbers that disagree
+    places = np.arange(len(labels)) if in_files and len(lengths) == 1 else None
     try:
-        # as all of them: what has places is not copied into memory
-        return Modalities(inputs=inputs, labels=labels, places=_every(inputs, labels))
+        return Modalities(inputs, labels, places, {} if in_files else _lacking(inputs))
     except DataError as error:
         raise DataError(f"{path}, {split}: {error}; convert the released file again") from None
-
-
-def _every(inputs: dict[str, Array], labels: Array) -> Array | None:
-    """Places of all samples; None where the numbers disagree, which `Modalities` then tells."""
-    import numpy as np
-
-    if {len(values) for values in inputs.values()} != {len(labels)}:
-        return None
-    return np.arange(len(labels), dtype=np.int64)
 
 
 def _labels(path: Path, key: str, values: Array) -> Array:
@@ -259,17 +259,36 @@ def _blocks(values: Array) -> Sequence[Array]:
     return [values[at : at + step] for at in range(0, len(values), step)]
 
 
-def _digest(values: Array) -> str:
-    """Of `SAMPLED` rows, evenly spread, type and shape: reading hundreds of gigabytes at each start would take an hour."""
+def _lacking(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The samples (N,) bool of which a modality is all zeros, so that it is missing; of modalities with such."""
     import numpy as np
 
-    if values.ndim == 1:
-        return digest(values)
-    rows = np.linspace(0, len(values) - 1, min(SAMPLED, len(values))).astype(int)
-    made = hashlib.sha256(f"{values.dtype.str} {values.shape}\n".encode())
-    for row in rows.tolist():
-        made.update(np.ascontiguousarray(values[row]).data)
-    return made.hexdigest()
+    zeros = {name: np.logical_not(values.any(axis=(1, 2))) for name, values in inputs.items()}
+    return {name: lost for name, lost in zeros.items() if lost.any()}
+
+
+def _some(values: Array) -> list[int]:
+    """`SAMPLED` rows, evenly spread."""
+    import numpy as np
+
+    found: list[int] = (
+        np.linspace(0, len(values) - 1, min(SAMPLED, len(values))).astype(int).tolist()
+    )
+    return found
+
+
+def _observed(split: str, part: Modalities) -> dict[str, str]:
+    """Digests of a part's labels and modalities; of mapped ones of some rows: reading hundreds of gigabytes at each start
+    would take an hour."""
+    import numpy as np
+
+    found = {f"{split}-labels": digest(part.labels)}
+    for name, values in part.inputs.items():
+        if part.places is None:
+            found[f"{split}-{name}"] = digest(values)
+        else:
+            found[f"{split}-{name}-sampled"] = digest(part.rows(name, np.array(_some(values))))
+    return found
 
 
 def _differences(name: str, sets: ModalitySets) -> str:
