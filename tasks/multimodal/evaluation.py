@@ -60,9 +60,14 @@ METRICS = (
         summary="largest less smallest top1 of the modalities' own logits (missing=zero: of the fused logits with all "
         "others left out)",
     ),
-    Metric(name="fusion_gain", summary="top1 less the best modality's probe, of the same run"),
+    Metric(
+        name="fusion_gain",
+        signed=True,
+        summary="top1 less the best modality's probe, of the same run",
+    ),
     Metric(
         name="shapley",
+        signed=True,
         summary="a modality's share of top1: Shapley value over all subsets of modalities, missing ones left out, none "
         "at all 1 / classes; they add up to top1 less that",
     ),

@@ -147,14 +147,8 @@ class Agreement:
         right: (N,) int64, modalities whose prediction is right, 0..M.
     """
 
-    modalities: int
     pairs: Array
     right: Array
-
-    @property
-    def of_pairs(self) -> int:
-        """M (M - 1) / 2."""
-        return self.modalities * (self.modalities - 1) // 2
 
 
 def agreement(own: Array, label: Array) -> Agreement:
@@ -165,4 +159,4 @@ def agreement(own: Array, label: Array) -> Agreement:
     pairs = np.zeros(len(own), np.int64)
     for k in range(modalities):
         pairs += (own[:, k + 1 :] == own[:, k : k + 1]).sum(axis=1)
-    return Agreement(modalities, pairs, (own == label[:, None]).sum(axis=1))
+    return Agreement(pairs, (own == label[:, None]).sum(axis=1))

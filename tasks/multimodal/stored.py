@@ -100,7 +100,7 @@ def store(
         if scores is None:
             continue
         scores = np.asarray(scores)
-        _check_shape(key, scores, len(label), len(features), classes)
+        _check_shape(key, scores, len(label), len(features), classes, key)
         with np.errstate(over="ignore"):  # what becomes infinite is refused
             scores = scores.astype(np.float32)
         check_scores(scores, scores.shape, key)
@@ -175,7 +175,7 @@ def checked(
     for key in ("logits", "modality_logits", "subset_logits"):
         if key in arrays:
             what = f"{where}: {key}"
-            _check_shape(what, arrays[key], len(label), len(used), classes)
+            _check_shape(key, arrays[key], len(label), len(used), classes, what)
             if arrays[key].dtype != np.float32:
                 raise RecordError(f"{what} are {arrays[key].dtype}, expected float32")
             check_scores(arrays[key], arrays[key].shape, what)
@@ -227,14 +227,15 @@ def _check_labels(label: Array, classes: int, what: str) -> None:
         raise RecordError(f"{what} lie in {label.min()}..{label.max()}, expected 0..{classes - 1}")
 
 
-def _check_shape(what: str, scores: Array, samples: int, modalities: int, classes: int) -> None:
-    """Of logits, by the last word of `what`."""
+def _check_shape(
+    key: str, scores: Array, samples: int, modalities: int, classes: int, what: str
+) -> None:
     expected: dict[str, tuple[int, ...]] = {
         "logits": (samples, classes),
         "modality_logits": (samples, modalities, classes),
         "subset_logits": (samples, 2**modalities - 2, classes),
     }
-    shape = expected[what.split()[-1]]
+    shape = expected[key]
     if 0 in shape:
         raise RecordError(f"{what} of one modality: it has no proper subsets")
     if scores.shape != shape or scores.dtype.kind != "f":

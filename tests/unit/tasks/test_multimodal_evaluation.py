@@ -9,6 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score,
 from suite.base.errors import RecordError, UserError
 from suite.define.metrics import split_key
 from suite.define.task import Trained
+from suite.exchange.consistency import row_problems
 from suite.stats import bootstrap
 from tasks.multimodal.evaluation import (
     COLUMNS,
@@ -364,6 +365,17 @@ def test_columns_of_a_board():
     assert shown_columns(rows) == ["top1", *modalities[3:], *COLUMNS[1:]]
     # nothing has run yet
     assert shown_columns([]) == list(COLUMNS)
+
+
+def test_losses_by_fusion_are_no_impossible_values():
+    predictions = made(seed=2)
+    # a fusion that gets everything wrong
+    test = predictions["test"]
+    test["logits"] = np.eye(4, dtype=np.float32)[(test["label"] + 1) % 4]
+    rows = evaluate(predictions, ABOUT, Trained())
+    values = {row.key: row.value for row in rows}
+    assert values["fusion_gain"] < 0 and values["shapley[modality=text]"] < 0
+    assert not row_problems(rows, SimpleNamespace(name="multimodal", metrics=METRICS))
 
 
 def test_both_sets_are_needed_and_of_the_same_modalities():

@@ -195,4 +195,3 @@ def test_agreement_by_hand():
     own = np.array([[0, 0, 0], [1, 1, 2], [0, 1, 0], [1, 2, 3]])
     found = agreement(own, label)
     assert (found.pairs.tolist(), found.right.tolist()) == ([3, 1, 1, 0], [3, 2, 0, 0])
-    assert found.of_pairs == 3
