@@ -54,11 +54,15 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric's name, whether higher is better, its unit and one line on what it is."""
+    """A metric's name, whether higher is better, its unit and one line on what it is.
+
+    A `signed` fraction is a difference of two, in [-1, 1].
+    """
 
     name: str
     higher_is_better: bool = True
     unit: str = "fraction"
+    signed: bool = False
     summary: str = ""
 
 

@@ -89,16 +89,18 @@ def _brings_infer(path: Path) -> bool:
 
 
 def row_problems(rows: Iterable[MetricRow], task: Task) -> list[str]:
-    """Rows that cannot be: of a metric the task has not, or a fraction outside of [0, 1]."""
-    units = {metric.name: metric.unit for metric in task.metrics}
+    """Rows that cannot be: of a metric the task has not, or a fraction outside of [0, 1] ([-1, 1] of a signed one)."""
+    metrics = {metric.name: metric for metric in task.metrics}
     problems = []
     for row in rows:
-        if row.metric not in units and row.source == "arrays":
+        if row.metric not in metrics and row.source == "arrays":
             problems.append(f"{row.key[:100]}: task {task.name!r} has no such metric")
         elif row.value is None:
             continue
         elif not math.isfinite(row.value):
             problems.append(f"{row.key[:100]} is {row.value}")
-        elif units.get(row.metric) == "fraction" and not -TOLERANCE <= row.value <= 1 + TOLERANCE:
-            problems.append(f"{row.key[:100]} = {row.value!r} is no fraction in [0, 1]")
+        elif row.metric in metrics and metrics[row.metric].unit == "fraction":
+            low = -1 if metrics[row.metric].signed else 0
+            if not low - TOLERANCE <= row.value <= 1 + TOLERANCE:
+                problems.append(f"{row.key[:100]} = {row.value!r} is no fraction in [{low}, 1]")
     return problems

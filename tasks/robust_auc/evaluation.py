@@ -52,6 +52,7 @@ METRICS = (
     Metric(
         name="auc_drop",
         higher_is_better=False,
+        signed=True,
         summary="clean AUC less auc_corrupted",
     ),
     Metric(

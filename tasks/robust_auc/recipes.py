@@ -22,7 +22,7 @@ class BinaryRecipe:
     """Training on small binary images.
 
     Attributes:
-        depth, width: of the ResNet for small images.
+        depth, width, initial: of the ResNet for small images (`SmallResNet`).
         iterations, batch: the training.
         pool: edge of the pixel squares averaged into one.
         crop: zero padding of the random crop; 0: none.
@@ -33,6 +33,7 @@ class BinaryRecipe:
 
     depth: int
     width: int
+    initial: str = "he"
     iterations: int
     batch: int
     pool: int = 1
@@ -79,6 +80,7 @@ def binary_images(
                 "depth": recipe.depth,
                 "width": recipe.width,
                 "in_channels": source.channels,
+                "initial": recipe.initial,
             },
             "head": {
                 "type": "MultiLabelHead",

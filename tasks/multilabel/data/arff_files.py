@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
-from tasks.multilabel.data.files import read_text
 from tasks.vision.data.lists import shown
+from tasks.vision.data.small_files import read_text
 
 if TYPE_CHECKING:
     import numpy as np

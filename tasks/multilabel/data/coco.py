@@ -20,7 +20,6 @@ from suite.base.errors import DataError
 from tasks.multilabel.data.files import (
     other_than,
     problems_of,
-    read_bytes,
     require_images,
     twice,
     without_positives,
@@ -28,6 +27,7 @@ from tasks.multilabel.data.files import (
 from tasks.vision.data.find import find as find_in
 from tasks.vision.data.find import missing
 from tasks.vision.data.lists import is_plain, shown
+from tasks.vision.data.small_files import read_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -105,8 +105,8 @@ def _labels(path: Path) -> tuple[list[str], Array]:
     """
     import numpy as np
 
-    from tasks.multilabel.data.files import read_text
     from tasks.vision.data.arrays import check_counts
+    from tasks.vision.data.small_files import read_text
 
     file = path / _LABELS
     again = f"install {PACKAGE}=={VERSION} again"
@@ -159,7 +159,7 @@ def _images(path: Path, files: list[str]) -> Array:
 
 
 def _digest(path: Path, files: list[str]) -> str:
-    from tasks.multilabel.data.files import read_bytes
+    from tasks.vision.data.small_files import read_bytes
 
     made = hashlib.sha256(read_bytes(path / _LABELS, _MAX_LABELS))
     for file in files:

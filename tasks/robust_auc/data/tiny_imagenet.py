@@ -120,7 +120,7 @@ def _test_file(place: int) -> str:
 
 def _require_classes(path: Path) -> None:
     """Raises DataError where the copy's classes are others. Their order in its list means nothing."""
-    from tasks.multilabel.data.files import read_text
+    from tasks.vision.data.small_files import read_text
 
     found = read_text(path / _WNIDS, _MAX_TEXT).split()
     if sorted(found) != sorted(wnids()):
@@ -135,8 +135,8 @@ def _annotations(path: Path) -> Array:
     """Classes of the validation images by their number, int64 (10000,). Raises DataError for a damaged list."""
     import numpy as np
 
-    from tasks.multilabel.data.files import read_text
     from tasks.vision.data.arrays import check_counts
+    from tasks.vision.data.small_files import read_text
 
     file = path / _ANNOTATIONS
     known = {wnid: c for c, wnid in enumerate(wnids())}

@@ -76,12 +76,19 @@ class SmallResNet(nn.Module):
         depth: 6n + 2.
         width: w, 16 in the paper.
         in_channels: 3, or 1 for grey images.
+        initial: distribution of the convolutions' first weights: `he`, normal with standard deviation sqrt(2 / fan-in), as
+            in the released long-tailed CIFAR code; `torch`, its own default, uniform and smaller by a factor of sqrt(6).
+            Behind batch normalisation it sets how far a step of a given rate turns the weights.
     """
 
-    def __init__(self, depth: int, width: int = 16, in_channels: int = 3) -> None:
+    def __init__(
+        self, depth: int, width: int = 16, in_channels: int = 3, initial: str = "he"
+    ) -> None:
         super().__init__()
-        if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth is {depth}, expected 6n + 2")
+        if depth < 8 or (depth - 2) % 6 or initial not in ("he", "torch"):
+            raise ValueError(
+                f"depth is {depth} and initial {initial!r}, expected 6n + 2, and he or torch"
+            )
         blocks = (depth - 2) // 6
         self.conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(width)
@@ -94,7 +101,7 @@ class SmallResNet(nn.Module):
             )
         )
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and initial == "he":
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:

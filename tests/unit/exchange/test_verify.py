@@ -5,6 +5,7 @@ import os
 import struct
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from strangers import catalog, edit, finished, header, lying_size, npy, packed, 
 from suite.base.bounded import parse_arrays, read_arrays, read_file
 from suite.base.errors import RecordError, UserError
 from suite.define.metrics import MetricRow
+from suite.define.task import Metric
 from suite.exchange.comparison import compare
+from suite.exchange.consistency import row_problems
 from suite.exchange.verify import attempts_named, verify
 from suite.records.attempt import Attempt, attempts
 from suite.records.fingerprint import fingerprint, stored_fingerprint
@@ -244,3 +247,12 @@ def test_a_run_id_means_its_newest_finished_attempt(tmp_path):
     assert len(attempts(tmp_path, second.run_id)) == 2
     with pytest.raises(UserError):
         attempts_named(tmp_path, ["ffff"])
+
+
+@pytest.mark.parametrize(
+    ("signed", "value", "fits"), [(False, -0.1, False), (True, -0.1, True), (True, -1.1, False)]
+)
+def test_a_difference_of_fractions_may_be_negative(signed, value, fits):
+    task = SimpleNamespace(name="any", metrics=(Metric(name="drop", signed=signed),))
+    problems = row_problems([MetricRow(metric="drop", value=value)], task)
+    assert (not problems) == fits
