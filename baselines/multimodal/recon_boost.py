@@ -36,7 +36,8 @@ CARD = {
             "default": 0.25,
             "low": 0.0,
             "high": 1.0,
-            "help": "weight of the reconcilement of kl=full; 1 fits the residual of the others, 0 is cross entropy",
+            "help": "weight of the reconcilement of kl=full; 0 is cross entropy, 1 fits the residual of the others, by a loss "
+            "without a lower bound",
         },
         "alpha": {
             "default": 0.5,
@@ -100,6 +101,7 @@ CARD = {
     "needs": {"passes": 0.875},
 }
 
+import warnings
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +114,7 @@ from torch import Tensor, nn
 from baselines.parts.attacks import evaluating
 from baselines.parts.fusing import set_fusion, set_objective
 from baselines.parts.passes import count_passes
-from suite.base.errors import UserError
+from suite.base.errors import MethodWarning, UserError
 from tasks.multimodal.fusions import SharedHead
 from tasks.multimodal.networks import Features
 from tasks.multimodal.objectives import Objective
@@ -303,9 +305,20 @@ def configure(
     boost_rate: float,
     learn_boost: bool,
 ) -> Any:
-    """A shared head, and the alternation within the protocol's iterations."""
+    """A shared head, and the alternation within the protocol's iterations.
+
+    Raises UserError where a part would have no iteration; warns where a modality never has its turn.
+    """
     # here too, so that it is said before anything is built
     parts_of(facts.iterations, stages, share)
+    left_out = list(cfg.model.encoders)[stages:]
+    if share > 0 and left_out:
+        warnings.warn(
+            f"stages={stages}: {', '.join(left_out)} is in turn in none of them; from stages={stages + len(left_out)} on "
+            "every modality is",
+            MethodWarning,
+            stacklevel=2,
+        )
     set_fusion(cfg, "BoostedSum", hidden=hidden, rate=boost_rate, learnt=learn_boost)
     set_objective(
         cfg,

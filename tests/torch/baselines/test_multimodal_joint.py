@@ -215,6 +215,14 @@ def test_ume_refuses_a_norm_over_all():
         config("ume", build=clipped)
 
 
+def test_making_a_network_draws_nothing_from_the_stream():
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    MODELS.build(config("ume").model)
+    assert torch.equal(torch.rand(3), wanted)
+
+
 # -- MLA
 
 

@@ -20,7 +20,7 @@ from baselines.multimodal.recon_boost import (
     parts_of,
     reconciled,
 )
-from suite.base.errors import UserError
+from suite.base.errors import MethodWarning, UserError
 from suite.engine import weights
 
 OWN = [[1, 0.2, -0.5], [-0.3, 0.4, 0.1]]
@@ -276,6 +276,7 @@ def test_only_the_modality_in_turn_moves(share, tmp_path):
 
 
 def test_a_learning_rate_of_zero_is_no_step(tmp_path):
+    # without an alternating part no modality needs a turn
     cfg = config("recon-boost", build=build(lr=0.0), stages=1, share=0.0)
     watch = Watch()
     train(tmp_path, cfg, hooks=[watch])
@@ -305,6 +306,11 @@ def test_presets(method, tmp_path):
 def test_too_many_stages_are_refused_before_anything_is_built():
     with pytest.raises(UserError, match="has no iteration, since the training has 24"):
         config("recon-boost", stages=20)
+
+
+def test_a_modality_without_a_turn_is_named():
+    with pytest.warns(MethodWarning, match=r"sight is in turn in none .* from stages=2 on"):
+        config("recon-boost", stages=1)
 
 
 @pytest.mark.slow
