@@ -6,4 +6,5 @@ TASKS = {
     "test-agnostic": "tasks.test_agnostic:TASK",
     "multilabel": "tasks.multilabel:TASK",
     "robust-auc": "tasks.robust_auc:TASK",
+    "multimodal": "tasks.multimodal:TASK",
 }

@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from suite.base.errors import UserError
 from tasks.multimodal.networks import Features, seeded
 
 
@@ -42,6 +43,20 @@ class Fusion(nn.Module):
         """Each modality's own logits (B, C); None where they are not defined."""
         return None
 
+    def taken(self, present: Collection[str] | None) -> list[str]:
+        """The modalities that are `present`, in order."""
+        return [name for name in self.modalities if present is None or name in present]
+
+
+def zeroed(
+    features: Features, modalities: Sequence[str], present: Collection[str] | None
+) -> list[Tensor]:
+    """Features (B, D) of these modalities, zero where one is not `present`; None: all are."""
+    return [
+        features[name] if present is None or name in present else torch.zeros_like(features[name])
+        for name in modalities
+    ]
+
 
 @MODELS.register_module()
 class ConcatFusion(Fusion):
@@ -52,13 +67,7 @@ class ConcatFusion(Fusion):
         self.fc = nn.Linear(sum(self.widths.values()), classes)
 
     def forward(self, features: Features, present: Collection[str] | None = None) -> Tensor:
-        joined = [
-            features[name]
-            if present is None or name in present
-            else torch.zeros_like(features[name])
-            for name in self.modalities
-        ]
-        logits: Tensor = self.fc(torch.cat(joined, 1))
+        logits: Tensor = self.fc(torch.cat(zeroed(features, self.modalities, present), 1))
         return logits
 
     def modality_logits(self, features: Features) -> dict[str, Tensor]:
@@ -89,13 +98,9 @@ class SumFusion(_OwnHeads):
     """z = sum_k (W_k f_k + b_k); a missing modality's features are zero."""
 
     def forward(self, features: Features, present: Collection[str] | None = None) -> Tensor:
+        given = zeroed(features, self.modalities, present)
         parts = [
-            self.heads[name](
-                features[name]
-                if present is None or name in present
-                else torch.zeros_like(features[name])
-            )
-            for name in self.modalities
+            self.heads[name](values) for name, values in zip(self.modalities, given, strict=True)
         ]
         return torch.stack(parts).sum(0)
 
@@ -106,6 +111,39 @@ class MeanProbability(_OwnHeads):
 
     def forward(self, features: Features, present: Collection[str] | None = None) -> Tensor:
         own = self.modality_logits(features)
-        taken = [own[name] for name in self.modalities if present is None or name in present]
-        votes = torch.stack([logits.log_softmax(1) for logits in taken])
-        return votes.logsumexp(0) - math.log(len(taken))
+        votes = torch.stack([own[name].log_softmax(1) for name in self.taken(present)])
+        return votes.logsumexp(0) - math.log(len(votes))
+
+
+@MODELS.register_module()
+class SharedHead(Fusion):
+    """One head for all modalities: z_k = head(f_k), z = sum_k z_k; a missing modality has no vote.
+
+    Args:
+        hidden: width of a layer with ReLU within the head; 0: the head is linear.
+
+    Raises UserError where features are of several widths.
+    """
+
+    def __init__(
+        self, modalities: Sequence[str], widths: Mapping[str, int], classes: int, hidden: int = 0
+    ) -> None:
+        super().__init__(modalities, widths, classes)
+        if len(set(self.widths.values())) > 1:
+            told = ", ".join(f"{name} {width}" for name, width in self.widths.items())
+            raise UserError(
+                f"a head that modalities share takes features of one width, and here they are {told}; choose a method "
+                "with a head for each, such as sum, or a protocol whose encoders end alike"
+            )
+        width = self.widths[self.modalities[0]]
+        self.head: nn.Module = nn.Linear(width, classes)
+        if hidden:
+            layers = (nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, classes))
+            self.head = nn.Sequential(*layers)
+
+    def forward(self, features: Features, present: Collection[str] | None = None) -> Tensor:
+        own = self.modality_logits(features)
+        return torch.stack([own[name] for name in self.taken(present)]).sum(0)
+
+    def modality_logits(self, features: Features) -> dict[str, Tensor]:
+        return {name: self.head(features[name]) for name in self.modalities}

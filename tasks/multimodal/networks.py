@@ -17,6 +17,8 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from suite.engine.data import mixed_seed
+
 Features = Mapping[str, Tensor]
 """Modality -> pooled features (B, D)."""
 
@@ -55,10 +57,10 @@ class ModalityBatch(BaseDataPreprocessor):  # type: ignore[misc]
 @contextmanager
 def seeded(name: str) -> Iterator[None]:
     """Initial weights made in this block follow from the run's seed and `name` alone, whatever was made before: so an
-    encoder starts alike whether others stand beside it or not. The stream of random numbers goes on as if it had not
-    been."""
+    encoder starts alike whether others stand beside it or not. Blocks within blocks follow from all their names. The
+    stream of random numbers goes on as if it had not been."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((torch.initial_seed() << 32 | zlib.crc32(name.encode())) % (1 << 63))
+        torch.manual_seed(mixed_seed(torch.initial_seed(), zlib.crc32(name.encode())))
         yield
 
 
@@ -175,23 +177,24 @@ class MultimodalClassifier(BaseModel):  # type: ignore[misc]
         """`loss`: the objective's losses; `tensor`: fused logits (B, C); `predict`: one dict for the batch with `label`
         (B,), `logits` (B, C), `features` {modality: (B, D)}, and where the fusion has them `modality_logits` (B, M, C)
         and `subset_logits` (B, 2^M - 2, C)."""
-        features = self.features(inputs)
         if mode == "loss":
-            losses: dict[str, Tensor] = self.objective.losses(self, features, label, index)
+            made: dict[str, Tensor] = self.objective.features(self, inputs)
+            losses: dict[str, Tensor] = self.objective.losses(self, made, label, index)
             return losses
+        features = self.features(inputs)
         logits: Tensor = self.fusion(features)
         if mode == "tensor":
             return logits
-        made = {"logits": logits, "label": label, "features": features}
+        predicted = {"logits": logits, "label": label, "features": features}
         own = self.fusion.modality_logits(features)
         if own is not None:
-            made["modality_logits"] = torch.stack([own[name] for name in self.modalities], 1)
+            predicted["modality_logits"] = torch.stack([own[name] for name in self.modalities], 1)
         subsets = proper_subsets(self.modalities)
         if subsets and self.fusion.takes_missing:
-            made["subset_logits"] = torch.stack(
+            predicted["subset_logits"] = torch.stack(
                 [self.fusion(features, present) for present in subsets], 1
             )
-        return [made]
+        return [predicted]
 
 
 def proper_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:

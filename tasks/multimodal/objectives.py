@@ -15,9 +15,15 @@ from tasks.multimodal.networks import Features
 class Objective(nn.Module):
     """The loss of a batch, and the step that is taken on it.
 
-    A subclass gives `losses`, or a `train_step` of its own where one backward pass is not enough. Its state are buffers,
-    hence in checkpoints; with a method `set_progress(done)` it is told the share of iterations that are through.
+    A subclass gives `losses`, and `features` where some encoders are not trained, or a `train_step` of its own where one
+    backward pass is not enough. Its state are buffers, hence in checkpoints; with a method `set_progress(done)` it is told
+    the share of iterations that are through.
     """
+
+    def features(self, model: Any, inputs: Features) -> dict[str, Tensor]:
+        """Features (B, D) of each modality in use, of which the losses are made."""
+        made: dict[str, Tensor] = model.features(inputs)
+        return made
 
     def losses(
         self, model: Any, features: Features, label: Tensor, index: Tensor | None
@@ -36,7 +42,7 @@ class Objective(nn.Module):
         """One forward and one backward pass; `loss`, its parts and the batch's accuracies (`accuracies`)."""
         with optim_wrapper.optim_context(model):
             batch = model.data_preprocessor(data, True)
-            features = model.features(batch["inputs"])
+            features = self.features(model, batch["inputs"])
             losses = self.losses(model, features, batch["label"], batch.get("index"))
             total, logged = model.parse_losses(losses)
         seen = accuracies(model, features, batch["label"])

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
 from tasks.robust_auc.data.constants import TABLES
-from tasks.robust_auc.data.npy import PICKLES, open_images, open_labels
+from tasks.robust_auc.data.npy import open_images, open_labels
 from tasks.robust_auc.data.release import COMMON, HELD_OUT, CleanTest, Release, take
+from tasks.vision.data.npy import PICKLES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,9 +25,9 @@ from PIL import Image
 
 from suite.base.errors import DataError, UserError
 from tasks.robust_auc.data import cifar10_1, official
-from tasks.robust_auc.data.npy import open_npy
 from tasks.robust_auc.data.official import RELEASES
 from tasks.robust_auc.data.release import COMMON, HELD_OUT, CleanTest
+from tasks.vision.data.npy import open_npy
 
 ARRAYS = ("cifar10-c", "cifar100-c", "mnist-c")
 
