@@ -7,6 +7,7 @@ read when they are asked for. In an npz file that takes arrays which are not com
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,8 +56,10 @@ def open_arrays(path: Path, wanted: Sequence[str], optional: Sequence[str] = ())
             f"{path} has no array {absent[0]!r}, it holds {some}; copy it again, or add it"
         )
     with open_regular(path) as file:
-        content = file.read(MEMORY + 1)
-    if len(content) > MEMORY:
+        # a large file is not read to find that out
+        large = os.fstat(file.fileno()).st_size > MEMORY
+        content = b"" if large else file.read(MEMORY + 1)
+    if large or len(content) > MEMORY:
         return Opened(open_npz(path, chosen, PLAIN), True)
     try:
         arrays = parse_pack(content, path, MEMORY)

@@ -406,8 +406,8 @@ def test_a_training_step_and_a_test(tmp_path, name):
     moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     modalities = list(config["model"]["encoders"])
     assert {n.split(".")[1] for n in moved if n.startswith("encoders.")} == set(modalities)
-    losses = [float(model.train_step(batch, wrapper)["loss"]) for _ in range(4)]
-    assert losses[-1] < float(logged["loss"])
+    losses = [model.train_step(batch, wrapper)["loss"].item() for _ in range(4)]
+    assert losses[-1] < logged["loss"].item()
     model.eval()
     test = DATASETS.build(config["test_dataloader"]["dataset"])
     made = test.__getitems__([0, 1]) if hasattr(test, "batch") else [test[0], test[1]]
