@@ -179,7 +179,7 @@ def stacked(
             alt.Tooltip("fused:Q", title="fused logits right", format=","),
         ],
     )
-    return chart.mark_bar().properties(height=22 * len(lanes) + 130)
+    return chart.mark_bar().properties(height=24 * len(lanes) + 190)
 
 
 def padded(values: Sequence[float], least: float = 1.0) -> tuple[float, float]:
