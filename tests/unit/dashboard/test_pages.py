@@ -22,7 +22,7 @@ def test_pages_in_their_order():
     assert {section: list(names) for section, names in found.items()} == {
         "Boards": [
             *("overview", "leaderboard", "compare", "trade-off", "classes"),
-            *("test-agnostic", "labels", "robustness"),
+            *("test-agnostic", "labels", "robustness", "modalities"),
         ],
         "Runs": ["jobs", "run"],
         "Literature": ["claims"],
