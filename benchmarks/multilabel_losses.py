@@ -30,13 +30,13 @@ def candidates(labels: int) -> dict[str, Loss]:
     """Method -> its loss with the card's defaults, and K of the protocol 5."""
     from baselines.multilabel.asl import AsymmetricLoss
     from baselines.multilabel.db import DistributionBalancedLoss
-    from baselines.shared.focal_bce import LabelFocalLoss
     from baselines.multilabel.lsep import LSEPLoss
     from baselines.multilabel.pairwise import PairwiseRankingLoss
     from baselines.multilabel.tkml import TKMLLoss
     from baselines.multilabel.tkpr import TKPRLoss
     from baselines.multilabel.warp import WARPLoss
     from baselines.multilabel.zlpr import ZLPRLoss
+    from baselines.shared.focal_bce import LabelFocalLoss
     from tasks.vision.networks.labels import BinaryCrossEntropy
 
     return {
