@@ -11,8 +11,8 @@ from tasks.multimodal.recipes import Stream
 
 WIDTHS = (16, 32, 64)
 HIDDEN = (128, 64)
-_ROWS = 1 << 16
-"""Rows of a mapped array that its statistics are over: a millionth part of them decides nothing."""
+_ROWS, _BYTES = 1 << 16, 1 << 26
+"""Of a mapped array, rows that its statistics are over, and about how many bytes: they are told well enough by so many."""
 
 
 def convolutions(
@@ -46,12 +46,16 @@ def perceptron(
 
 def standardised(train: Modalities, name: str) -> dict[str, list[float]]:
     """Mean and standard deviation of each feature (D,) of a modality over the training samples that have it, in float64; of a
-    mapped array over at most 65,536 of them, evenly spread. A feature that never varies is divided by 1."""
+    mapped array over some of them, evenly spread (at most 65,536, of wide rows fewer, but a thousand). A feature that never
+    varies is divided by 1."""
     import numpy as np
 
     places = np.flatnonzero(~train.lacking(name))
-    if train.places is not None and len(places) > _ROWS:
-        places = places[np.linspace(0, len(places) - 1, _ROWS).astype(np.int64)]
+    if train.places is not None:
+        row = train.inputs[name][:1].nbytes
+        most = min(_ROWS, max(1000, _BYTES // row))
+        if len(places) > most:
+            places = places[np.linspace(0, len(places) - 1, most).astype(np.int64)]
     rows = train.rows(name, places)
     spread = rows.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-_BLOCK = 4096
+_BLOCK = 1 << 26
+"""Bytes of a mapped array that a check looks at together."""
 _SAMPLED = 1024
 """Rows of a mapped array that its digest is over; hashing hundreds of gigabytes would take longer than many a training."""
 
@@ -273,9 +274,9 @@ def _unread(path: Path, name: str, part: Modalities) -> Iterator[str]:
     """Of a mapped modality, how many rows are not finite."""
     import numpy as np
 
-    bad = 0
-    for begin in range(0, len(part), _BLOCK):
-        rows = part.rows(name, np.arange(begin, min(begin + _BLOCK, len(part))))
+    bad, at_once = 0, max(1, _BLOCK // part.inputs[name][:1].nbytes)
+    for begin in range(0, len(part), at_once):
+        rows = part.rows(name, np.arange(begin, min(begin + at_once, len(part))))
         if rows.dtype.kind == "f":
             bad += int((~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)).sum())
     if bad:

@@ -146,7 +146,7 @@ class Modalities:
         import numpy as np
 
         chosen = places if self.places is None else self.places[places]
-        return np.array(self.inputs[name][chosen])
+        return np.asarray(self.inputs[name][chosen])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -164,6 +164,13 @@ def test_of_a_mapped_array_evenly_spread_rows_are_enough(monkeypatch):
     mapped = Modalities({"a": values, "b": values}, np.zeros(7, np.int64), np.arange(7))
     assert standardised(mapped, "a")["mean"] == [3.0]
     assert standardised(mapped, "a")["std"] == [pytest.approx(np.std([0, 3, 6]))]
+    # of wide rows fewer, but not too few
+    monkeypatch.setattr(streams, "_ROWS", 1 << 16)
+    monkeypatch.setattr(streams, "_BYTES", 1)
+    long = np.arange(2001.0)[:, None]
+    wide = Modalities({"a": long, "b": long}, np.zeros(2001, np.int64), np.arange(2001))
+    chosen = np.linspace(0, 2000, 1000).astype(int)
+    assert standardised(wide, "a")["mean"] == [pytest.approx(chosen.mean())]
 
 
 @real
