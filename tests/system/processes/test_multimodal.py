@@ -12,7 +12,7 @@ from suite.records.attempt import attempts
 
 METHODS = (
     "agm", "concat", "film", "gated", "gblend", "mla", "mmpareto", "mses", "mslr", "ogm-ge", "pmr", "recon-boost",
-    "recon-boost-kl0", "recon-boost-masked", "recon-boost-warm", "sum", "ume", "umt", "unimodal-1", "unimodal-2",
+    "recon-boost-kl0", "recon-boost-long", "recon-boost-masked", "recon-boost-warm", "sum", "ume", "umt", "unimodal-1", "unimodal-2",
 )  # fmt: skip
 MODALITIES = ("clean", "noisy")
 
@@ -81,9 +81,12 @@ def test_costs_and_flags(smoke):
     assert passes["concat"] == passes["mla"] == 1.0 and passes["unimodal-1"] == 0.5
     assert 0.75 <= passes["recon-boost"] < 1.0
     assert {name for name, row in rows.items() if "extra-budget" in row["flags"]} == {
+        "recon-boost-long",
         "recon-boost-warm",
         "umt",
     }
+    seen = {name: row["cost"]["iterations"] for name, row in rows.items()}
+    assert seen.pop("recon-boost-long") == 4 * 20 and set(seen.values()) == {20}
 
 
 def test_what_is_stored_gives_the_scores_again(smoke, inside):

@@ -367,3 +367,14 @@ def test_warm_start_takes_the_encoders_of_ume(tmp_path):
     assert {k for k in start if k.startswith("fusion.")} == {
         f"fusion.{k}" for k in fresh.fusion.state_dict()
     }
+
+
+def test_a_longer_training_is_a_stretched_one():
+    short, long = config("recon-boost", stages=4), config("recon-boost-long", stages=4, times=3)
+    assert long.train_cfg.max_iters == 3 * short.train_cfg.max_iters
+    assert long.model.objective.iterations == 3 * short.model.objective.iterations
+    (schedule,), (stretched,) = short.param_scheduler, long.param_scheduler
+    assert stretched.end == 3 * schedule.end and stretched.T_max == 3 * schedule.T_max
+    assert stretched.begin == 0 and stretched.eta_min == schedule.eta_min
+    same = config("recon-boost-long", stages=4, times=1)
+    assert same.model == short.model and same.param_scheduler == short.param_scheduler

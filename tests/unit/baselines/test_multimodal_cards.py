@@ -37,7 +37,7 @@ def test_methods_are_found():
     ],
 )
 def test_defaults_of_protocols(protocol, stages, hidden, w1):
-    for method in (*BOOSTED, "recon-boost-warm"):
+    for method in (*BOOSTED, "recon-boost-warm", "recon-boost-long"):
         found = values(method, protocol)
         assert (found["stages"], found["hidden"], found["w1"]) == (stages, hidden, w1)
         assert found["w2"] == (0.25 if w1 == 1 else 1.0)
@@ -52,8 +52,10 @@ def test_presets_of_recon_boost():
     assert (plain["lam"], plain["alpha"], plain["kl"]) == (0.0, 0.0, "full")
     assert values("recon-boost-masked", "quick")["kl"] == "masked"
     # what starts from ume has the same defaults everywhere
-    cold, warm = (CATALOG.card(name) for name in ("recon-boost", "recon-boost-warm"))
-    assert cold.protocol_defaults == warm.protocol_defaults and cold.params == warm.params
+    cold, warm, long = (CATALOG.card(f"recon-boost{kind}") for kind in ("", "-warm", "-long"))
+    assert cold.protocol_defaults == warm.protocol_defaults == long.protocol_defaults
+    assert cold.params == warm.params == {k: v for k, v in long.params.items() if k != "times"}
+    assert long.flags == ["extra-budget"]
 
 
 def test_input_runs_are_those_of_ume_and_flagged():
