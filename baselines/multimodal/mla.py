@@ -34,6 +34,7 @@ CARD = {
     "needs": {"passes": 1},
 }
 
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,6 +46,7 @@ from torch import Tensor
 
 from baselines.parts.fusing import set_fusion, set_objective
 from baselines.parts.passes import count_passes
+from suite.base.errors import MethodWarning
 from tasks.multimodal.fusions import SharedHead
 from tasks.multimodal.networks import Features
 from tasks.multimodal.objectives import Objective, accuracies
@@ -154,6 +156,12 @@ class AlternatingObjective(Objective):
 
 def configure(cfg: Any, facts: Any, *, a: float, project: bool) -> Any:
     """A shared linear head and a step for each modality."""
+    if not project and a != CARD["params"]["a"]["default"]:  # type: ignore[index]
+        warnings.warn(
+            f"a={a:g} has no effect with project=false: it belongs to the projection; set project=true, or leave a out",
+            MethodWarning,
+            stacklevel=2,
+        )
     set_fusion(cfg, "EntropyGatedHead")
     set_objective(
         cfg,

@@ -60,7 +60,10 @@ def seeded(name: str) -> Iterator[None]:
     encoder starts alike whether others stand beside it or not. Blocks within blocks follow from all their names. The
     stream of random numbers goes on as if it had not been."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(torch.initial_seed(), zlib.crc32(name.encode())))
+        # of the CPU, where weights are made: `torch.manual_seed` would leave a GPU's generator at this seed
+        torch.default_generator.manual_seed(
+            mixed_seed(torch.initial_seed(), zlib.crc32(name.encode()))
+        )
         yield
 
 

@@ -33,7 +33,7 @@ from baselines.multimodal.mla import (
     projector_after,
 )
 from baselines.multimodal.umt import teachers_of
-from suite.base.errors import InputError, UserError
+from suite.base.errors import InputError, MethodWarning, UserError
 from suite.engine import weights
 from tasks.multimodal.fusions import ConcatFusion, MeanProbability, SharedHead, SumFusion
 from tasks.multimodal.networks import proper_subsets
@@ -223,6 +223,15 @@ def test_making_a_network_draws_nothing_from_the_stream():
     assert torch.equal(torch.rand(3), wanted)
 
 
+def test_making_a_network_leaves_generators_of_gpus_alone(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    torch.manual_seed(5)
+    assert seeds == [5], "torch seeds GPUs otherwise, and this test sees nothing"
+    MODELS.build(config("ume").model)
+    assert seeds == [5]
+
+
 # -- MLA
 
 
@@ -319,6 +328,11 @@ def test_regularisation_falls_within_an_epoch():
     for iteration, share in ((0, 0), (1, 0.2), (4, 0.8), (5, 0), (7, 0.4)):
         objective.set_progress(iteration / 100)
         assert objective.regularisation == pytest.approx(0.1 ** (1 + share))
+
+
+def test_regularisation_without_projection_is_named():
+    with pytest.warns(MethodWarning, match=r"a=0\.5 has no effect with project=false"):
+        config("mla", project=False, a=0.5)
 
 
 def test_without_projection_there_is_no_projector(tmp_path):
