@@ -144,7 +144,7 @@ def parts_of(iterations: int, stages: int, share: float) -> list[Part]:
             if first == last:
                 raise UserError(
                     f"stages={stages}, share={share:g}: a part of a stage has no iteration, since the training has "
-                    f"{iterations}; choose fewer stages"
+                    f"{iterations}; choose fewer stages, or a share nearer to 0.5"
                 )
             parts.append(Part(first, stage, alternating))
     return parts
@@ -290,6 +290,36 @@ class BoostingObjective(Objective):
         return {"loss": loss}
 
 
+def without_effect(**given: Any) -> list[str]:
+    """Of settings `share`, `lam`, `alpha`, `kl`, `w1` and `w2`, those that somebody has set to no effect; a line each."""
+    params: dict[str, Any] = CARD["params"]  # type: ignore[assignment]
+    defaults: dict[str, Any] = CARD["protocol_defaults"]  # type: ignore[assignment]
+    usual = {key: {params[key]["default"]} for key in given}
+    for preset in defaults.values():
+        for key in usual.keys() & preset.keys():
+            usual[key].add(preset[key])
+    # of the preset without any of it
+    usual["lam"].add(0.0)
+    usual["alpha"].add(0.0)
+    odd = [key for key in ("lam", "alpha", "kl", "w1", "w2") if given[key] not in usual[key]]
+    if given["share"] == 0:
+        return [
+            f"{key}={given[key]} has no effect with share=0, where no modality is trained alone; set share above 0"
+            for key in odd
+        ]
+    if given["kl"] == "masked":
+        return [
+            f"lam={given[key]:g} has no effect with kl=masked, whose weights are w1 and w2; set w2, or kl=full"
+            for key in odd
+            if key == "lam"
+        ]
+    return [
+        f"{key}={given[key]:g} has no effect with kl=full, whose weight is lam; set lam, or kl=masked"
+        for key in odd
+        if key in ("w1", "w2")
+    ]
+
+
 def configure(
     cfg: Any,
     facts: Any,
@@ -307,7 +337,8 @@ def configure(
 ) -> Any:
     """A shared head, and the alternation within the protocol's iterations.
 
-    Raises UserError where a part would have no iteration; warns where a modality never has its turn.
+    Raises UserError where a part would have no iteration; warns where a modality never has its turn, and of settings
+    without effect.
     """
     # here too, so that it is said before anything is built
     parts_of(facts.iterations, stages, share)
@@ -319,6 +350,8 @@ def configure(
             MethodWarning,
             stacklevel=2,
         )
+    for told in without_effect(share=share, lam=lam, alpha=alpha, kl=kl, w1=w1, w2=w2):
+        warnings.warn(told, MethodWarning, stacklevel=2)
     set_fusion(cfg, "BoostedSum", hidden=hidden, rate=boost_rate, learnt=learn_boost)
     set_objective(
         cfg,

@@ -1,6 +1,7 @@
 """ReconBoost: its losses by hand, its parts, what moves in them, and resume at every boundary."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -306,6 +307,42 @@ def test_presets(method, tmp_path):
 def test_too_many_stages_are_refused_before_anything_is_built():
     with pytest.raises(UserError, match="has no iteration, since the training has 24"):
         config("recon-boost", stages=20)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ({"kl": "masked", "lam": 0.9}, r"lam=0\.9 has no effect with kl=masked"),
+        ({"w1": 3.0}, "w1=3 has no effect with kl=full"),
+        ({"share": 0.0, "lam": 0.9}, r"lam=0\.9 has no effect with share=0"),
+        ({"share": 0.0, "kl": "masked"}, "kl=masked has no effect with share=0"),
+    ],
+)
+def test_settings_without_effect_are_named(overrides, wanted):
+    with pytest.warns(MethodWarning, match=wanted):
+        config("recon-boost", stages=4, **overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"lam": 0.9},
+        {"kl": "masked", "w1": 3.0, "w2": 0.5},
+        {"lam": 0.0, "alpha": 0.0},
+        {"w1": 1.0, "w2": 0.25},
+        {"share": 0.0},
+    ],
+)
+def test_settings_with_effect_and_those_of_protocols_are_not_named(overrides):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", MethodWarning)
+        config("recon-boost", stages=4, **overrides)
+
+
+def test_a_share_that_rounds_to_nothing_is_named_too():
+    with pytest.raises(UserError, match=r"share=0\.01.* or a share nearer to 0\.5$"):
+        parts_of(20, 1, 0.01)
 
 
 def test_a_modality_without_a_turn_is_named():
