@@ -23,7 +23,7 @@ IMPORTS = [__name__]
 
 
 @DATASETS.register_module()
-class ToyModalities(Dataset):
+class DrawnModalities(Dataset):
     """Class means in noise, of an image, a vector, and another vector; the vector says most."""
 
     def __init__(self, modalities, split="train", jitter=0.0):
@@ -64,7 +64,7 @@ def base(names=("image", "vector")):
         "vector": {"type": "VectorEncoder", "in_features": 7, "widths": [8, WIDTHS["vector"]]},
         "other": {"type": "VectorEncoder", "in_features": 3, "widths": [WIDTHS["other"]]},
     }
-    data = {"type": "ToyModalities", "modalities": list(names)}
+    data = {"type": "DrawnModalities", "modalities": list(names)}
     made = multimodal(
         {name: Stream(encoder=encoders[name], width=WIDTHS[name]) for name in names},
         classes=CLASSES,
@@ -184,7 +184,7 @@ def same(one, other):
 def accuracy(runner):
     """Of the fused logits on other samples."""
     names = list(runner.model.modalities)
-    data = ToyModalities(names, "held")
+    data = DrawnModalities(names, "held")
     batch = runner.model.data_preprocessor(data.__getitems__(list(range(len(data)))), False)
     runner.model.eval()
     with torch.no_grad():

@@ -62,6 +62,7 @@ from torch import Tensor, nn
 
 from baselines.parts.checks import at_least_zero
 from baselines.parts.modalities import competing, of_others, true_class
+from suite.base.errors import UserError
 from tasks.multimodal.objectives import Objective, accuracies
 
 
@@ -149,8 +150,13 @@ class ModulatedGradients(Objective):
 
 
 def configure(cfg: Any, facts: Any, *, alpha: float, begin: float, end: float, noise: bool) -> Any:
-    """The reference's loss and fusion, with other gradients."""
+    """The reference's loss and fusion, with other gradients. Raises UserError where none are ever changed."""
     competing(cfg, "ogm-ge")
+    if begin >= end:
+        raise UserError(
+            f"begin={begin:g}, end={end:g}: gradients are changed from begin on and until end, which is never; choose an "
+            "end beyond begin, or the method concat"
+        )
     cfg.model.objective = {
         "type": "ModulatedGradients",
         "alpha": alpha,

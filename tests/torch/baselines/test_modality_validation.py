@@ -41,7 +41,7 @@ def taken(sampler, number, start=0):
 
 
 def test_held_out_samples_are_in_no_batch():
-    data = toy.ToyModalities(["vector"])
+    data = toy.DrawnModalities(["vector"])
     places = taken(HeldOutSampler(data, 0.2, seed=1), 48 * 3)
     for k in range(3):
         assert sorted(places[48 * k : 48 * k + 48]) == (~OUT).nonzero()[:, 0].tolist()
@@ -50,14 +50,14 @@ def test_held_out_samples_are_in_no_batch():
 
 
 def test_after_a_trial_all_samples_are_there():
-    data = toy.ToyModalities(["vector"])
+    data = toy.DrawnModalities(["vector"])
     places = taken(HeldOutSampler(data, 0.2, until=50, seed=1), 50 + 120)
     assert not OUT[places[:50]].any()
     assert sorted(places[50:110]) == sorted(places[110:]) == list(range(60))
 
 
 def test_the_sampler_goes_on_where_a_run_left_off():
-    data = toy.ToyModalities(["vector"])
+    data = toy.DrawnModalities(["vector"])
     config = {"type": "HeldOutSampler", "fraction": 0.2, "until": 50}
     whole, resumed = (PositionSampler(dict(config), data, 4) for _ in range(2))
     resumed.skip(70)
@@ -76,7 +76,7 @@ def built(method, **overrides):
 
 
 def logits_of(model, places):
-    data = toy.ToyModalities(["image", "vector"])
+    data = toy.DrawnModalities(["image", "vector"])
     batch = model.data_preprocessor(data.__getitems__(places), False)
     model.eval()
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_the_generator_is_left_as_it_was():
 
 
 def batches(number, seed=0):
-    data = toy.ToyModalities(["image", "vector"])
+    data = toy.DrawnModalities(["image", "vector"])
     generator = torch.Generator().manual_seed(seed)
     for _ in range(number):
         yield data.__getitems__(torch.randperm(60, generator=generator)[: toy.BATCH].tolist())
