@@ -113,10 +113,13 @@ def _scaled(rate: int, samples: Array, path: Path) -> Recording:
     elif samples.dtype.kind == "i":
         # 24 bits are at the upper end of 32
         values /= float(2 ** (8 * samples.dtype.itemsize - 1))
-    elif not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise DataError(
-            f"{path}: {bad:,} of {values.size:,} samples are NaN or inf; extract the recording again"
-        )
+    else:
+        with np.errstate(over="ignore"):
+            bad = int((~np.isfinite(values.astype(np.float32))).sum())
+        if bad:
+            raise DataError(
+                f"{path}: {bad:,} of {values.size:,} samples are NaN or inf (in single precision); extract the recording "
+                "again"
+            )
     mono = values if values.ndim == 1 else values.mean(axis=1)
     return Recording(mono.astype(np.float32), rate)

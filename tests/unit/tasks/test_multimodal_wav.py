@@ -103,6 +103,10 @@ def damaged(name, path):
     if name == "nan":
         sound(path, np.array([0, np.nan, np.inf], np.float32))
         return "2 of 3 samples are NaN or inf"
+    if name == "huge":
+        # finite as it is stored, and not as it is given
+        sound(path, np.array([0, 1e300]))
+        return "1 of 2 samples are NaN or inf"
     # the header is RIFF, size, WAVE, "fmt ", size, format, channels, rate, ...
     if name == "mu-law":
         whole[20:22] = struct.pack("<H", 7)
@@ -120,7 +124,7 @@ def damaged(name, path):
 
 @pytest.mark.parametrize(
     "name",
-    ["empty", "no sample", "mp3", "avi", "nan", "mu-law", "no channel", "no rate"],
+    ["empty", "no sample", "mp3", "avi", "nan", "huge", "mu-law", "no channel", "no rate"],
 )
 def test_what_is_no_recording_is_named_in_a_line(tmp_path, name):
     path = tmp_path / "x.wav"
