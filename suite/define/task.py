@@ -46,11 +46,13 @@ class Trained:
             distribution, `unlabelled` the arrays of its inputs; what the method does not take is
             dropped. The task evaluates the un-adapted scores beside it, as `scores=unadapted`.
         adapts: whether `infer` takes `unlabelled`.
+        rows: those that hooks made during the training (`Record.rows`), for scores of its course.
     """
 
     class_counts: tuple[int, ...] = ()
     infer: Callable[..., np.ndarray] | None = None
     adapts: bool = False
+    rows: tuple[MetricRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
