@@ -32,7 +32,7 @@ _PER_SAMPLE = {"label": "iu", "margin": "f", "margin_norm": "f"}
 class Geometry:
     """A stored set as `checked` found it: K classes, D dimensions, N samples. Floats are float64.
 
-    A class without samples has NaN in `mean` and `within_trace`, and every mean over classes here and in
+    A class without samples has NaN in `mean`, `within_trace` and `nll`, and every mean over classes here and in
     `measures` is over those that have samples, K' of them.
 
     Attributes:
@@ -48,6 +48,8 @@ class Geometry:
         correct: (K,) int64, samples whose `margin` is above 0: a tie is no hit.
         ncc_correct: (K,) int64, samples whose nearest class mean is their class's.
         agree: (K,) int64, samples whose largest logit is that of the nearest class mean.
+        nll: (K,), mean over the class's samples of the negative log-likelihood of the true class, nats; None in
+            a set without it.
         label: (N,) int64.
         margin: (N,), z_y - max_{c != y} z_c.
         margin_norm: (N,), min_{c != y} (z_y - z_c) / (||w_y - w_c|| ||h||); NaN where h = 0, where no two
@@ -65,6 +67,7 @@ class Geometry:
     correct: Array
     ncc_correct: Array
     agree: Array
+    nll: Array | None
     label: Array
     margin: Array
     margin_norm: Array
@@ -131,10 +134,10 @@ def accumulate(
         nearest = _Nearest(np.where(seen[:, None], mean, np.nan))
     else:
         nearest = _Nearest(_check_centres(centres, classes, width))
-    apart = None if weight is None else _row_distances(weight)
+    apart = None if weight is None else row_distances(weight)
     scatter = np.zeros((width, width) if width <= WIDEST else (classes, classes))
     within_sample = np.zeros((classes, classes))
-    within_trace = np.zeros(classes)
+    within_trace, nll = np.zeros(classes), np.zeros(classes)
     ncc_correct, agree = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
     margin, margin_norm = np.empty(len(label), np.float32), np.empty(len(label), np.float32)
     for rows in _blocks(len(label)):
@@ -143,6 +146,9 @@ def accumulate(
         found = nearest(h)
         ncc_correct += np.bincount(own[found == own], minlength=classes)
         agree += np.bincount(own[found == z.argmax(axis=1)], minlength=classes)
+        top = z.max(axis=1)
+        lost = np.log(np.exp(z - top[:, None]).sum(axis=1)) + top - z[np.arange(len(own)), own]
+        nll += np.bincount(own, lost, classes)
         length = np.sqrt(np.einsum("nd,nd->n", h, h))
         margin[rows], margin_norm[rows] = _margins(z, own, length, apart)
         h -= mean[own]
@@ -162,6 +168,7 @@ def accumulate(
         "correct": np.bincount(label[margin > 0], minlength=classes).astype(np.int64),
         "ncc_correct": ncc_correct,
         "agree": agree,
+        "nll": np.where(seen, nll / number[:, 0], np.nan),
         "label": label.astype(np.int64),
         "margin": margin,
         "margin_norm": margin_norm,
@@ -240,6 +247,7 @@ def checked(arrays: Mapping[str, Array], classes: int) -> Geometry:
         correct=correct,
         ncc_correct=ncc_correct,
         agree=agree,
+        nll=part("nll", (classes,)) if "nll" in arrays else None,
         label=label,
         margin=margin,
         margin_norm=margin_norm,
@@ -254,7 +262,7 @@ def checked(arrays: Mapping[str, Array], classes: int) -> Geometry:
     if np.isinf(margin_norm).any():
         raise RecordError("stored geometry: margin_norm is infinite")
     if whole:
-        traces = float(np.trace(found.within)), float(found.within_trace[seen].mean())
+        traces = float(np.trace(arrays["within"])), float(found.within_trace[seen].mean())
         if abs(traces[0] - traces[1]) > 1e-4 * max(traces):
             raise RecordError(
                 f"stored geometry: the trace of within is {traces[0]:g}, the mean of within_trace {traces[1]:g}"
@@ -307,8 +315,8 @@ class _Nearest:
         return found
 
 
-def _row_distances(weight: Array) -> Array:
-    """(K, K) ||w_c - w_c'||, NaN where the two are equal, and of a row to itself."""
+def row_distances(weight: Array) -> Array:
+    """(K, K) Euclidean distances of rows (K, D) float64, NaN where the two are equal, and of a row to itself."""
     import numpy as np
 
     gram = weight @ weight.T
@@ -374,7 +382,7 @@ def _check_input(features: Array, label: Array, logits: Array) -> Array:
         raise RecordError(f"labels lie in {label.min()}..{label.max()}, of {classes} classes")
     for name, array in (("features", features), ("logits", logits)):
         for rows in _blocks(samples):
-            odd = ~np.isfinite(array[rows]).all(axis=1)
+            odd = np.atleast_1d(~np.isfinite(array[rows]).all(axis=1))
             if odd.any():
                 raise RecordError(
                     f"{name} of sample {rows.start + int(odd.argmax())} are NaN or infinite: the model has "
