@@ -14,14 +14,13 @@ from suite.define.protocol import Protocol
 from suite.define.protocols import Declared, Protocols
 from tasks.neural_collapse.recipes import CollapseRecipe, collapse_images
 from tasks.vision.data.sources import Source
+from tasks.vision.geometry.stored import SETS, TEST, TRAIN
 from tasks.vision.groups import BALANCED
 from tasks.vision.image_sets import image_set
 from tasks.vision.protocols import image_protocol
 from tasks.vision.recipes.base import Config
 
-TRAIN, TEST = "collapse", "collapse=test"
-"""Prediction sets of the geometry of the last layer."""
-_GEOMETRY = "last features and classifier in float64: class means, scatter, weights, margins"
+_GEOMETRY = "class means and scatter of the last features, classifier, margins"
 _PROMISED = {
     TRAIN: f"training images without augmentation; {_GEOMETRY}",
     TEST: f"test images; {_GEOMETRY}",
@@ -30,10 +29,7 @@ _PROMISED = {
 
 def _with_geometry(config: Config, groups: Mapping[str, tuple[int, ...]]) -> Config:
     """`config` with the hooks that make the sets of the geometry; they change no training, so are not hashed."""
-    hooks = {
-        TRAIN: {"type": "CollapseHook", "split": "train"},
-        TEST: {"type": "CollapseHook", "split": "test"},
-    }
+    hooks = {name: {"type": "CollapseHook", "split": split} for name, split in SETS.items()}
     return {**config, "prediction_hooks": hooks}
 
 
