@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from methods import baseline
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -24,7 +25,21 @@ from tasks.vision.networks.classifier import CrossEntropy  # noqa: E402
 
 CATALOG = Catalog.load()
 CE = {"type": "CrossEntropy"}
-BALANCED = [30] * 10
+FILES = {
+    "nc-ce": "nc_ce",
+    "nc-mse": "nc_mse",
+    "nc-ls": "nc_ls",
+    "nc-focal": "nc_focal",
+    "etf": "etf",
+    "etf-cos": "etf_cos",
+    "etf-dr": "etf_dr",
+    "code-2": "spherical_code",
+    "code-3": "spherical_code",
+    "code-5": "spherical_code",
+    "cos-learned": "cos_learned",
+    "guided-etf": "guided_etf",
+}
+"""Method -> its file."""
 
 
 def doubles(*shape, seed=0):
@@ -146,3 +161,201 @@ def test_cross_entropy_of_simplex_logits(classes, a, loss):
     )
 
 
+# -- frames as classifiers
+
+
+def etf(permutation=None, rotation=None):
+    return {"kind": "etf", "permutation": permutation, "rotation": rotation}
+
+
+def test_a_frame_is_no_parameter_and_decay_leaves_it():
+    head = FrameHead(12, 5, CE, etf(rotation=3), dims=8, unit=True, batch_norm=True).double()
+    assert {n for n, _ in head.named_parameters()} == {
+        "projection.weight",
+        "norm.weight",
+        "norm.bias",
+    }
+    before = head.frame.clone()
+    optimiser = torch.optim.SGD(head.parameters(), 0.1, weight_decay=0.5)
+    features, targets = doubles(6, 12), [(torch.tensor([0, 1, 2, 3, 4, 0]), None)]
+    for _ in range(3):
+        optimiser.zero_grad()
+        head.loss(features, targets)["loss"].backward()
+        optimiser.step()
+    assert torch.equal(head.frame, before)
+    assert torch.allclose(before @ before.T, simplex(5), atol=1e-6)
+    # kept with the weights
+    assert "frame" in head.state_dict()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        FrameHead(12, 5, CE, etf(), scale=3.0),
+        FrameHead(12, 5, CE, etf(2, 7), scale=10.0, dims=4, unit=True),
+        FrameHead(12, 10, CE, {"kind": "code"}, scale=30.0, dims=3, unit=True),
+        FrameHead(12, 5, CE, etf(), dims=6, unit=True, batch_norm=True),
+        ProjectedCosineHead(12, 5, CE, 10.0, 3),
+        GuidedFrameHead(12, 5, CE, etf(), scale=2.0),
+    ],
+    ids=["raw", "projected", "code", "normalised", "learned", "guided"],
+)
+def test_what_a_head_says_of_itself_gives_its_logits(head):
+    head.eval().double()
+    features = doubles(7, 12)
+    seen, weight, bias = head.linear(features)
+    assert bias is None
+    assert torch.allclose(seen @ weight.T, head(features), atol=1e-9)
+    if not isinstance(head, GuidedFrameHead) and seen.shape[1] < 12:
+        assert torch.allclose(seen.norm(dim=1), torch.ones(7, dtype=torch.float64))
+
+
+def test_a_projection_absorbs_every_rotation_and_permutation_of_an_etf():
+    """Negative controls: there is a projection for which the arm's logits are those of the canonical frame."""
+    plain = FrameHead(12, 5, CE, etf(), dims=8, unit=True, scale=10.0).double()
+    features = doubles(9, 12)
+    for arm in (etf(permutation=4), etf(rotation=4), etf(2, 9)):
+        other = FrameHead(12, 5, CE, arm, dims=8, unit=True, scale=10.0).double()
+        # the orthogonal map that takes one frame to the other
+        left, _, right = torch.linalg.svd(other.frame.T @ plain.frame)
+        with torch.no_grad():
+            other.projection.weight.copy_(left @ right @ plain.projection.weight)
+        assert not torch.allclose(other.frame, plain.frame, atol=1e-3)
+        assert torch.allclose(other(features), plain(features), atol=1e-5)
+
+
+def test_a_permuted_code_is_another():
+    gram = [
+        (head.frame @ head.frame.T)
+        for head in (
+            FrameHead(12, 10, CE, {"kind": "code", "permutation": arm}, dims=3, unit=True)
+            for arm in (None, 0, 1)
+        )
+    ]
+    assert not torch.allclose(gram[0], gram[1], atol=0.1)
+    assert not torch.allclose(gram[1], gram[2], atol=0.1)
+
+
+def test_a_guided_frame_turns_to_the_means_and_forgets():
+    head = GuidedFrameHead(6, 4, CE, etf())
+    turn = torch.linalg.qr(doubles(6, 6)).Q.float()
+    means = head.frame @ turn * 3 + 1
+    label = torch.arange(4).repeat(5)
+    noise = 0.01 * doubles(20, 6).float()
+    for part in range(2):
+        half = slice(10 * part, 10 * part + 10)
+        head.loss((means[label] + noise)[half], [(label[half], None)])
+    assert torch.equal(head.seen_of, torch.full((4,), 5.0, dtype=torch.float64))
+    head.guide()
+    assert torch.allclose(head.frame, (means - 1) / 3, atol=0.02)
+    assert torch.allclose(head.frame @ head.frame.T, simplex(4).float(), atol=1e-5)
+    assert not head.sums.any() and not head.seen_of.any()
+    # a class that the epoch did not show
+    head.loss(means[:3], [(torch.arange(3), None)])
+    head.guide()
+    assert torch.allclose(head.frame @ head.frame.T, simplex(4).float(), atol=1e-5)
+
+
+# -- methods from their cards
+
+
+def configured(method, protocol="quick", features=32, classes=10, counts=None, **overrides):
+    """The config of a run, the method applied to the parts that it may change."""
+    card, module = CATALOG.card(method), baseline(FILES[method])
+    params = resolve(card, method, protocol, overrides)
+    cfg = Config(
+        {
+            "model": {
+                "head": {
+                    "type": "LinearHead",
+                    "in_channels": features,
+                    "classes": classes,
+                    "loss": CE,
+                }
+            },
+            "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1, "weight_decay": 5e-3}},
+            "custom_hooks": [{"type": "TrackHook"}],
+        }
+    )
+    counts = tuple(counts or [30] * classes)
+    facts = SimpleNamespace(
+        num_classes=classes, class_counts=counts, image_counts=counts, batch=50, iterations=720
+    )
+    return module.configure(cfg, facts, **params)
+
+
+def test_every_method_is_there():
+    assert set(CATALOG.methods("neural-collapse")) == set(FILES)
+
+
+@pytest.mark.parametrize("method", FILES)
+def test_every_method_makes_a_head_that_trains(method):
+    cfg = configured(method)
+    head = MODELS.build(cfg.model.head.to_dict())
+    features = doubles(20, 32).float().requires_grad_()
+    loss = head.loss(features, [(torch.arange(20) % 10, None)])["loss"]
+    loss.backward()
+    assert torch.isfinite(loss) and features.grad.abs().sum() > 0
+    assert head(features).shape == (20, 10)
+    # what the base recipe tracks, it still tracks
+    assert cfg.custom_hooks[0].type == "TrackHook"
+    frozen = {name for name, _ in head.named_buffers()}
+    assert ("frame" in frozen) == (method.startswith(("etf", "code", "guided")))
+
+
+@pytest.mark.parametrize(
+    ("method", "about"),
+    [
+        ("etf", {"features": 8}),
+        ("etf-cos", {"d": 8}),
+        ("etf-dr", {"d": 8}),
+        ("etf-dr", {"d": 0, "features": 8}),
+        ("guided-etf", {"features": 8}),
+    ],
+)
+def test_too_few_dimensions_name_the_code(method, about):
+    with pytest.raises(UserError, match=r"10 classes needs 9 dimensions, there are 8;.*code-5"):
+        configured(method, **about)
+
+
+@pytest.mark.parametrize("arm", ["permutation", "rotation"])
+@pytest.mark.parametrize("number", [-1, 1000, 2.0, "x", True])
+def test_arms_out_of_range_are_refused(arm, number):
+    with pytest.raises(UserError, match=f"{arm} .*: arms have the numbers 0 to 999"):
+        configured("etf", **{arm: number})
+
+
+def test_codes_need_more_classes_than_dimensions_and_a_file():
+    with pytest.raises(UserError, match="etf-cos"):
+        configured("code-5", classes=6)
+    with pytest.raises(UserError, match="no code of 77 classes in 3 dimensions is stored; make it"):
+        configured("code-3", classes=77)
+
+
+def test_defaults_of_methods_and_protocols():
+    head = configured("etf-cos").model.head
+    assert (head.dims, head.scale, head.unit) == (16, 10.0, True)
+    assert configured("etf-cos", "r18-200:cifar100", classes=100).model.head.dims == 128
+    assert configured("code-2").model.head.scale == 30 and configured("code-3").model.head.scale == 10
+    learned = configured("cos-learned", "gnc:cifar100,d10", features=512, classes=100).model.head
+    assert (learned.dims, learned.scale) == (10, 7.0)
+    assert configured("nc-mse").optim_wrapper.optimizer.lr == 0.05
+    assert configured("nc-mse", "quick:constant-lr").optim_wrapper.optimizer.lr == 0.005
+    assert configured("nc-ce").optim_wrapper.optimizer.weight_decay == 5e-3
+    assert configured("nc-ce", weight_decay=0).optim_wrapper.optimizer.weight_decay == 0
+    assert configured("guided-etf").custom_hooks[1].every == 6
+    assert configured("etf-dr", d=0, batch_norm=True).model.head.dims is None
+
+
+def test_a_classifier_without_bias():
+    for kind in ("LinearHead", "TorchLinearHead"):
+        torch.manual_seed(0)
+        plain = MODELS.build({"type": kind, "in_channels": 6, "classes": 3, "loss": CE})
+        cfg = configured("nc-ce", bias=False)
+        assert cfg.model.head.type == "BiasFreeHead"
+        torch.manual_seed(0)
+        name = {"LinearHead": "BiasFreeHead", "TorchLinearHead": "TorchBiasFreeHead"}[kind]
+        bare = MODELS.build({"type": name, "in_channels": 6, "classes": 3, "loss": CE})
+        assert torch.equal(bare.fc.weight, plain.fc.weight)
+        assert [n for n, _ in bare.named_parameters()] == ["fc.weight"]
+        assert bare.linear(torch.ones(1, 6))[2] is None
