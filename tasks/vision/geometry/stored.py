@@ -252,8 +252,9 @@ def checked(arrays: Mapping[str, Array], classes: int) -> Geometry:
         margin=margin,
         margin_norm=margin_norm,
     )
-    for name in ("mean", "within_trace"):
-        if not np.isfinite(getattr(found, name)[seen]).all():
+    for name in ("mean", "within_trace", "nll"):
+        array = getattr(found, name)
+        if array is not None and not np.isfinite(array[seen]).all():
             raise RecordError(f"stored geometry: {name} of a class with samples is not finite")
     for name in ("within", "within_means", "within_sample", "weight", "bias", "margin"):
         array = getattr(found, name)
@@ -382,7 +383,7 @@ def _check_input(features: Array, label: Array, logits: Array) -> Array:
         raise RecordError(f"labels lie in {label.min()}..{label.max()}, of {classes} classes")
     for name, array in (("features", features), ("logits", logits)):
         for rows in _blocks(samples):
-            odd = np.atleast_1d(~np.isfinite(array[rows]).all(axis=1))
+            odd = np.asarray(~np.isfinite(array[rows]).all(axis=1))
             if odd.any():
                 raise RecordError(
                     f"{name} of sample {rows.start + int(odd.argmax())} are NaN or infinite: the model has "
