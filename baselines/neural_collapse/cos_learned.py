@@ -6,7 +6,9 @@ CARD = {
     "al., ICML 2024 (arXiv 2310.05351), whose temperature of 7 we take for the factor of the cosines. Rows are "
     "normalised in the logits, so that weight decay changes how fast they turn and nothing else.",
     "tasks": ["neural-collapse"],
-    "names": {"cos-learned": {"summary": "learned unit rows, projection to unit length, z = s cos, CE"}},
+    "names": {
+        "cos-learned": {"summary": "learned unit rows, projection to unit length, z = s cos, CE"}
+    },
     "params": {
         "d": {"default": 16, "low": 2, "high": 4096, "help": "dimensions of the projection"},
         "scale": {"default": 10.0, "low": 0.001, "high": 1000.0, "help": "factor s of the cosines"},

@@ -28,7 +28,9 @@ from typing import Any
 from baselines.parts.frame_heads import set_frame
 
 
-def configure(cfg: Any, facts: Any, *, scale: float, permutation: int | None, rotation: int | None) -> Any:
+def configure(
+    cfg: Any, facts: Any, *, scale: float, permutation: int | None, rotation: int | None
+) -> Any:
     """The frame in place of the classifier. Raises UserError where the features have too few dimensions."""
     frame = {"kind": "etf", "permutation": permutation, "rotation": rotation}
     return set_frame(cfg, {"type": "CrossEntropy"}, frame, scale=scale)

@@ -6,9 +6,16 @@ CARD = {
     "projection. It absorbs every rotation exactly, and every permutation of an exact ETF is one: arms differ in "
     "their initial weights alone (negative controls).",
     "tasks": ["neural-collapse", "longtail-cls"],
-    "names": {"etf-cos": {"summary": "frozen ETF, learned projection to unit length, z = s M h, CE"}},
+    "names": {
+        "etf-cos": {"summary": "frozen ETF, learned projection to unit length, z = s M h, CE"}
+    },
     "params": {
-        "d": {"default": 16, "low": 1, "high": 4096, "help": "dimensions of the projection, K - 1 at least"},
+        "d": {
+            "default": 16,
+            "low": 1,
+            "high": 4096,
+            "help": "dimensions of the projection, K - 1 at least",
+        },
         "scale": {"default": 10.0, "low": 0.001, "high": 1000.0, "help": "factor s of the cosines"},
         "permutation": "etf",
         "rotation": "etf",
@@ -27,6 +34,4 @@ def configure(
 ) -> Any:
     """Projection and frame in place of the classifier. Raises UserError where d is too small."""
     frame = {"kind": "etf", "permutation": permutation, "rotation": rotation}
-    return set_frame(
-        cfg, {"type": "CrossEntropy"}, frame, scale=scale, dims=d, unit=True
-    )
+    return set_frame(cfg, {"type": "CrossEntropy"}, frame, scale=scale, dims=d, unit=True)

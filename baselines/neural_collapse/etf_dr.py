@@ -100,6 +100,4 @@ def configure(
         "class_counts": counts_of(facts),
     }
     # the loss is of inner products: any other scale would be another loss
-    return set_frame(
-        cfg, loss, frame, scale=1.0, dims=d or None, unit=True, batch_norm=batch_norm
-    )
+    return set_frame(cfg, loss, frame, scale=1.0, dims=d or None, unit=True, batch_norm=batch_norm)

@@ -7,7 +7,9 @@ CARD = {
     "step: orthogonal Procrustes, once an epoch, to the class means of the epoch's features as the training saw them. On raw "
     "features, since a projection would absorb every orientation.",
     "tasks": ["neural-collapse"],
-    "names": {"guided-etf": {"summary": "ETF nearest to the class means, anew every epoch, z = s M h, CE"}},
+    "names": {
+        "guided-etf": {"summary": "ETF nearest to the class means, anew every epoch, z = s M h, CE"}
+    },
     "params": {
         "scale": "etf",
         "every": {"default": 1, "low": 1, "high": 10000, "help": "epochs between two turns"},

@@ -3,7 +3,9 @@
 CARD = {
     "title": "Cross entropy into the terminal phase",
     "tasks": ["neural-collapse"],
-    "names": {"nc-ce": {"summary": "linear classifier and CE; weight decay decides how far it collapses"}},
+    "names": {
+        "nc-ce": {"summary": "linear classifier and CE; weight decay decides how far it collapses"}
+    },
     "params": {
         "weight_decay": {
             "default": None,

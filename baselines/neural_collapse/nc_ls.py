@@ -4,9 +4,16 @@ CARD = {
     "title": "Label smoothing into the terminal phase",
     "notes": "One of the losses that Zhou et al. 2022 find alike in the geometry that they end in.",
     "tasks": ["neural-collapse"],
-    "names": {"nc-ls": {"summary": "linear classifier and CE of labels that share eps with all classes"}},
+    "names": {
+        "nc-ls": {"summary": "linear classifier and CE of labels that share eps with all classes"}
+    },
     "params": {
-        "eps": {"default": 0.1, "low": 0.0, "high": 0.999, "help": "mass spread evenly over all classes"},
+        "eps": {
+            "default": 0.1,
+            "low": 0.0,
+            "high": 0.999,
+            "help": "mass spread evenly over all classes",
+        },
     },
     "needs": {"passes": 1},
 }

@@ -7,7 +7,12 @@ CARD = {
     "tasks": ["neural-collapse"],
     "names": {"nc-mse": {"summary": "linear classifier and 1/2 |z - one-hot(y)|^2"}},
     "params": {
-        "lr": {"default": 0.05, "low": 0.000001, "high": 10.0, "help": "the optimiser's first rate"},
+        "lr": {
+            "default": 0.05,
+            "low": 0.000001,
+            "high": 10.0,
+            "help": "the optimiser's first rate",
+        },
     },
     "protocol_defaults": {"*:constant-lr": {"lr": 0.005}},
     "needs": {"passes": 1},

@@ -6,7 +6,10 @@ CARD = {
     "which separates no classes. Neighbours change with the permutation. The frame is a tracked file.",
     "tasks": ["neural-collapse"],
     "names": {
-        "code-2": {"summary": "frozen code on the circle, projection, CE", "params": {"d": 2, "scale": 30.0}},
+        "code-2": {
+            "summary": "frozen code on the circle, projection, CE",
+            "params": {"d": 2, "scale": 30.0},
+        },
         "code-3": {"summary": "frozen code on the sphere, projection, CE", "params": {"d": 3}},
         "code-5": {"summary": "frozen code in five dimensions, projection, CE", "params": {"d": 5}},
     },
@@ -26,6 +29,4 @@ from baselines.parts.frame_heads import set_frame
 def configure(cfg: Any, facts: Any, *, d: int, scale: float, permutation: int | None) -> Any:
     """Projection and frame in place of the classifier. Raises UserError where no code is kept for so many classes."""
     frame = {"kind": "code", "permutation": permutation}
-    return set_frame(
-        cfg, {"type": "CrossEntropy"}, frame, scale=scale, dims=d, unit=True
-    )
+    return set_frame(cfg, {"type": "CrossEntropy"}, frame, scale=scale, dims=d, unit=True)

@@ -76,9 +76,7 @@ def _balanced() -> LongTailed:
     images, _ = every()
     draw = Draw(_SEED)
     shuffled = [draw.shuffled(np.flatnonzero(images.labels == c).tolist()) for c in range(10)]
-    chosen = [
-        place for ids, n in zip(shuffled, BALANCED_COUNTS, strict=True) for place in ids[:n]
-    ]
+    chosen = [place for ids, n in zip(shuffled, BALANCED_COUNTS, strict=True) for place in ids[:n]]
     test = np.ones(len(images.labels), bool)
     test[chosen] = False
     made = LongTailed(

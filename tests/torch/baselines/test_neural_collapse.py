@@ -97,7 +97,9 @@ def test_dot_regression_is_the_paper_s_formula(classes, batch, seed):
 
 def test_lengths_of_balanced_classes_are_none():
     scores, label = doubles(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
-    values = {n: DotRegression(n, [5, 5, 5])(scores, label).item() for n in ("none", "batch", "counts")}
+    values = {
+        n: DotRegression(n, [5, 5, 5])(scores, label).item() for n in ("none", "batch", "counts")
+    }
     assert len({round(v, 12) for v in values.values()}) == 1
     # a rarer class weighs more
     rare = DotRegression("counts", [100, 1, 1])
@@ -336,7 +338,9 @@ def test_defaults_of_methods_and_protocols():
     head = configured("etf-cos").model.head
     assert (head.dims, head.scale, head.unit) == (16, 10.0, True)
     assert configured("etf-cos", "r18-200:cifar100", classes=100).model.head.dims == 128
-    assert configured("code-2").model.head.scale == 30 and configured("code-3").model.head.scale == 10
+    assert (
+        configured("code-2").model.head.scale == 30 and configured("code-3").model.head.scale == 10
+    )
     learned = configured("cos-learned", "gnc:cifar100,d10", features=512, classes=100).model.head
     assert (learned.dims, learned.scale) == (10, 7.0)
     assert configured("nc-mse").optim_wrapper.optimizer.lr == 0.05

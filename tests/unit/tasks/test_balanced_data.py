@@ -96,7 +96,7 @@ def test_embedded_balanced_digits():
 def test_the_digits_profiles_are_fixed():
     assert Source("digits", BALANCED, 1, "first", 30).counts == (30,) * 10
     for source in (Source("digits", BALANCED, 1, "first", 31), Source("digits", n_max=30)):
-        with pytest.raises(UserError, match="profile .* is fixed"):
+        with pytest.raises(UserError, match=r"profile .* is fixed"):
             _ = source.counts
         with pytest.raises(UserError, match="is fixed"):
             _ = source.split
