@@ -2,7 +2,7 @@
 
 CARD = {
     "title": "Squared error into the terminal phase",
-    "notes": "At the protocols' rate of .1 training may fail, so the default is .05, and a tenth of it where the rate "
+    "notes": "At the protocols' rate of .1 training may fail, so the default is .05, and a fifth of it where the rate "
     "stays.",
     "tasks": ["neural-collapse"],
     "names": {"nc-mse": {"summary": "linear classifier and 1/2 |z - one-hot(y)|^2"}},
@@ -14,7 +14,7 @@ CARD = {
             "help": "the optimiser's first rate",
         },
     },
-    "protocol_defaults": {"*:constant-lr": {"lr": 0.005}},
+    "protocol_defaults": {"*:constant-lr": {"lr": 0.01}},
     "needs": {"passes": 1},
 }
 

@@ -344,7 +344,7 @@ def test_defaults_of_methods_and_protocols():
     learned = configured("cos-learned", "gnc:cifar100,d10", features=512, classes=100).model.head
     assert (learned.dims, learned.scale) == (10, 7.0)
     assert configured("nc-mse").optim_wrapper.optimizer.lr == 0.05
-    assert configured("nc-mse", "quick:constant-lr").optim_wrapper.optimizer.lr == 0.005
+    assert configured("nc-mse", "quick:constant-lr").optim_wrapper.optimizer.lr == 0.01
     assert configured("nc-ce").optim_wrapper.optimizer.weight_decay == 5e-3
     assert configured("nc-ce", weight_decay=0).optim_wrapper.optimizer.weight_decay == 0
     assert configured("guided-etf").custom_hooks[1].every == 6

@@ -210,8 +210,8 @@ def test_the_terminal_phase_comes_from_the_run_s_hook():
 
 def test_arrays_in_no_stored_form_are_refused():
     found = predictions()
+    broken = {key: array for key, array in found["collapse"].items() if key != "mean"}
     with pytest.raises(RecordError, match="holds no class means"):
-        broken = {k: v for k, v in found["collapse"].items() if k != "mean"}
         rows_of({**found, "collapse": broken})
     with pytest.raises(RecordError, match="no 'logits'"):
         rows_of({"test": {"label": found["test"]["label"]}})
