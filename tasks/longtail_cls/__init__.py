@@ -3,6 +3,7 @@
 from suite.define.task import Metric, Task
 from tasks.longtail_cls.evaluation import VERSION, evaluate, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
+from tasks.vision.geometry.rows import METRICS as GEOMETRY
 from tasks.vision.per_class import OFFERS
 from tasks.vision.pretrained import BRING_WEIGHTS
 
@@ -44,6 +45,7 @@ TASK = Task(
             unit="nats",
             summary="smallest Hessian eigenvalue of a group's training loss: below 0 at a saddle",
         ),
+        *GEOMETRY,
     ),
     primary=("balanced_accuracy", "top1[group=tail]"),
     columns=(
