@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from suite.base.errors import RecordError
 from tasks.vision.geometry import frames, seli
 from tasks.vision.geometry import measures as nc
-from tasks.vision.geometry.stored import WIDEST, Geometry, accumulate, checked
+from tasks.vision.geometry.stored import Geometry, accumulate, checked
 from tasks.vision.geometry.terminal import Point, fitted, tpt_gain, tpt_rho, tpt_start
 
 TRIANGLE = np.array([[math.cos(a), math.sin(a)] for a in np.radians([0, 120, 240])])
@@ -470,4 +470,6 @@ def test_rank_correlation_over_the_terminal_phase():
     assert tpt_rho(points(*rising[:-1], nc1=falling)) is None  # four points
     assert tpt_rho(points(*rising, nc1=[*falling[:-1], 0.0])) is None
     assert tpt_rho(points(*[(1, 0.5)] * 6, nc1=falling)) is None
-    assert WIDEST == 4096
+    # ties have their mean rank: ranks 1, 2.5, 2.5, 4, 5 against 5, 4, 3, 2, 1
+    tied = [(1, test) for test in (0.1, 0.2, 0.2, 0.3, 0.4)]
+    assert tpt_rho(points(*tied, nc1=falling[:5])) == pytest.approx(-9.5 / math.sqrt(10 * 9.5))
