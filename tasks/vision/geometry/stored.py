@@ -23,7 +23,7 @@ SETS = {TRAIN: "train", TEST: "test"}
 WIDEST = 4096
 """Up to so many dimensions the scatter is stored whole (D, D), above within the span of the means."""
 
-_ROWS = 4096  # samples turned into float64 at a time
+_ROWS = 1024  # samples turned into float64 at a time
 _PER_CLASS = ("counts", "correct", "ncc_correct", "agree")
 _PER_SAMPLE = {"label": "iu", "margin": "f", "margin_norm": "f"}
 
@@ -252,8 +252,9 @@ def checked(arrays: Mapping[str, Array], classes: int) -> Geometry:
         margin=margin,
         margin_norm=margin_norm,
     )
-    for name in ("mean", "within_trace"):
-        if not np.isfinite(getattr(found, name)[seen]).all():
+    for name in ("mean", "within_trace", "nll"):
+        array = getattr(found, name)
+        if array is not None and not np.isfinite(array[seen]).all():
             raise RecordError(f"stored geometry: {name} of a class with samples is not finite")
     for name in ("within", "within_means", "within_sample", "weight", "bias", "margin"):
         array = getattr(found, name)
@@ -303,7 +304,7 @@ class _Nearest:
     def __init__(self, centres: Array) -> None:
         import numpy as np
 
-        known = np.isfinite(centres).all(axis=1)
+        known: Array = np.asarray(np.isfinite(centres).all(axis=1))
         # distances about the centres' own middle: less is lost in |c|^2 - 2 h c
         self._middle = centres[known].mean(axis=0)
         self._centres = np.where(known[:, None], centres - self._middle, 0)
@@ -323,9 +324,8 @@ def row_distances(weight: Array) -> Array:
     size = np.diag(gram)[:, None] + np.diag(gram)
     square = size - 2 * gram
     # near rows once more, since their difference is lost in the product
-    for c, d in zip(*np.nonzero(np.triu(square < 1e-6 * size, 1)), strict=True):
-        square[c, d] = square[d, c] = ((weight[c] - weight[d]) ** 2).sum()
-    np.fill_diagonal(square, 0)
+    for c, near in enumerate(square < 1e-6 * size):
+        square[c, near] = ((weight[c] - weight[near]) ** 2).sum(axis=1)
     with np.errstate(invalid="ignore"):
         apart: Array = np.where(square > 0, np.sqrt(square), np.nan)
     return apart
@@ -382,7 +382,7 @@ def _check_input(features: Array, label: Array, logits: Array) -> Array:
         raise RecordError(f"labels lie in {label.min()}..{label.max()}, of {classes} classes")
     for name, array in (("features", features), ("logits", logits)):
         for rows in _blocks(samples):
-            odd = np.atleast_1d(~np.isfinite(array[rows]).all(axis=1))
+            odd = np.asarray(~np.isfinite(array[rows]).all(axis=1))
             if odd.any():
                 raise RecordError(
                     f"{name} of sample {rows.start + int(odd.argmax())} are NaN or infinite: the model has "
