@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from suite.boards.comparison import Comparison, Line, SideSummary
+from suite.boards.correlations import NAME, Correlations
 from suite.boards.overview import Overview
 from suite.render.formats import Table
 from suite.stats.critical_difference import diagram
@@ -35,6 +36,9 @@ def as_json(found: Comparison | Overview) -> tuple[str, list[Any], dict[str, Any
         ]
         return "compare", rows, made
     del made["wins"]
+    # the runs' own values are rows of `export`
+    for one in (made["correlations"] or {"found": ()})["found"]:
+        del one["points"]
     wins = [
         {"a": a, "b": b, "rate": cell.rate, "pairs": cell.pairs}
         for a, cells in zip(found.methods, found.wins, strict=True)
@@ -176,6 +180,8 @@ def _overview_parts(found: Overview) -> Iterator[Table]:
         prices,
         [found.prices_words] if found.prices_words else [],
     )
+    if found.correlations:
+        yield _correlations(found.correlations)
     if found.images:
         yield _table(
             f"{found.metric} over test images (expanded percentile bootstrap, models as trained)",
@@ -193,6 +199,30 @@ def _overview_parts(found: Overview) -> Iterator[Table]:
                 for one in found.images
             ],
         )
+
+
+def _correlations(found: Correlations) -> Table:
+    of = ", ".join(dict.fromkeys(one.of for one in found.found))
+    beside = next((one.beside for one in found.found if one.beside), None)
+    rows = []
+    for one in found.found:
+        rho, gain = one.found, one.gain
+        cells = ["–", "–", "–", "–"]
+        if rho is not None:
+            cells = [str(rho.rows), str(rho.runs), f"{rho.rho:+.2f}", _span(rho.low, rho.high)]
+        if beside:
+            cells.append("–" if gain is None else f"{gain.mean:+.2f}")
+            cells.append("–" if gain is None else _span(gain.low, gain.high))
+        rows.append((one.protocol, one.by, *cells, one.words))
+    head = ["protocol", "metric", "rows", "runs", "rho", "95 % interval"]
+    if beside:
+        head += [f"|rho| less that of {beside}", "95 % interval"]
+    title = f"What goes with {of or 'the score'}: {NAME}"
+    return _table(title, [*head, ""], rows, [found.words] if found.words else [])
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
 
 
 def _gain(interval: Any, unit: str) -> str:

@@ -38,12 +38,43 @@ RESTARTS = 40
 
 _PERMUTATIONS, _ROTATIONS, _STARTS = 1, 2, 3  # seeds: each kind of draw from a stream of its own
 _SHARPNESS = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
+_STEPS = 100  # linear programmes at most
 _FIRST = 4  # restarts begin in turn at so many of the first: from the softest alone some optima are never reached
 
 # Least largest cosine known where no formula gives it, found by `optimise` with 40 restarts (24 for 20 and
 # more), rounded up in the 9th place. Those of d = 3 are Tammes' problem (proved up to K = 14 and for 24), (9, 3) is 1/3, (10, 4) 1/6
 # and (24, 4) 1/2.
-_BEST: dict[tuple[int, int], float] = {}
+_BEST = {
+    (7, 3): 0.210138313,
+    (8, 3): 0.261203875,
+    (9, 3): 0.333333334,
+    (10, 3): 0.404394326,
+    (11, 3): 0.447213596,
+    (12, 3): 0.447213596,
+    (13, 3): 0.542636487,
+    (14, 3): 0.563950301,
+    (15, 3): 0.592605903,
+    (16, 3): 0.612294617,
+    (20, 3): 0.676477139,
+    (24, 3): 0.723078469,
+    (9, 4): 0.162015200,
+    (10, 4): 0.166666667,
+    (11, 4): 0.230405564,
+    (12, 4): 0.250000000,
+    (13, 4): 0.307295654,
+    (14, 4): 0.319518595,
+    (15, 4): 0.350992176,
+    (16, 4): 0.387628178,
+    (20, 4): 0.434258546,
+    (24, 4): 0.500000000,
+    (11, 5): 0.132853543,
+    (12, 5): 0.153931606,
+    (13, 5): 0.187259852,
+    (14, 5): 0.200000000,
+    (15, 5): 0.200000000,
+    (16, 5): 0.200000000,
+    (20, 5): 0.299385693,
+}
 
 
 # -- frames
@@ -240,9 +271,10 @@ def optimise(
 ) -> Array:
     """The best of `restarts` frames (K, d) float64 found, unit rows: a code, or lines.
 
-    Minimises logsumexp over i != j of beta <m_i, m_j> (of beta |<m_i, m_j>|) over beta, in steps of beta from 10
-    to 10^4, by L-BFGS on the sphere, then to the local optimum by linear programmes. Turned so that the first d rows are lower triangular, positive on the
-    diagonal. In the plane a code is the regular polygon. Raises UserError for fewer than two classes or
+    Minimises logsumexp over i != j of beta <m_i, m_j> (of beta |<m_i, m_j>|) over beta, in steps of beta up to
+    10^4, by L-BFGS on the sphere, and goes on to the local optimum by linear programmes. Turned so that the
+    first d rows are lower triangular, positive on the diagonal. In the plane a code is the regular polygon, and for
+    K = 2 d the orthoplex, class c opposite to class c + d. Raises UserError for fewer than two classes or
     dimensions and fewer than one restart.
     """
     import numpy as np
@@ -253,6 +285,8 @@ def optimise(
     if dimensions == 2 and not lines:
         angles = 2 * np.pi * np.arange(classes) / classes
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    if classes == 2 * dimensions and not lines:
+        return np.concatenate([np.eye(dimensions), 0 - np.eye(dimensions)])
     bits = np.random.PCG64([_STARTS, classes, dimensions])
     best: Array | None = None
     for restart in range(restarts):
@@ -265,7 +299,8 @@ def optimise(
     # m = L Q^T: turned by Q the rows are those of L
     lower: Array = np.linalg.qr(best.T).R.T
     turned = lower * np.where(np.diag(lower) < 0, -1, 1)
-    unit: Array = turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    # + 0: no -0, which reads oddly and has a digest of its own
+    unit: Array = turned / np.linalg.norm(turned, axis=1, keepdims=True) + 0.0
     return unit
 
 
@@ -310,7 +345,9 @@ def _polish(frame: Array, lines: bool) -> Array:
     classes, dimensions = frame.shape
     unknowns = classes * dimensions + 1  # the moves and the bound t
     best, box = largest_cosine(frame, lines), 1e-2
-    while box > 1e-13:
+    for _ in range(_STEPS):
+        if box < 1e-13:
+            break
         gram = frame @ frame.T
         sign = np.sign(gram) if lines else np.ones_like(gram)
         first, second = np.triu_indices(classes, 1)
@@ -393,6 +430,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.dimensions >= chosen.classes - 1:
         parser.error("from K - 1 dimensions on the code is the simplex: nothing to store")
     path = _path(chosen.classes, chosen.dimensions, chosen.folder)
+    if not chosen.folder.is_dir():
+        parser.error(f"no folder {chosen.folder}; make it first")
     if path.exists():
         parser.error(f"{path} exists, and results hang on it; remove it first to make it anew")
     try:

@@ -167,8 +167,7 @@ def collect(model: Any, loader: Batches, means: Means | None = None) -> Arrays:
     Features and W and b are those of `Head.linear`. Of E experts, whose scores are the mean of their logits, the features
     are those of all, one behind the other, and W theirs over E: then h W^T + b are the scores (a mean of the experts' W
     would belong to no features, each has its own). What is each expert's alone stands beside it (`stored.join`, parts
-    `expert0`, ...). Beside those arrays: `nll` (K,) float64, mean cross entropy of a class's images in nats, NaN
-    where it has none.
+    `expert0`, ...).
 
     Args:
         model: an `ImageClassifier`.
@@ -182,16 +181,14 @@ def collect(model: Any, loader: Batches, means: Means | None = None) -> Arrays:
         heads = _look(model, loader, Path(folder))
         parts = {}
         for name, head in heads.items():
-            label, logits = head.label.array(), head.logits.array()
-            made = stored.accumulate(
+            parts[name] = stored.accumulate(
                 head.features.array(),
-                label,
-                logits,
+                head.label.array(),
+                head.logits.array(),
                 head.weight,
                 head.bias,
                 centres=centres.get(name),
             )
-            parts[name] = {**made, "nll": _cross_entropy(logits, label)}
         return stored.join(parts)
 
 
@@ -242,13 +239,20 @@ def _look(model: Any, loader: Batches, folder: Path) -> dict[str, _Head]:
     for raw in loader:
         batch = model.data_preprocessor(raw, False)
         features = model.features(batch["inputs"])
+        if features.itemsize < 4:
+            raise RecordError(
+                f"features are {str(features.dtype).removeprefix('torch.')}: in a collapsed model their scatter would be "
+                "that of rounding; compute the network in float32"
+            )
         for name, (seen, scores, weight, bias) in _parts(model.head, features).items():
             if name not in heads:
                 layer = [
                     None if one is None else one.double().cpu().numpy() for one in (weight, bias)
                 ]
-                rows = (_Rows(folder, f"{name}.{what}") for what in ("features", "logits", "label"))
-                heads[name] = _Head(*rows, *layer)
+                features_, logits, labels = (
+                    _Rows(folder, f"{name}.{what}") for what in ("features", "logits", "label")
+                )
+                heads[name] = _Head(features_, logits, labels, *layer)
             heads[name].features.add(seen)
             heads[name].logits.add(scores)
             heads[name].label.add(batch["label"])
@@ -279,20 +283,6 @@ def _parts(head: Any, features: Tensor) -> dict[str, tuple[Tensor, Tensor, Any, 
         own = (None, None) if weight is None else (weight[k], bias[k])
         parts[f"{EXPERT}{k}"] = (seen[:, k], scores[:, k], *own)
     return parts
-
-
-def _cross_entropy(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Means over each class's samples, (K,) float64 in nats."""
-    classes = logits.shape[1]
-    total = np.zeros(classes)
-    for start in range(0, len(label), 4096):
-        z, own = logits[start : start + 4096].astype(np.float64), label[start : start + 4096]
-        peak = z.max(axis=1)
-        loss = peak + np.log(np.exp(z - peak[:, None]).sum(axis=1)) - z[np.arange(len(own)), own]
-        total += np.bincount(own, loss, classes)
-    with np.errstate(invalid="ignore"):
-        found: np.ndarray = total / np.bincount(label, minlength=classes)
-    return found
 
 
 @contextlib.contextmanager

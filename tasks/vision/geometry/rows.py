@@ -114,6 +114,8 @@ def _explained(
         )
     if class_counts and len(class_counts) != len(names):
         raise RecordError(f"{len(class_counts)} training counts of {len(names)} classes")
+    if not arrays:
+        raise RecordError(f"the set {prediction_set} holds no geometry")
     for part, own in split(arrays).items():
         where = {"split": SETS[prediction_set]}
         if part:

@@ -23,7 +23,7 @@ SETS = {TRAIN: "train", TEST: "test"}
 WIDEST = 4096
 """Up to so many dimensions the scatter is stored whole (D, D), above within the span of the means."""
 
-_ROWS = 4096  # samples turned into float64 at a time
+_ROWS = 1024  # samples turned into float64 at a time
 _PER_CLASS = ("counts", "correct", "ncc_correct", "agree")
 _PER_SAMPLE = {"label": "iu", "margin": "f", "margin_norm": "f"}
 
@@ -304,7 +304,7 @@ class _Nearest:
     def __init__(self, centres: Array) -> None:
         import numpy as np
 
-        known = np.isfinite(centres).all(axis=1)
+        known: Array = np.asarray(np.isfinite(centres).all(axis=1))
         # distances about the centres' own middle: less is lost in |c|^2 - 2 h c
         self._middle = centres[known].mean(axis=0)
         self._centres = np.where(known[:, None], centres - self._middle, 0)
@@ -324,9 +324,8 @@ def row_distances(weight: Array) -> Array:
     size = np.diag(gram)[:, None] + np.diag(gram)
     square = size - 2 * gram
     # near rows once more, since their difference is lost in the product
-    for c, d in zip(*np.nonzero(np.triu(square < 1e-6 * size, 1)), strict=True):
-        square[c, d] = square[d, c] = ((weight[c] - weight[d]) ** 2).sum()
-    np.fill_diagonal(square, 0)
+    for c, near in enumerate(square < 1e-6 * size):
+        square[c, near] = ((weight[c] - weight[near]) ** 2).sum(axis=1)
     with np.errstate(invalid="ignore"):
         apart: Array = np.where(square > 0, np.sqrt(square), np.nan)
     return apart

@@ -6,6 +6,7 @@ Pure functions of tracked points in the order of training.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,11 @@ def tpt_rho(points: Sequence[Point]) -> float | None:
         len(set(values)) < 2 for values in zip(*pairs, strict=True)
     ):
         return None
-    # a second's import: of a run that has what to correlate alone
-    from scipy.stats import spearmanr
+    a, b = (_ranks(values) for values in zip(*pairs, strict=True))
+    return statistics.correlation(a, b)
 
-    return float(spearmanr(*zip(*pairs, strict=True)).statistic)
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 1 on, of equal values their mean."""
+    ordered = sorted(values)
+    return [ordered.index(v) + (ordered.count(v) + 1) / 2 for v in values]

@@ -195,7 +195,8 @@ def test_test_images_are_compared_with_the_means_of_the_training_images():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda x: x.half(), "float16"),
+        (lambda x: x.half(), "features are float16"),
+        (lambda x: x.bfloat16(), "features are bfloat16"),
         (lambda x: x.masked_fill(torch.arange(8) == 3, torch.nan), "NaN or infinite"),
         (lambda x: x[:, :1], "one dimension"),
     ],

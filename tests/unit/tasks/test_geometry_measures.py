@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from suite.base.errors import RecordError
 from tasks.vision.geometry import frames, seli
 from tasks.vision.geometry import measures as nc
-from tasks.vision.geometry.stored import WIDEST, Geometry, accumulate, checked
+from tasks.vision.geometry.stored import Geometry, accumulate, checked
 from tasks.vision.geometry.terminal import Point, fitted, tpt_gain, tpt_rho, tpt_start
 
 TRIANGLE = np.array([[math.cos(a), math.sin(a)] for a in np.radians([0, 120, 240])])
@@ -133,7 +133,9 @@ def test_cdnv_of_a_group_is_over_its_pairs():
 @pytest.mark.parametrize(("classes", "expected"), [(4, 0.517638), (10, 0.320364)])
 def test_nc2_of_orthogonal_rows(classes, expected):
     assert nc.nc2_of(np.eye(classes)) == pytest.approx(expected, abs=1e-6)
-    assert expected == pytest.approx(math.sqrt(2 - 2 * math.sqrt((classes - 1) / classes)), abs=1e-6)
+    assert expected == pytest.approx(
+        math.sqrt(2 - 2 * math.sqrt((classes - 1) / classes)), abs=1e-6
+    )
     assert nc.nc2_of(np.eye(classes), orthogonal=True) == pytest.approx(0, abs=1e-12)
 
 
@@ -245,9 +247,7 @@ def test_one_vs_rest_above_the_limit_only_where_it_has_a_closed_form(monkeypatch
 @pytest.mark.parametrize(("degrees", "gap"), [(90, 1.414214), (30, 0.517638)])
 def test_a_classifier_turned_against_the_means(degrees, gap):
     angle = math.radians(degrees)
-    turn = np.array(
-        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
-    )
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     found = collapsed(TRIANGLE, TRIANGLE @ turn)
     assert nc.nc3(found) == pytest.approx(gap, abs=1e-6)
     assert nc.nc3(found) == pytest.approx(2 * math.sin(angle / 2))
@@ -262,7 +262,7 @@ def test_nc3_is_0_for_a_classifier_that_is_not_dual():
 
 
 def test_bias_at_the_middle_of_the_means():
-    found = collapsed(TRIANGLE + [3, 4], TRIANGLE, bias=[0, 0, 2.0])
+    found = collapsed(TRIANGLE + np.array([3, 4]), TRIANGLE, bias=[0, 0, 2.0])
     assert nc.nc_bias(found) == pytest.approx(np.linalg.norm(TRIANGLE @ [3, 4] + [0, 0, 2]))
 
 
@@ -345,7 +345,9 @@ def test_seli_of_equal_counts_is_the_simplex():
         assert nc.gram_gap(gram, nc.simplex_gram(6)) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("classes", "ratio", "g", "cos"), [(4, 10, 2.345208, 0.079446), (10, 100, 7.106335, 0.338026)])
+@pytest.mark.parametrize(
+    ("classes", "ratio", "g", "cos"), [(4, 10, 2.345208, 0.079446), (10, 100, 7.106335, 0.338026)]
+)
 def test_seli_of_a_step_profile(classes, ratio, g, cos):
     half = classes // 2
     weights, _ = seli.grams([ratio] * half + [1] * half)
@@ -430,7 +432,7 @@ def test_coinciding_means():
 
 def test_class_values():
     found = random_geometry(2)
-    features, label = _of(found, 2)
+    label = found.label
     for c in range(5):
         own = found.margin[label == c]
         assert nc.class_margins(found)[c] == pytest.approx(np.quantile(own, 0.01))
@@ -468,4 +470,6 @@ def test_rank_correlation_over_the_terminal_phase():
     assert tpt_rho(points(*rising[:-1], nc1=falling)) is None  # four points
     assert tpt_rho(points(*rising, nc1=[*falling[:-1], 0.0])) is None
     assert tpt_rho(points(*[(1, 0.5)] * 6, nc1=falling)) is None
-    assert WIDEST == 4096
+    # ties have their mean rank: ranks 1, 2.5, 2.5, 4, 5 against 5, 4, 3, 2, 1
+    tied = [(1, test) for test in (0.1, 0.2, 0.2, 0.3, 0.4)]
+    assert tpt_rho(points(*tied, nc1=falling[:5])) == pytest.approx(-9.5 / math.sqrt(10 * 9.5))

@@ -179,9 +179,15 @@ def nan_at(place):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"features": lambda x: x.astype(np.float16)}, "features are float16.*run the network in float32"),
+        (
+            {"features": lambda x: x.astype(np.float16)},
+            "features are float16.*run the network in float32",
+        ),
         ({"features": lambda x: x.astype(int)}, "features are int64"),
-        ({"features": nan_at((17, 2))}, "features of sample 17 are NaN or infinite: the model has diverged"),
+        (
+            {"features": nan_at((17, 2))},
+            "features of sample 17 are NaN or infinite: the model has diverged",
+        ),
         ({"logits": nan_at((39, 0))}, "logits of sample 39 are NaN"),
         ({"logits": lambda x: x.astype(int)}, "logits are int64, expected floats"),
         ({"logits": lambda x: x[:-1]}, "40 features, but 39 rows of logits"),
@@ -192,7 +198,10 @@ def nan_at(place):
         ({"label": lambda x: x * 1.0}, "labels are float64, expected integers"),
         ({"label": lambda x: 0 * x + 3}, "all 40 samples are of class 3; at least two classes"),
         ({"logits": lambda x: x[:, :1], "label": lambda x: 0 * x}, "one class has no geometry"),
-        ({"weight": lambda x: x[:, :-1]}, r"the head's weight has shape \(4, 5\), expected \(4, 6\)"),
+        (
+            {"weight": lambda x: x[:, :-1]},
+            r"the head's weight has shape \(4, 5\), expected \(4, 6\)",
+        ),
         ({"bias": lambda x: x[:-1]}, r"the head's bias has shape \(3,\), expected \(4,\)"),
         ({"weight": nan_at((0, 0))}, "the head's weight is NaN or infinite"),
     ],
@@ -262,7 +271,9 @@ def test_stored_arrays_that_do_not_agree(name, change, said):
 
 
 def test_stored_for_another_number_of_classes():
-    with pytest.raises(RecordError, match=r"counts is int64 of shape \(4,\), expected integers of shape \(5,\)"):
+    with pytest.raises(
+        RecordError, match=r"counts is int64 of shape \(4,\), expected integers of shape \(5,\)"
+    ):
         checked(accumulate(*drawn()), 5)
 
 
