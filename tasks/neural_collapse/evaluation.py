@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Predictions, Trained
+from suite.stats.correlation import Correlates
 from tasks.neural_collapse.course import terminal_rows
 from tasks.vision.geometry import rows as geometry
 from tasks.vision.geometry.stored import SETS
@@ -135,5 +136,16 @@ def units(predictions: Predictions, settings: Mapping[str, Any], trained: Traine
     return Units(count=len(label), score=score, digest=label_digest(label))
 
 
-OFFERS: Mapping[str, Any] = {"units": units, "confusion": confusion}
+CORRELATES = Correlates(
+    of="top1",
+    by=(
+        "nc1[split=train]",
+        "cdnv[split=train]",
+        "margin_norm[split=train]",
+        "margin_min[split=train]",
+        "nc1[split=test]",
+    ),
+)
+"""What collapse and margins may say of the accuracy."""
+OFFERS: Mapping[str, Any] = {"units": units, "confusion": confusion, "correlates": CORRELATES}
 """`Task.offers`."""

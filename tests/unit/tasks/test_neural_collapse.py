@@ -163,7 +163,7 @@ def test_rows_have_their_metrics_and_their_keys_once():
     assert {row.metric for row in rows} <= {metric.name for metric in TASK.metrics}
     assert not [row for row in rows if "group=" in row.subset]
     keys = {row.key for row in rows}
-    for key in (*TASK.primary, *TASK.columns):
+    for key in (*TASK.primary, *TASK.columns, *TASK.offers["correlates"].by):
         assert key in keys and direction(TASK, key) is not None
     assert all(row.source == "hook" for row in rows if row.metric.startswith("tpt"))
 
