@@ -12,11 +12,17 @@ CARD = {
         "scale": {"default": 1.0, "low": 0.001, "high": 1000.0, "help": "factor s of the logits"},
         "permutation": {
             "default": None,
+            "low": 0,
+            "high": 999,
+            "whole": True,
             "help": "which label has which vertex: the number, 0 to 999, of a random permutation; None is the order of "
             "the labels",
         },
         "rotation": {
             "default": None,
+            "low": 0,
+            "high": 999,
+            "whole": True,
             "help": "the number, 0 to 999, of a Haar rotation of the space that the features lie in; None is none",
         },
     },
