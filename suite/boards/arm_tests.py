@@ -10,9 +10,24 @@ from suite.base.command import Command
 from suite.boards.comparison import shown
 from suite.boards.named_rows import listed
 from suite.define.spec import spelled
-from suite.define.task import Metric
+from suite.define.task import Ability, Metric
 from suite.stats.components import POWER, Anova, Components, components
 
+
+@dataclass(frozen=True, kw_only=True)
+class ArmChecks:
+    """What a task holds arms against beside what it ranks by.
+
+    Attributes:
+        also: metric keys, or `curve:NAME`, that say how a run was optimised.
+        fitted: key of the training accuracy, a fraction: below 1 a run has not fitted its training set. "" for none.
+    """
+
+    also: tuple[str, ...] = ()
+    fitted: str = ""
+
+
+ARMS = Ability[ArmChecks]("arms")
 Without = Literal["", "runs", "arms"]
 """What a test leaves out: nothing; runs that did not fit; all runs of arms that have such a one."""
 Verdict = Literal["effect", "none found", "untested"]

@@ -18,14 +18,14 @@ from suite.base.canonical import canonical
 from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
-from suite.boards.arm_tests import Arm, Design, Without, test_arms, words_of
+from suite.boards.arm_tests import ARMS, Arm, ArmChecks, Design, Without, test_arms, words_of
 from suite.boards.compare import resolved
 from suite.boards.named_rows import listed, metric_key
 from suite.define.card import parse_setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.spec import spelled
-from suite.define.task import Ability, Metric, Task
+from suite.define.task import Metric, Task
 from suite.records.again import Wanted, run_commands, settings_of
 from suite.records.attempt import Attempt
 from suite.stats.tests import mean_interval
@@ -37,22 +37,6 @@ CURVE = "curve:"
 END_SHARE = 0.1
 """Share of a curve's points, the last ones, whose mean is its end: a single one is of one batch."""
 FITTED_AT = 1 - 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmChecks:
-    """What a task holds arms against beside what it ranks by.
-
-    Attributes:
-        also: metric keys, or `curve:NAME`, that say how a run was optimised.
-        fitted: key of the training accuracy, a fraction: below 1 a run has not fitted its training set. "" for none.
-    """
-
-    also: tuple[str, ...] = ()
-    fitted: str = ""
-
-
-ARMS = Ability[ArmChecks]("arms")
 
 
 @dataclass(frozen=True)

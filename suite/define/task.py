@@ -8,7 +8,7 @@ those who ask declare (`Ability`), so that abilities of further tasks change not
     groups      groups of classes that hang on the training counts       suite.boards.classes.GROUPS
     counted     what class counts and confusions count, "images"         suite.boards.classes.COUNTED
     columns     columns of a board that hang on its rows              suite.render.grid.SHOWN
-    arms        what arms of a method are held against beside scores  suite.boards.arms.ARMS
+    arms        what arms of a method are held against beside scores  suite.boards.arm_tests.ARMS
     shifts      test label distributions that a user asks for            suite.boards.rescore.SHIFTS
     variants    protocols made of users' configs and weights             suite.define.variants.BRING
     pages       pages of the dashboard                                   dashboard.pages.PAGES

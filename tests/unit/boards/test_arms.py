@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 from scipy import stats as reference
 
 import suite
-from suite.boards.arms import ArmChecks, arms, curve_end
+from suite.boards.arm_tests import ArmChecks
+from suite.boards.arms import arms, curve_end
 from suite.cli import main
 from suite.define.catalog import Catalog
 from suite.records.attempt import Attempt
@@ -239,32 +240,32 @@ def test_the_end_of_a_curve(made, tmp_path):
     assert end([[1, 4.0], [2, None]]) is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--arms", "steady"), "write METHOD.PARAM"),
-        (("--arms", "steddy.start"), "did you mean steady"),
-        (("--arms", "steady.strat"), "no such parameter; did you mean start"),
-        (("--arms", "steady.start", "--also", "nope"), "--also nope: task fake has no such metric"),
-        (("--arms", "steady.start", "--also", "curve:"), "name a curve"),
-        (("--arms", "steady.start", "--fitted", "nope"), "--fitted nope"),
-        (("--arms", "steady.start", "--without", "9"), "no arm has this value; there are 0.0, 1.0"),
-        (("--arms", "steady.start", "--all"), "leave A, B, --all"),
-        (("steady", "brisk", "--arms", "steady.start"), "leave A, B, --all"),
-        (("--arms", "steady.start", "--over", "images"), "leave A, B, --all"),
-        (("steady", "brisk", "--also", "score"), "are for --arms METHOD.PARAM"),
-        (("--arms", "steady.later"), "has no two values with all else equal"),
-        (("--arms", "brisk.start", "--task", "fake"), "brisk has no evaluated run"),
-        (("--arms", "brisk.strat", "--task", "fake"), "no such parameter; did you mean start"),
-        (("--arms", "steady.start", "--reference", "calm"), "--reference is for --all"),
-        (("--arms", "steady.start", "--format", "yaml"), "use one of"),
-    ],
-)
-def test_wrong_use_is_one_line(made, call, arguments, message):
+WRONG = [
+    (("--arms", "steady"), "write METHOD.PARAM"),
+    (("--arms", "steddy.start"), "did you mean steady"),
+    (("--arms", "steady.strat"), "no such parameter; did you mean start"),
+    (("--arms", "steady.start", "--also", "nope"), "--also nope: task fake has no such metric"),
+    (("--arms", "steady.start", "--also", "curve:"), "name a curve"),
+    (("--arms", "steady.start", "--fitted", "nope"), "--fitted nope"),
+    (("--arms", "steady.start", "--without", "9"), "no arm has this value; there are 0.0, 1.0"),
+    (("--arms", "steady.start", "--all"), "leave A, B, --all"),
+    (("steady", "brisk", "--arms", "steady.start"), "leave A, B, --all"),
+    (("--arms", "steady.start", "--over", "images"), "leave A, B, --all"),
+    (("steady", "brisk", "--also", "score"), "are for --arms METHOD.PARAM"),
+    (("--arms", "steady.later"), "has no two values with all else equal"),
+    (("--arms", "brisk.start", "--task", "fake"), "brisk has no evaluated run"),
+    (("--arms", "brisk.strat", "--task", "fake"), "no such parameter; did you mean start"),
+    (("--arms", "steady.start", "--reference", "calm"), "--reference is for --all"),
+    (("--arms", "steady.start", "--format", "yaml"), "use one of"),
+]
+
+
+def test_wrong_use_is_one_line(made, call):
     made({0.0: [0.5, 0.6], 1.0: [0.6, 0.7], 2.0: [0.6, 0.7]})
-    done = call(*arguments)
-    assert done.returncode == 2 and message in done.stderr, done.stderr
-    assert done.stderr.count("\n") == 1 and not done.stdout
+    for arguments, message in WRONG:
+        done = call(*arguments)
+        assert done.returncode == 2 and message in done.stderr, (arguments, done.stderr)
+        assert done.stderr.count("\n") == 1 and not done.stdout, arguments
 
 
 def test_no_run_is_taken_twice(made, call, tmp_path):
