@@ -151,6 +151,17 @@ def detectable_sd(error_sd: float, arms: int, seeds: float, df_error: float) -> 
     return float(error_sd * math.sqrt(max(0.0, crit / low - 1) / seeds))
 
 
+def arm_power(sd: float, error_sd: float, arms: int, seeds: float, df_error: float) -> float:
+    """Probability that an F test at 5 % over arms x seeds finds arms of standard deviation `sd`; see `detectable_sd`.
+
+    `error_sd` > 0.
+    """
+    from scipy.special import fdtrc, fdtri
+
+    crit = float(fdtri(arms - 1, df_error, 1 - ALPHA))
+    return float(fdtrc(arms - 1, df_error, crit / (1 + seeds * (sd / error_sd) ** 2)))
+
+
 def _table(values: Values) -> tuple[dict[Any, dict[int, float]], list[str]]:
     """(arm -> seed -> value of those that are there, the names of those that are not)."""
     given = (

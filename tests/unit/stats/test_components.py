@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from suite.stats.components import components, detectable_sd
+from suite.stats.components import arm_power, components, detectable_sd
 
 KNOWN = [[0.90, 0.92], [0.95, 0.97], [0.90, 0.92]]
 VALUE = st.floats(0, 1, allow_subnormal=False)
@@ -215,3 +215,12 @@ def test_more_of_either_finds_smaller_effects(arms, seeds):
 
     assert at(arms + 1, seeds) < at(arms, seeds) and at(arms, seeds + 1) < at(arms, seeds)
     assert detectable_sd(3.0, arms, seeds, arms * (seeds - 1)) == pytest.approx(3 * at(arms, seeds))
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 12), st.integers(2, 12), st.floats(0.01, 10))
+def test_power_of_no_effect_is_5_percent_and_of_the_detectable_one_80(arms, seeds, error):
+    df = arms * (seeds - 1)
+    assert arm_power(0.0, error, arms, seeds, df) == pytest.approx(0.05)
+    found = detectable_sd(error, arms, seeds, df)
+    assert arm_power(found, error, arms, seeds, df) == pytest.approx(0.8)
