@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.base.canonical import canonical
 from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
-from suite.base.text import plain
+from suite.boards.arm_rows import chosen, groups, label, one_value, same
 from suite.boards.arm_tests import ARMS, Arm, ArmChecks, Design, Without, test_arms, words_of
 from suite.boards.compare import resolved
-from suite.boards.named_rows import listed, metric_key
+from suite.boards.named_rows import metric_key
 from suite.define.card import parse_setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
-from suite.define.spec import spelled
 from suite.define.task import Metric, Task
 from suite.records.again import Wanted, run_commands, settings_of
 from suite.records.attempt import Attempt
@@ -103,11 +101,11 @@ def arms(
             for one in asked
         }
     notes: list[str] = []
-    groups = _groups(rows, full, param, notes)
-    out = _left_out(without, method, param, [value for group in groups for value, _ in group])
+    designs_of = groups(rows, full, param, notes)
+    out = chosen(without, method, param, [value for group in designs_of for value, _ in group])
     units = {one: _metric(task, one) for one in (key, *further)}
     designs = []
-    for group in groups:
+    for group in designs_of:
         made = [
             _arm(root, row, value, key, further, fit, found, any(same(value, v) for v in out))
             for value, row in group
@@ -115,7 +113,7 @@ def arms(
         sides = [row for _, row in group]
         designs.append(_design(catalog, task, method, param, sides, made, units, fit))
     if not designs:
-        raise UserError(_one_value(task, method, param, rows, full, only))
+        raise UserError(one_value(task, method, param, rows, full, only))
     for one in (*further, fit):
         if one and all(v is None for d in designs for arm in d.arms for v in arm.values[one]):
             notes.append(f"{one}: no run has a value of it, so that nothing is said of it")
@@ -131,11 +129,6 @@ def arms(
         designs=tuple(designs),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two values of a parameter are one: 2 is 2.0, and true is not 1."""
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
 def named_arms(catalog: Catalog, named: str) -> tuple[str, str]:
@@ -200,97 +193,6 @@ def _no_runs(task: Task, method: str, param: str, only: Protocol | None) -> str:
     )
 
 
-def _one_value(
-    task: Task,
-    method: str,
-    param: str,
-    rows: Sequence[Side],
-    full: Mapping[int, Mapping[str, Any]],
-    only: Protocol | None,
-) -> str:
-    values = dict.fromkeys(_label(full[row.row_id].get(param)) for row in rows)
-    what = f"{method}.{param} has no two values with all else equal"
-    there = f" (there {'is' if len(values) == 1 else 'are'} {listed(list(values))})"
-    under = only.name if only else rows[0].protocol
-    words = ["run", "--task", task.name, "--protocol", under, "--method", method]
-    seeds = spelled(sorted({run.seed for run in rows[0].runs}))
-    command = Command(*words, "--set", f"{method}.{param}=VALUE", "--seeds", seeds)
-    return f"{what} under one protocol{there}; another arm is made by {command}"
-
-
-def _groups(
-    rows: Sequence[Side],
-    full: Mapping[int, Mapping[str, Any]],
-    param: str,
-    notes: list[str],
-) -> list[list[tuple[Any, Side]]]:
-    """Designs, each of (value of the parameter, row), in the order of the values. What is left out is in `notes`."""
-    under: dict[tuple[str, str, bytes], list[tuple[Any, Side]]] = {}
-    for row in rows:
-        params = full[row.row_id]
-        # what a method is built on brings its own parameters, which are the arm's
-        rest = {k: v for k, v in params.items() if k != param and not k.startswith(f"{param}.")}
-        place = row.protocol_hash, row.digest, canonical(rest)
-        under.setdefault(place, []).append((params.get(param), row))
-    groups = []
-    lonely: list[Side] = []
-    for members in under.values():
-        group: list[tuple[Any, Side]] = []
-        seen: dict[bytes, list[Side]] = {}
-        for value, row in members:
-            seen.setdefault(canonical(value), []).append(row)
-        for value, row in members:
-            doubles = seen[canonical(value)]
-            if len(doubles) > 1:
-                ids = listed([one.runs[0].run_id for one in doubles])
-                notes.append(
-                    f"left out: {param}={_label(value)} under {row.protocol} are {len(doubles)} rows ({ids}), "
-                    "which are not pooled"
-                )
-            elif len({run.seed for run in row.runs}) < len(row.runs):
-                notes.append(
-                    f"left out: {param}={_label(value)} under {row.protocol} has several runs of one seed"
-                )
-            else:
-                group.append((value, row))
-        if len(group) > 1:
-            groups.append(sorted(group, key=lambda one: _place(one[0])))
-        else:
-            lonely += [row for _, row in group]
-    if lonely and groups:
-        ids = listed([row.runs[0].run_id for row in lonely])
-        notes.append(
-            f"left out: {len(lonely)} row(s) that no other value of {param} stands beside, all else equal ({ids})"
-        )
-    return groups
-
-
-def _place(value: Any) -> tuple[Any, ...]:
-    """None first, then numbers, then the rest."""
-    if value is None:
-        return (0,)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return (1, float(value))
-    return (2, canonical(value))
-
-
-def _label(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return plain(value)
-
-
-def _left_out(texts: Sequence[str], method: str, param: str, values: Sequence[Any]) -> list[Any]:
-    found = []
-    for text in texts:
-        value = parse_setting(f"{method}.{param}={text}", (method,)).value
-        if not any(same(value, one) for one in values):
-            known = ", ".join(dict.fromkeys(map(_label, values)))
-            raise UserError(f"--without {text}: no arm has this value; there are {known}")
-        found.append(value)
-    return found
-
-
 def _arm(
     root: Path,
     row: Side,
@@ -314,7 +216,7 @@ def _arm(
     interval = mean_interval(there) if there else None
     fits = values[fit] if fit else ()
     return Arm(
-        label=_label(value),
+        label=label(value),
         value=value,
         seeds=tuple(run.seed for run in row.runs),
         runs=tuple(run.run_id for run in row.runs),
