@@ -32,7 +32,7 @@ from suite.define.card import parse_setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.task import Task
-from suite.stats import correlation
+from suite.stats import rank_correlation
 from suite.stats.components import POWER, arm_power
 from suite.stats.power import paired_power, welch_power
 from suite.stats.tests import MIN_REPLICATES, mean_interval
@@ -309,8 +309,8 @@ def _correlation(
         words = f"{n} row(s) have both {' and '.join(keys)}: at least {FEW_ROWS} are needed"
         return replace(blank, words=words, n=n)
     x, y = ([_mean(table[row_id]) for row_id in both] for table in tables)
-    found = correlation.spearman(x, y)
-    power = correlation.power(test.smallest, n)
+    found = rank_correlation.spearman(x, y)
+    power = rank_correlation.power(test.smallest, n)
     words = f"rho of {keys[0]} and {keys[1]}: {_number(found.rho)}"
     words += _spread(found.low, found.high, found.p, n, "Spearman over rows")
     return replace(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from suite.stats.correlation import Correlation, spearman
+from suite.stats.rank_correlation import Correlation, spearman
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from suite.stats.correlation import Correlation, power, spearman
+from suite.stats.rank_correlation import Correlation, power, spearman
 
 PAIRS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=8, max_size=30)
 

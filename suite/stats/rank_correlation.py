@@ -1,4 +1,6 @@
-"""Spearman's rank correlation with its interval, and what size of it could have been seen.
+"""Spearman's rank correlation of independent points, with its interval, and what size of it could have been seen.
+
+Points are means of rows or of arms: of runs, replicates of one row are no independent points.
 
 Pure functions over plain numbers; numpy and scipy are imported inside them.
 """
