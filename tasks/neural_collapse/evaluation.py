@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from suite.boards.arm_tests import ArmChecks
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Predictions, Trained
@@ -147,5 +148,20 @@ CORRELATES = Correlates(
     ),
 )
 """What collapse and margins may say of the accuracy."""
-OFFERS: Mapping[str, Any] = {"units": units, "confusion": confusion, "correlates": CORRELATES}
+ARMS = ArmChecks(
+    also=(
+        "nc1[split=train]",
+        "nll[split=train]",
+        "nc2_means[split=train]",
+        "margin_norm[split=train]",
+    ),
+    fitted="top1[split=train]",
+)
+"""Arms that differ here differ in optimisation, and not in generalisation alone."""
+OFFERS: Mapping[str, Any] = {
+    "units": units,
+    "confusion": confusion,
+    "correlates": CORRELATES,
+    "arms": ARMS,
+}
 """`Task.offers`."""

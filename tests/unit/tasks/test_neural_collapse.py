@@ -163,7 +163,9 @@ def test_rows_have_their_metrics_and_their_keys_once():
     assert {row.metric for row in rows} <= {metric.name for metric in TASK.metrics}
     assert not [row for row in rows if "group=" in row.subset]
     keys = {row.key for row in rows}
-    for key in (*TASK.primary, *TASK.columns, *TASK.offers["correlates"].by):
+    arms = TASK.offers["arms"]
+    further = (*TASK.offers["correlates"].by, *arms.also, arms.fitted)
+    for key in (*TASK.primary, *TASK.columns, *further):
         assert key in keys and direction(TASK, key) is not None
     assert all(row.source == "hook" for row in rows if row.metric.startswith("tpt"))
 
