@@ -323,8 +323,15 @@ def test_too_few_dimensions_name_the_code(method, about):
 @pytest.mark.parametrize("arm", ["permutation", "rotation"])
 @pytest.mark.parametrize("number", [-1, 1000, 2.0, "x", True])
 def test_arms_out_of_range_are_refused(arm, number):
-    with pytest.raises(UserError, match=f"{arm} .*: arms have the numbers 0 to 999"):
+    said = f"{arm}={number!r} is (below 0|above 999|neither a (whole )?number nor None)"
+    with pytest.raises(UserError, match=said):
         configured("etf", **{arm: number})
+
+
+def test_three_labels_have_five_other_orders():
+    assert configured("etf", classes=3, permutation=4).model.head.frame.permutation == 4
+    with pytest.raises(UserError, match="permutation 5: arms have the numbers 0 to 4"):
+        configured("etf", classes=3, permutation=5)
 
 
 def test_codes_need_more_classes_than_dimensions_and_a_file():
