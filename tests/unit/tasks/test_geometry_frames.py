@@ -140,14 +140,6 @@ def test_three_classes_have_five_permutations():
         frames.permutation(3, 5)
 
 
-def test_alignment_is_large_where_like_classes_are_near():
-    square = frames.optimise(4, 2)
-    like = np.zeros((4, 4))
-    like[0, 1] = like[1, 0] = 1
-    assert frames.alignment(square, like) == pytest.approx(0)
-    assert frames.alignment(square[[0, 2, 1, 3]], like) == pytest.approx(-1)
-
-
 def test_nearest_simplex_finds_the_orientation_of_the_means():
     truth = frames.rotated(frames.simplex(5, 8), 3)
     noise = np.random.default_rng(0).standard_normal(truth.shape)
