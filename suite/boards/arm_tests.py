@@ -12,6 +12,7 @@ from suite.boards.named_rows import listed
 from suite.define.spec import spelled
 from suite.define.task import Ability, Metric
 from suite.stats.components import POWER, Anova, Components, components
+from suite.stats.tests import MIN_REPLICATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class ArmChecks:
 ARMS = Ability[ArmChecks]("arms")
 Without = Literal["", "runs", "arms"]
 """What a test leaves out: nothing; runs that did not fit; all runs of arms that have such a one."""
+ENOUGH_ARMS = 6
+"""Of fewer arms a spread is hardly known."""
 Verdict = Literal["effect", "none found", "untested"]
 
 
@@ -169,6 +172,12 @@ def words_of(
     main = of[keys[0], ""]
     words = [main.words]
     words += [of[key, ""].words for key in keys[1:]]
+    decided = main.decided
+    if decided is not None and (decided.arms < ENOUGH_ARMS or decided.seeds < MIN_REPLICATES):
+        words.append(
+            f"{decided.arms} arms x {decided.seeds:.3g} seeds are few: of less than {ENOUGH_ARMS} x {MIN_REPLICATES} "
+            "neither the spread of arms nor that of seeds is known"
+        )
     if main.left_out:
         words.append(f"left out: {main.left_out}")
     unfitted = [arm for arm in taking if arm.unfitted]

@@ -152,7 +152,7 @@ def _arms(
             task,
             f"{test.method}.{test.param}",
             metric=test.metric,
-            also=(),
+            also=test.alike,
             fitted="",
             without=test.without,
             only=protocol,
@@ -176,10 +176,15 @@ def _arms(
         status = UNDECIDED
     else:
         status = NOT_SUPPORTED if test.expects == "effect" else SUPPORTED
+    words = f"{made.words}{_power_words(power, test.smallest)}"
+    differ = [other for other in design.tests[1:] if other.verdict == "effect"]
+    if status == SUPPORTED and test.expects == "effect" and differ:
+        status = UNDECIDED
+        words += f"; but arms were not optimised alike: {'; '.join(one.words for one in differ)}"
     return replace(
         blank,
         status=status,
-        words=f"{made.words}{_power_words(power, test.smallest)}",
+        words=words,
         estimate=one.arm_sd,
         p=one.p,
         n=one.arms,

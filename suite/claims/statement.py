@@ -22,7 +22,8 @@ class _Test(
 class ArmsTest(_Test, frozen=True, kw_only=True, tag="arms"):
     """Whether rows of `method` that differ in `param` alone differ in `metric` beyond seeds (`compare --arms`).
 
-    `smallest` is a standard deviation of arms; `without` are values that are no arms.
+    `smallest` is a standard deviation of arms; `without` are values that are no arms. Where arms differ in a metric of
+    `alike` too, an effect is not held for what is said: they were not optimised alike.
     """
 
     method: str
@@ -30,6 +31,7 @@ class ArmsTest(_Test, frozen=True, kw_only=True, tag="arms"):
     metric: str
     expects: Literal["effect", "none"]
     without: list[str] = []
+    alike: list[str] = []
 
 
 class DifferenceTest(_Test, frozen=True, kw_only=True, tag="difference"):
@@ -108,7 +110,9 @@ def methods_of(test: Test) -> list[str]:
 
 def metrics_of(test: Test) -> list[str]:
     """The metric keys that a test looks at."""
-    return [test.x, test.y] if isinstance(test, CorrelationTest) else [test.metric]
+    if isinstance(test, CorrelationTest):
+        return [test.x, test.y]
+    return [test.metric, *(test.alike if isinstance(test, ArmsTest) else ())]
 
 
 def spoken(test: Test) -> str:

@@ -101,6 +101,7 @@ def test_an_effect(made, call):
     assert (test["decides"], test["verdict"], test["left_out"]) == ("crossed", "effect", "")
     (finding,) = content["findings"]
     assert "arms of start differ beyond seeds by 1." in finding["words"][0]
+    assert finding["words"][1].startswith("3 arms x 3 seeds are few")
     assert finding["next"] is None
 
 

@@ -211,6 +211,8 @@ def test_arms(runs, found):
     effect, none, without = found(ARMS, {**ARMS, "expects": "none"}, {**ARMS, "without": ["4"]})
     assert (effect["status"], none["status"]) == (SUPPORTED, NOT_SUPPORTED)
     assert without["status"] == NOT_SUPPORTED and without["n"] == 4
+    (unlike,) = found({**ARMS, "alike": ["score[group=tail]"]})
+    assert unlike["status"] == UNDECIDED and "were not optimised alike" in unlike["finding"]
 
 
 def test_a_correlation(runs, found):
@@ -282,6 +284,7 @@ WRONG = [
     (said({**LEVEL, "method": "steddy"}), "unknown method 'steddy'; did you mean steady"),
     (said(LEVEL, {**ARMS, "method": "steddy"}), "test 2: unknown method"),
     (said({**LEVEL, "kind": "guess"}), "guess"),
+    (said({**ARMS, "alike": ["scor"]}), "has no metric 'scor'"),
     (said({**LEVEL, "expects": "better"}), "better"),
     (said({**LEVEL, "more": 1}), "more"),
 ]
