@@ -7,4 +7,5 @@ TASKS = {
     "multilabel": "tasks.multilabel:TASK",
     "robust-auc": "tasks.robust_auc:TASK",
     "multimodal": "tasks.multimodal:TASK",
+    "neural-collapse": "tasks.neural_collapse:TASK",
 }

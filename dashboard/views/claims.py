@@ -12,9 +12,11 @@ from dashboard import charts, controls, say, source, tables
 from dashboard.palette import PALETTE
 from suite.base.command import Command
 from suite.boards.leaderboard import board
+from suite.boards.statements import Finding, findings
 from suite.claims import read as files
 from suite.claims.claim import Claim
 from suite.claims.compare import NOT_RUN, STATUSES, Comparison, compare
+from suite.claims.statement import spoken
 from suite.define.card import covers
 from suite.render.table import Column, Kind, Sheet
 
@@ -69,10 +71,12 @@ def page() -> None:
     chosen = [made for made in chosen if not status or made.status in status]
     if not chosen:
         say.nothing("no claim is left by these filters")
+        _statements(name)
         return
     _chart(name, chosen)
     _tables(name, chosen)
     _not_run(name, chosen)
+    _statements(name)
 
 
 @source.kept
@@ -98,6 +102,56 @@ def _compared(stamp: source.Stamp) -> list[Comparison]:
         for name in {claim.task for claim in found} & tasks.keys()
     }
     return compare(found, boards, tasks, lambda method, under: catalog.spec(method, under).params)
+
+
+@source.kept
+def _found(stamp: source.Stamp) -> list[Finding]:
+    """What our runs say of all statements."""
+    catalog = source.catalog()
+    said = files.read_statements(files.default_folder(), catalog.methods(), catalog.tasks())
+    return findings(source.root(), catalog, said)
+
+
+def _statements(name: str) -> None:
+    """Statements about the task, a line a test: what our runs say of them."""
+    found = [made for made in _found(source.current()) if made.statement.task == name]
+    if not found:
+        return
+    columns = (
+        Column("statement"),
+        Column(
+            "status",
+            help="Held against the smallest effect that matters; see results/claims/README.md.",
+        ),
+        Column("what our runs say"),
+        Column("test"),
+        Column("protocol"),
+        Column("ours", "number", "Difference, mean, standard deviation of arms, or rho."),
+        Column("p", "number"),
+        Column("n", "integer", "Seeds, arms or rows."),
+        Column("power", "percent", "Of finding the smallest effect that matters."),
+        Column("objections"),
+        Column("source"),
+        Column("location"),
+    )
+    rows = [
+        (
+            made.statement.text,
+            made.status,
+            made.words,
+            spoken(made.test) if made.test else None,
+            made.test.protocol if made.test else None,
+            made.estimate,
+            made.p,
+            made.n,
+            made.power,
+            "; ".join(made.statement.objections) or None,
+            made.statement.name,
+            made.statement.location,
+        )
+        for made in found
+    ]
+    tables.show(Sheet(f"Statements about {name}", columns, rows), f"statements-{name}")
 
 
 def near_protocols(task: str, found: Sequence[Claim]) -> list[str]:

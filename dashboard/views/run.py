@@ -37,6 +37,7 @@ MOST_CELLS = 60
 MOST_CURVES = 40
 MOST_SAMPLES = 12
 MOST_LINES = 500
+MOST_TRACKED = 20_000
 """Rows of a table of what a record says: it may be a stranger's."""
 
 
@@ -142,6 +143,7 @@ def _show(facts: Facts) -> None:
     record = facts["record"]
     if record is not None:
         _curves(record["curves"])
+        _tracked(facts["evaluations"])
         for evaluation in facts["evaluations"]:
             _scores(evaluation, source.catalog())
         if not facts["evaluations"] and tasks:
@@ -273,6 +275,71 @@ def _curve(label: str, curve: Sequence[tuple[int, float | None]]) -> None:
     charts.show(chart, f"curve-{label}", f"{label} over iterations")
     if missing:
         say.note(f"{missing} value(s) were not finite.")
+
+
+# -- values on the way
+
+
+def _tracked(evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """Metrics that hooks measured at iterations: a chart a metric, a line a subset."""
+    lines: dict[str, dict[str, list[tuple[int, float | None]]]] = {}
+    for row in next(filter(None, map(_on_the_way, evaluations)), [])[:MOST_TRACKED]:
+        curves = lines.setdefault(str(row["metric"]), {})
+        curves.setdefault(row["subset"] or "whole set", []).append((row["step"], row["value"]))
+    if not lines:
+        return
+    st.subheader("Measured on the way")
+    names = list(lines)
+    labels = confusions.labels(names)
+    chosen = controls.pick_many("Metrics", labels, "tracked", default=labels[:4], most=8)
+    for place in range(0, len(chosen), 2):
+        for label, cell in zip(chosen[place : place + 2], st.columns(2), strict=False):
+            with cell:
+                _trajectory(label, lines[names[labels.index(label)]])
+
+
+def _on_the_way(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [
+        row for row in evaluation["metrics"] if row["step"] is not None and row["class"] is None
+    ]
+
+
+def _trajectory(label: str, curves: Mapping[str, Sequence[tuple[int, float | None]]]) -> None:
+    shown = dict(list(curves.items())[: charts.MOST_SERIES])
+    names = confusions.labels(list(shown))
+    data = pd.DataFrame(
+        [
+            {"iteration": float(step), "value": value, "of": name}
+            for name, curve in zip(names, shown.values(), strict=True)
+            for step, value in thinned(sorted(curve, key=lambda point: point[0]))
+            if abs(step) < 1e15
+        ],
+        columns=["iteration", "value", "of"],
+    )
+    known = data["value"].dropna()
+    # measures of collapse fall by orders of magnitude
+    far = bool(len(known)) and known.min() > 0 and known.max() > 30 * known.min()
+    scale = alt.Scale(type="log") if far else alt.Scale(zero=False)
+    chart = (
+        alt.Chart(data)
+        .transform_filter("isValid(datum.value)")
+        .mark_line(point=alt.OverlayMarkDef(size=25))
+        .encode(
+            x=alt.X("iteration:Q", title="iteration"),
+            y=alt.Y("value:Q", title=label, scale=scale, axis=alt.Axis(tickCount=5)),
+            color=charts.colour("of", names, legend=alt.Legend(orient="top", title=None)),
+            strokeDash=charts.dash("of", names),
+            tooltip=[
+                alt.Tooltip("of:N", title=label),
+                alt.Tooltip("iteration:Q", format=","),
+                alt.Tooltip("value:Q", format=".4g"),
+            ],
+        )
+        .properties(height=240)
+    )
+    charts.show(chart, f"tracked-{label}", f"{label} over iterations, for {', '.join(names)}")
+    if missing := int(data["value"].isna().sum()):
+        say.note(f"{missing} value(s) are undefined.")
 
 
 # -- scores

@@ -153,7 +153,7 @@ def _overall(
 
 def _config(catalog: Catalog, task: Task, a: Side, b: Side) -> list[Change]:
     """Resolved parameters that differ, neutral values filled in; methods of inputs; code."""
-    x, y = (_resolved(catalog, side) for side in (a, b))
+    x, y = (resolved(catalog, side) for side in (a, b))
     changes = [
         Change(f"params.{key}", x.get(key), y.get(key))
         for key in sorted({**x, **y})
@@ -172,7 +172,8 @@ def _config(catalog: Catalog, task: Task, a: Side, b: Side) -> list[Change]:
     return changes
 
 
-def _resolved(catalog: Catalog, side: Side) -> dict[str, Any]:
+def resolved(catalog: Catalog, side: Side) -> dict[str, Any]:
+    """All parameters of a row's runs, neutral values filled in; as they are recorded where the method is not here."""
     from suite.define.spec import RunSpec
 
     spec = RunSpec(

@@ -1,4 +1,4 @@
-"""All methods of a task held against each other: win rates, critical difference, exchange rates.
+"""All methods of a task held against each other: win rates, critical difference, exchange rates, correlations.
 
 Over the rows of today's code and today's evaluation, as `suite.boards.compare` reads them. Missing cells are
 never filled in: what a number leaves out is said in its notes.
@@ -15,6 +15,7 @@ from typing import Any
 from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
+from suite.boards.correlations import Correlations, correlations
 from suite.boards.named_rows import metric_key
 from suite.boards.over_images import unit_scores_of
 from suite.define.catalog import Catalog
@@ -76,6 +77,7 @@ class Overview:
         head, tail: metric keys of the exchange rates; None where the task shows no such pair.
         prices: exchange rates against `reference`; `prices_words` says why there are none.
         images: intervals over test images, where they were asked for.
+        correlations: what goes with a score of the task's over all runs; None where the task names nothing.
     """
 
     task: str
@@ -93,6 +95,7 @@ class Overview:
     prices: tuple[Price, ...]
     prices_words: str
     images: tuple[OverImages, ...]
+    correlations: Correlations | None
     notes: tuple[str, ...]
 
 
@@ -121,6 +124,7 @@ def overview(
         asked: dict[str, Any] = {"only": only, "catalog": catalog}
         rows = read_rows(connection, task, key, **asked)
         ends = [read_rows(connection, task, end, **asked) if end else [] for end in (head, tail)]
+        predicted = correlations(connection, catalog, task, only)
     if not rows:
         under = f" under {only.name}" if only else ""
         raise UserError(
@@ -160,6 +164,7 @@ def overview(
         prices=tuple(prices),
         prices_words=prices_words,
         images=tuple(board_over_images(root, catalog, task, rows, key, labels)) if images else (),
+        correlations=predicted,
         notes=tuple(notes),
     )
 

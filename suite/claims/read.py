@@ -11,6 +11,7 @@ import msgspec
 from suite.base.errors import UserError, did_you_mean
 from suite.base.shipped import shipped
 from suite.claims.claim import FRACTIONS, UNVERIFIED, VERIFIED, Claim, Source
+from suite.claims.statement import Statement, Test, methods_of, metrics_of
 from suite.define.card import covers
 from suite.define.metrics import canonical_key, split_key
 from suite.define.task import Task
@@ -60,11 +61,23 @@ class _Entry(_Facts, frozen=True, kw_only=True, forbid_unknown_fields=True):
     method_as_printed: str | None = None
 
 
+class _Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    text: str
+    task: str
+    location: str
+    verified: bool
+    tag: str
+    objections: list[str] = []
+    untested: str = ""
+    test: list[Test] = []
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: Source
     future_tasks: list[str] = []
     table: list[_Table] = []
     claim: list[_Entry] = []
+    statement: list[_Statement] = []
 
 
 class _Bad(Exception):
@@ -85,6 +98,25 @@ def read_claims(
     TOML, an unknown field, method, task, metric or protocol, a value out of range, a number without its
     source, one given twice.
     """
+    return tuple(claim for path in _paths(folder) for claim in _read_file(path, methods, tasks))
+
+
+def read_statements(
+    folder: Path, methods: Collection[str], tasks: Mapping[str, Task]
+) -> tuple[Statement, ...]:
+    """All statements of the folder's `*.toml`. Raises UserError as `read_claims`."""
+    found: list[Statement] = []
+    for path in _paths(folder):
+        content = _opened(path, tasks)
+        for number, entry in enumerate(content.statement, 1):
+            try:
+                found.append(_statement(content, path.name, entry, methods, tasks))
+            except _Bad as error:
+                raise UserError(f"{path}: statement {number}: {error}") from None
+    return tuple(found)
+
+
+def _paths(folder: Path) -> list[Path]:
     try:
         paths = sorted(folder.glob("*.toml"))
         there = folder.is_dir()
@@ -96,19 +128,12 @@ def read_claims(
         )
     if not paths:
         raise UserError(f"{folder}: holds no *.toml; give --claims FOLDER, one with claims in it")
-    found: list[Claim] = []
-    for path in paths:
-        found += _read_file(path, methods, tasks)
-    return tuple(found)
+    return paths
 
 
 def _read_file(path: Path, methods: Collection[str], tasks: Mapping[str, Task]) -> list[Claim]:
-    content = _decoded(path)
+    content = _opened(path, tasks)
     known = {*tasks, *content.future_tasks}
-    taken = sorted(set(content.future_tasks) & set(tasks))
-    if taken:
-        raise UserError(f"{path}: future_tasks: {taken[0]!r} is a task by now; remove it there")
-    _texts(str(path), "source", content.source.title, content.source.where)
     found: list[Claim] = []
     places: dict[tuple[str, ...], str] = {}
     try:
@@ -126,6 +151,15 @@ def _read_file(path: Path, methods: Collection[str], tasks: Mapping[str, Task]) 
     except _Bad as error:
         raise UserError(f"{path}: {error}") from None
     return found
+
+
+def _opened(path: Path, tasks: Mapping[str, Task]) -> _File:
+    content = _decoded(path)
+    taken = sorted(set(content.future_tasks) & set(tasks))
+    if taken:
+        raise UserError(f"{path}: future_tasks: {taken[0]!r} is a task by now; remove it there")
+    _texts(str(path), "source", content.source.title, content.source.where)
+    return content
 
 
 def _decoded(path: Path) -> _File:
@@ -263,6 +297,14 @@ def _check(
             f"unknown method {claim.method!r}{near} (one that we do not have has "
             "method_as_printed alone)"
         )
+    _check_source(claim, known)
+    task = tasks.get(claim.task)
+    if task is not None:
+        _check_metric(claim, task)
+        _check_protocol(claim, task)
+
+
+def _check_source(claim: Claim | Statement, known: Collection[str]) -> None:
     if claim.task not in known:
         raise _Bad(
             f"unknown task {claim.task!r}{did_you_mean(claim.task, known)} (one that is to come "
@@ -273,10 +315,60 @@ def _check(
         raise _Bad(f"tag {claim.tag!r}: use one of {tags}; recollection is no source")
     if claim.verified and claim.tag in UNVERIFIED:
         raise _Bad(f"verified, but its tag is {claim.tag!r}: it was not read where it was printed")
-    task = tasks.get(claim.task)
-    if task is not None:
-        _check_metric(claim, task)
-        _check_protocol(claim, task)
+
+
+def _statement(
+    content: _File,
+    file: str,
+    entry: _Statement,
+    methods: Collection[str],
+    tasks: Mapping[str, Task],
+) -> Statement:
+    for name in ("text", "location"):
+        if not getattr(entry, name).strip():
+            raise _Bad(f"has no {name}")
+    if bool(entry.test) == bool(entry.untested.strip()):
+        raise _Bad("give tests, or in untested why there is none: one of the two")
+    made = Statement(
+        source=content.source,
+        file=file,
+        location=entry.location,
+        text=entry.text,
+        task=entry.task,
+        objections=tuple(entry.objections),
+        tests=tuple(entry.test),
+        untested=entry.untested,
+        verified=entry.verified,
+        tag=entry.tag,
+    )
+    _check_source(made, {*tasks, *content.future_tasks})
+    for number, test in enumerate(made.tests, 1):
+        try:
+            _check_test(test, tasks.get(made.task), methods)
+        except _Bad as error:
+            raise _Bad(f"test {number}: {error}") from None
+    return made
+
+
+def _check_test(test: Test, task: Task | None, methods: Collection[str]) -> None:
+    if not (math.isfinite(test.smallest) and test.smallest > 0):
+        raise _Bad(f"smallest = {test.smallest}: above 0, the least effect that would matter")
+    if not math.isfinite(getattr(test, "bound", 0.0)):
+        raise _Bad("bound is not a number")
+    if task is None:
+        # nothing is known of what is to come
+        return
+    for method in methods_of(test):
+        if method not in methods:
+            raise _Bad(f"unknown method {method!r}{did_you_mean(method, methods)}")
+    names = {metric.name for metric in task.metrics}
+    for key in metrics_of(test):
+        if split_key(key)[0] not in names:
+            near = did_you_mean(split_key(key)[0], names)
+            raise _Bad(f"task {task.name} has no metric {key!r}{near}")
+    if test.protocol not in task.protocols.names:
+        near = did_you_mean(test.protocol, task.protocols.names)
+        raise _Bad(f"task {task.name} has no protocol {test.protocol!r}{near}")
 
 
 def _check_metric(claim: Claim, task: Task) -> None:

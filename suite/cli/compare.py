@@ -1,4 +1,4 @@
-"""`compare`: two methods held against each other, or all of a task."""
+"""`compare`: two methods held against each other, all of a task, or arms of one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from suite.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from suite.boards.arms import ArmsFound
     from suite.boards.comparison import Comparison
     from suite.boards.overview import Overview
     from suite.define.catalog import Catalog
@@ -77,6 +78,42 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            "--arms",
+            metavar="METHOD.PARAM",
+            help="Rows of METHOD that differ in PARAM alone: do they differ more than seeds do?",
+            show_default=False,
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also",
+            metavar="METRIC",
+            help="With --arms: a further metric, or curve:loss, to be tested too; repeatable. Default: the task's.",
+            show_default=False,
+        ),
+    ] = None,
+    fitted: Annotated[
+        str | None,
+        typer.Option(
+            "--fitted",
+            metavar="METRIC",
+            help="With --arms: training accuracy, to tell runs that did not fit. Default: the task's.",
+            show_default=False,
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            metavar="VALUE",
+            help="With --arms: an arm to show and not to test, such as the untreated one; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "table",
     root: Root = None,
     data_root: ProposedDataRoot = None,
@@ -84,16 +121,21 @@ def compare(
 ) -> None:
     """Compare two methods: difference with 95 % interval and p, and what their runs were made of.
 
+    Or all methods (--all), or arms of one method, crossed with seeds (--arms).
+
     \b
     Examples:
       python -m suite compare ce la --task longtail-cls
       python -m suite compare ce la --task longtail-cls --metric 'top1[group=tail]' --over images
       python -m suite compare 3f2a9c 81bb02 --format json
       python -m suite compare --all --task longtail-cls
+      python -m suite compare --arms focal.gamma --task longtail-cls --also curve:loss
     """
     from suite.base import settings
     from suite.base.command import Command
     from suite.base.errors import UserError
+    from suite.boards.arms import arms as compare_arms
+    from suite.boards.arms import named_arms
     from suite.boards.compare import compare as compare_two
     from suite.boards.named_rows import pick_task
     from suite.boards.overview import overview
@@ -103,21 +145,43 @@ def compare(
         raise UserError(f"--over {over!r}: use seeds or images")
     if bootstrap and (over == "images" or all_):
         raise UserError("--bootstrap is for two methods over seeds")
+    if arms is None and (also or without or fitted is not None):
+        raise UserError("--also, --fitted and --without are for --arms METHOD.PARAM")
+    if arms is not None and (a is not None or all_ or over == "images" or bootstrap):
+        raise UserError(
+            "--arms compares the rows of one method over seeds: leave A, B, --all, --over "
+            "and --bootstrap out"
+        )
     if all_ and a is not None:
         raise UserError("--all compares every method: leave A and B out")
     if all_ and task is None:
         raise UserError(f"--all needs --task; see `{Command('tasks')}`")
-    if not all_ and (a is None or b is None):
-        raise UserError("compare what? Give two methods or run ids, or --all")
+    if not all_ and arms is None and (a is None or b is None):
+        raise UserError("compare what? Give two methods or run ids, --all, or --arms METHOD.PARAM")
     if not all_ and reference is not None:
         raise UserError("--reference is for --all")
     results = settings.existing_root(root)
     catalog = catalog_at(plugin, results)
     refresh(results, catalog)
-    chosen = pick_task(results, catalog, task, [side for side in (a, b) if side is not None])
+    sides = [side for side in (a, b) if side is not None]
+    if arms is not None:
+        sides = [named_arms(catalog, arms)[0]]
+    chosen = pick_task(results, catalog, task, sides)
     only = catalog.protocol(chosen, protocol) if protocol else None
-    found: Comparison | Overview
-    if all_:
+    found: Comparison | Overview | ArmsFound
+    if arms is not None:
+        found = compare_arms(
+            results,
+            catalog,
+            chosen,
+            arms,
+            metric=metric,
+            also=also or None,
+            fitted=fitted,
+            without=without or (),
+            only=only,
+        )
+    elif all_:
         against = reference or chosen.reference
         if not against:
             raise UserError(f"task {chosen.name!r} names no plain method: give --reference METHOD")
@@ -155,7 +219,7 @@ def refresh(root: Path, catalog: Catalog) -> None:
         print(f"refused {plain(refused.path)}: {plain(refused.reason)}", file=sys.stderr)
 
 
-def _print(found: Comparison | Overview, format: str) -> None:
+def _print(found: Comparison | Overview | ArmsFound, format: str) -> None:
     from suite.render.comparison import as_json, tables_of
 
     if format == "json":

@@ -23,7 +23,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One parameter of a method.
 
     `default` fixes the type; `low`/`high` are inclusive bounds; `choices` lists the values allowed.
-    A default of None with bounds is an optional float. With `method` the value names another method, which
+    A default of None with bounds is an optional float, with `whole` an optional whole number. With `method` the value names another method, which
     is configured first; its own parameters are those that begin with `KEY.`.
     `neutral` belongs to a parameter added after results existed: the value that reproduces the old
     behaviour, left out of the run's identity.
@@ -36,6 +36,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     choices: list[Value] | None = None
     neutral: Value | msgspec.UnsetType = msgspec.UNSET
     method: bool = False
+    whole: bool = False
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,7 +184,9 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
     if param.default is None and (param.low is not None or param.high is not None):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise UserError(f"{where}: {key}={value!r} is neither a number nor None")
-        value = None if value is None else float(value)
+        if param.whole and value is not None and not isinstance(value, int):
+            raise UserError(f"{where}: {key}={value!r} is neither a whole number nor None")
+        value = float(value) if value is not None and not param.whole else value
     if param.choices is not None and value not in param.choices:
         raise UserError(f"{where}: {key}={value!r} is none of {param.choices}")
     if not _is_finite(value):

@@ -8,6 +8,8 @@ those who ask declare (`Ability`), so that abilities of further tasks change not
     groups      groups of classes that hang on the training counts       suite.boards.classes.GROUPS
     counted     what class counts and confusions count, "images"         suite.boards.classes.COUNTED
     columns     columns of a board that hang on its rows              suite.render.grid.SHOWN
+    correlates  metrics that may predict a score over all runs           suite.stats.correlation.CORRELATES
+    arms        what arms of a method are held against beside scores  suite.boards.arm_tests.ARMS
     shifts      test label distributions that a user asks for            suite.boards.rescore.SHIFTS
     variants    protocols made of users' configs and weights             suite.define.variants.BRING
     pages       pages of the dashboard                                   dashboard.pages.PAGES
@@ -46,11 +48,13 @@ class Trained:
             distribution, `unlabelled` the arrays of its inputs; what the method does not take is
             dropped. The task evaluates the un-adapted scores beside it, as `scores=unadapted`.
         adapts: whether `infer` takes `unlabelled`.
+        rows: those that hooks made during the training (`Record.rows`), for scores of its course.
     """
 
     class_counts: tuple[int, ...] = ()
     infer: Callable[..., np.ndarray] | None = None
     adapts: bool = False
+    rows: tuple[MetricRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

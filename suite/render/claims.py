@@ -1,12 +1,15 @@
-"""Claims beside ours as a terminal table, JSON, CSV or Markdown."""
+"""Claims and statements beside ours as a terminal table, JSON, CSV or Markdown."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from suite.base.text import plain
+from suite.boards.statements import Finding
+from suite.boards.statements import counted as counted_tests
 from suite.claims.claim import Claim
 from suite.claims.compare import DIFFERS, FEW, STATUSES, Comparison
+from suite.claims.statement import spoken
 from suite.render import formats
 from suite.render.formats import Table
 
@@ -15,6 +18,7 @@ ROW = (
     *("claim", "claim_std", "claim_n", "unit", "our_protocol", "ours", "low", "high", "n"),
     *("difference", "status", "note", "differs", "verified", "tag"),
     *("source", "where", "location", "venue", "arxiv", "url", "file"),
+    *("statement", "test", "estimate", "p", "power", "finding", "objections"),
 )
 """Columns of the CSV, keys of `as_row`."""
 
@@ -146,7 +150,89 @@ def counted(comparisons: Sequence[Comparison]) -> str:
     return what + (f": {', '.join(parts)}" if parts else "")
 
 
-def to_csv(comparisons: Sequence[Comparison]) -> str:
-    """A line a claim, as `as_row`; texts escaped as those of a board."""
+def statement_row(made: Finding) -> dict[str, Any]:
+    """Everything that is known of a finding; of fractions in [0, 1]. What JSON holds, and CSV under these names."""
+    one, test = made.statement, made.test
+    return {
+        "statement": one.text,
+        "task": one.task,
+        "protocol": test and test.protocol,
+        "test": test and spoken(test),
+        "smallest": test and test.smallest,
+        "status": made.status,
+        "finding": made.words,
+        "estimate": made.estimate,
+        "low": made.low,
+        "high": made.high,
+        "p": made.p,
+        "n": made.n,
+        "power": made.power,
+        "objections": list(one.objections),
+        "next": None if made.next is None else str(made.next),
+        "verified": one.verified,
+        "tag": one.tag,
+        "source": one.source.title,
+        "where": one.source.where,
+        "location": one.location,
+        "venue": one.source.venue,
+        "arxiv": one.source.arxiv,
+        "url": one.source.url,
+        "file": one.file,
+    }
+
+
+def statements_table(found: Sequence[Finding]) -> Table:
+    """A line a test, by the number of the statement and of the test. What is said, what has been held against it and what
+    our runs say in full is in the notes."""
+    of: dict[int, list[Finding]] = {}
+    for made in found:
+        of.setdefault(id(made.statement), []).append(made)
+    rows, notes = [], []
+    for number, members in enumerate(of.values(), 1):
+        one = members[0].statement
+        cited = ", ".join(filter(None, (one.name, one.location)))
+        notes.append(f"{number}: {one.text} ({cited}{'' if one.verified else '; not verified'})")
+        notes += [f"{number}: objection: {text}" for text in one.objections]
+        for place, made in enumerate(members, 1):
+            name = f"{number}.{place}" if len(members) > 1 else str(number)
+            rows.append(tuple(map(plain, (name, *_test_texts(made)))))
+            notes.append(f"{name}: {made.status}: {made.words}")
+            if made.next is not None:
+                notes.append(f"{name}: {made.next}")
+    sources = {made.statement.name: made.statement.source for made in found}
+    for name, source in sources.items():
+        cited = ", ".join(filter(None, (source.title, source.venue, source.arxiv)))
+        notes.append(f"{name}: {cited}; {source.where}")
+    head = ("", "test", "protocol", "ours", "p", "n", "power / %", "status", "source")
+    right = (False, False, False, True, True, True, True, False, False)
+    notes.append(counted_tests(found))
+    return Table(
+        title="Statements", head=head, rows=rows, right=right, notes=[plain(note) for note in notes]
+    )
+
+
+def _test_texts(made: Finding) -> tuple[str, ...]:
+    test = made.test
+    return (
+        spoken(test) if test else "–",
+        test.protocol if test else "–",
+        _value(made.estimate),
+        "–" if made.p is None else f"{made.p:.2g}",
+        str(made.n),
+        "–" if made.power is None else f"{100 * made.power:.0f}",
+        made.status,
+        made.statement.name,
+    )
+
+
+def _value(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def to_csv(comparisons: Sequence[Comparison], found: Sequence[Finding] = ()) -> str:
+    """A line a claim, as `as_row`, then a line a test of a statement, as `statement_row`; texts escaped as those of a
+    board."""
     rows = [{**as_row(made), "differs": "; ".join(made.differences)} for made in comparisons]
-    return formats.to_csv(ROW, ([row[name] for name in ROW] for row in rows))
+    for made in found:
+        rows.append({**statement_row(made), "objections": "; ".join(made.statement.objections)})
+    return formats.to_csv(ROW, ([row.get(name) for name in ROW] for row in rows))

@@ -106,9 +106,9 @@ def trained(
     Raises RecordError if they need a method's `infer` that is not here as it was when the run was trained,
     or views of the test inputs that are not stored.
     """
-    counts = tuple(record.class_counts)
+    counts, rows = tuple(record.class_counts), tuple(record.rows)
     if not record.infers:
-        return Trained(class_counts=counts)
+        return Trained(class_counts=counts, rows=rows)
     name = record.spec.method
     if not task.infers:
         raise RecordError(
@@ -136,7 +136,7 @@ def trained(
                 f"{Command('predict', attempt.run_id, '--set', view)}"
             )
     infer = _told(method, method.infer(counts))
-    return Trained(class_counts=counts, infer=infer, adapts=method.adapts)
+    return Trained(class_counts=counts, infer=infer, adapts=method.adapts, rows=rows)
 
 
 def _told(method: Method, infer: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,10 +1,27 @@
 """Task `longtail-cls`: image classification where few classes own most of the training images."""
 
 from suite.define.task import Metric, Task
+from suite.stats.correlation import Correlates
 from tasks.longtail_cls.evaluation import VERSION, evaluate, settings
 from tasks.longtail_cls.protocols import PROTOCOLS
+from tasks.vision.geometry.rows import METRICS as GEOMETRY
 from tasks.vision.per_class import OFFERS
 from tasks.vision.pretrained import BRING_WEIGHTS
+
+CORRELATES = Correlates(
+    of="top1[group=tail]",
+    by=(
+        "nc1[split=train]",
+        "cdnv[group=tail,split=train]",
+        "seli_weights[split=train]",
+        "min_angle[group=tail,of=weights,split=train]",
+        "norm_ratio[group=tail,of=weights,split=train]",
+        "margin_norm[group=tail,split=train]",
+    ),
+    beside="top1[group=head]",
+    stored="collapse",
+)
+"""What the geometry of the training images may say of the tail, held against what the head's score says."""
 
 TASK = Task(
     name="longtail-cls",
@@ -44,6 +61,7 @@ TASK = Task(
             unit="nats",
             summary="smallest Hessian eigenvalue of a group's training loss: below 0 at a saddle",
         ),
+        *GEOMETRY,
     ),
     primary=("balanced_accuracy", "top1[group=tail]"),
     columns=(
@@ -61,5 +79,10 @@ TASK = Task(
     settings=settings,
     evaluate=evaluate,
     infers=True,
-    offers={**OFFERS, "variants": BRING_WEIGHTS},
+    offers={
+        **OFFERS,
+        "variants": BRING_WEIGHTS,
+        "correlates": CORRELATES,
+        "pages": {"geometry": "tasks.longtail_cls.page"},
+    },
 )

@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from suite.base.errors import RecordError
-from suite.define.metrics import MetricRow
+from suite.define.metrics import MetricRow, subset
 from suite.define.protocol import Protocol
 from suite.define.task import Predictions, Trained
 from tasks.vision import groups
+from tasks.vision.geometry import rows as geometry_rows
+from tasks.vision.geometry import stored as geometry
 from tasks.vision.groups import resolve_groups
 from tasks.vision.per_class import class_rows, mean, recalls, row
 from tasks.vision.predicted import VIEW, inferred
@@ -39,8 +43,10 @@ def evaluate(
 ) -> list[MetricRow]:
     """Rows of every stored prediction set; those of sets other than `test` carry `split=NAME`.
 
-    The set `sharpness` holds no predictions; its rows are of the training loss, `split=train`. Views of the
-    test images have no rows: they are what methods adapt to.
+    The set `sharpness` holds no predictions; its rows are of the training loss, `split=train`. Nor do `collapse` and
+    `collapse=test`, which hold the geometry of the last layer (`tasks.vision.geometry.rows`); the network's own `top1`
+    and `nll` of the training images are told where no set `train` tells them. Views of the test images have no
+    rows: they are what methods adapt to.
 
     Where the method brings its own inference, the rows are those of the scores it makes of the stored
     logits, read as logits themselves; the rows of the stored ones (of experts: their mean) carry
@@ -57,6 +63,9 @@ def evaluate(
     for name, arrays in predictions.items():
         if name == "sharpness":
             rows += _curvature(arrays, members)
+            continue
+        if name in geometry.SETS:
+            rows += _geometry(name, arrays, names, members, trained, "train" in predictions)
             continue
         if name.startswith(VIEW):
             continue
@@ -206,6 +215,26 @@ def _rows(
         if auc is not None:
             rows.append(row("auc_ovo", mean(auc[ids]), here))
     return rows + class_rows("recall", recall, names, where)
+
+
+def _geometry(
+    stored: str,
+    arrays: Mapping[str, Array],
+    names: Sequence[str],
+    members: Mapping[str, Sequence[int]],
+    trained: Trained,
+    told: bool,
+) -> list[MetricRow]:
+    """Rows of the set `stored`; `told`: whether those of the training images' scores are made elsewhere."""
+    found = []
+    for one in geometry_rows.rows(stored, arrays, names, members, trained.class_counts):
+        if one.metric in ("top1", "nll") and (told or one.subset != "split=train"):
+            continue
+        if one.metric in ("top1", "nll") and trained.infer is not None:
+            # of the network's logits, not of the scores that the method makes of them
+            one = msgspec.structs.replace(one, subset=subset(split="train", scores="unadapted"))
+        found.append(one)
+    return found
 
 
 def _curvature(arrays: Mapping[str, Array], members: Mapping[str, list[int]]) -> list[MetricRow]:

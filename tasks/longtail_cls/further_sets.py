@@ -1,9 +1,11 @@
-"""Prediction sets beside the test set: random views of the test images, and the sharpness of the loss."""
+"""Prediction sets beside the test set: random views of the test images, the sharpness of the loss, and the geometry of
+the last layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tasks.vision.geometry.stored import SETS
 from tasks.vision.predicted import VIEW
 from tasks.vision.recipes.base import Config
 from tasks.vision.recipes.small_images import SmallRecipe
@@ -58,7 +60,7 @@ def with_further_sets(
     count: int,
     batch: int = 128,
 ) -> Config:
-    """`config` with the prediction sets `sharpness` and `view=1` to `view=COUNT`.
+    """`config` with the prediction sets `sharpness`, `collapse`, `collapse=test` and `view=1` to `view=COUNT`.
 
     Added apart from the recipe, whose hash identifies the training.
 
@@ -88,8 +90,13 @@ def with_further_sets(
         "groups": {name: list(members) for name, members in groups.items()},
         "batch": batch,
     }
+    looks = {name: {"type": "CollapseHook", "split": split} for name, split in SETS.items()}
     imports = config["custom_imports"]
-    modules = ["tasks.longtail_cls.sharpness", "tasks.vision.augment.photometric"]
+    modules = [
+        "tasks.longtail_cls.sharpness",
+        "tasks.vision.augment.photometric",
+        "tasks.vision.geometry.hook",
+    ]
     return {
         **config,
         "custom_imports": {
@@ -97,5 +104,5 @@ def with_further_sets(
             "imports": list(dict.fromkeys([*imports["imports"], *modules])),
         },
         "prediction_dataloaders": {**config["prediction_dataloaders"], **seen},
-        "prediction_hooks": {"sharpness": hook},
+        "prediction_hooks": {"sharpness": hook, **looks},
     }

@@ -44,6 +44,11 @@ _EXTRA = {
         "largest and smallest Hessian eigenvalue of each group's training loss at the final weights, "
         "with residuals"
     ),
+    "collapse": (
+        "geometry of the last layer on the training images without augmentation at the final weights: class means, "
+        "scatter, classifier and margins"
+    ),
+    "collapse=test": "the same on the test images",
 }
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 PROFILES = ("exp", "step")
+BALANCED = "balanced"
+"""The profile of no imbalance: as many images of every class."""
 CONVENTIONS = ("first", "shuffled")
 
 # (head above, tail below), in training images, by data set and imbalance ratio
@@ -38,16 +40,26 @@ def class_counts(profile: str, n_max: int, classes: int, ratio: float) -> tuple[
     """Training images of each class, in label order.
 
     exp: int(n_max ratio^(-c / (C - 1))); step: the first C/2 classes n_max, the others int(n_max /
-    ratio). Truncated, not rounded. Raises UserError for a ratio below 1, another profile, or a count
-    that becomes 0.
+    ratio); balanced: n_max each, at ratio 1. Truncated, not rounded. Raises UserError for a ratio below 1, another
+    profile, a balanced one of another ratio, or a count that becomes 0.
     """
     if not ratio >= 1:
         raise UserError(
             f"the imbalance ratio is {ratio:g}; it is n_max / n_min, at least 1"
             + (f" (write {1 / ratio:g} for 1:{1 / ratio:g})" if 0 < ratio < 1 else "")
         )
-    if profile not in PROFILES:
-        raise UserError(f"unknown profile {profile!r}{did_you_mean(profile, PROFILES)}")
+    if profile not in (*PROFILES, BALANCED):
+        known = (*PROFILES, BALANCED)
+        raise UserError(f"unknown profile {profile!r}{did_you_mean(profile, known)}")
+    if profile == BALANCED:
+        if ratio != 1:
+            raise UserError(
+                f"a balanced profile of imbalance ratio {ratio:g}: its ratio is 1; {PROFILES[0]} and {PROFILES[1]} "
+                "have others"
+            )
+        if n_max < 1:
+            raise UserError(f"a balanced profile of {n_max} images a class; expected 1 or more")
+        return (n_max,) * classes
     # the released code's expressions: in floating point others truncate to other counts
     factor = 1.0 / ratio
     if profile == "exp":
@@ -108,6 +120,20 @@ def select(labels: Array, counts: Sequence[int], convention: str) -> Array:
         )
     chosen = order_in_class([len(m) for m in members], counts, convention)
     return np.concatenate([m[o] for m, o in zip(members, chosen, strict=True)]).astype(np.int64)
+
+
+def largest(n_max: int | None, own: int, name: str) -> int:
+    """Training images of the largest class: `n_max`, or of None the data set's `own`.
+
+    Raises UserError for less than 1 and for more than there are.
+    """
+    if n_max is None:
+        return own
+    if not 1 <= n_max <= own:
+        raise UserError(
+            f"{name}: {n_max} training images of a class are asked for, expected 1 to {own}"
+        )
+    return n_max
 
 
 # -- groups

@@ -18,12 +18,12 @@ def embedded(
     summary: str,
     source: Source,
     *,
-    thresholds: tuple[int, int],
+    thresholds: tuple[int, int] | None,
     layout: str = "embedded: made where it is needed",
 ) -> DataSet:
     """The data set of images that no user has to bring.
 
-    `thresholds` in training images: a class is head above the first, tail below the second.
+    `thresholds` in training images: a class is head above the first, tail below the second; None for no groups.
     """
 
     def check(path: Path, deep: bool) -> list[str]:
@@ -35,8 +35,8 @@ def embedded(
         summary=summary,
         layout=layout,
         classes=source.classes,
-        groups=profiles.groups(source.counts, *thresholds),
-        group_rule=profiles.group_rule(*thresholds),
+        groups=profiles.groups(source.counts, *thresholds) if thresholds else {},
+        group_rule=profiles.group_rule(*thresholds) if thresholds else "",
         group_thresholds=thresholds,
         find=lambda cache: cache,
         check=check,
@@ -90,21 +90,38 @@ DATASETS: dict[str, DataSet] = {
 }
 
 
+_BALANCED = {
+    "digits": embedded(
+        "digits-balanced",
+        "scikit-learn's handwritten digits, 8x8, 30 training images of every class",
+        Source("digits", profiles.BALANCED, 1),
+        thresholds=None,
+        layout="embedded: part of scikit-learn",
+    ),
+}
+
+
 def image_set(source: Source) -> DataSet:
-    """The data set with the groups of the source's profile; `find` says what the copy cannot give."""
-    base = DATASETS[source.name]
+    """The data set with the groups of the source's profile, of a balanced one none; `find` says what the copy cannot
+    give."""
+    balanced = source.profile == profiles.BALANCED
+    base = _BALANCED.get(source.name) if balanced else None
+    base = base or DATASETS[source.name]
     if base.embedded:
         return base
 
     def find(root: Path) -> Path:
         path = base.find(root)
         problem = _reader(source.name).cannot_give(
-            path, source.profile, source.ratio, source.convention
+            path, source.profile, source.ratio, source.convention, source.n_max
         )
         if problem:
             raise DataError(problem)
         return path
 
+    if balanced:
+        summary = base.summary.replace("long-tailed by profile", "as many of every class")
+        return replace(base, summary=summary, find=find)
     high, low = profiles.thresholds(source.name, source.ratio)
     return replace(
         base,

@@ -24,6 +24,8 @@ FIXED = (*keys.FIXED, "model.backbone")
 """Keys of a base config that methods leave as they are."""
 
 Build = Callable[[Path], tuple[Config, Facts]]
+Images = Callable[[Any, Source, str], Config]
+"""(recipe, source, root) -> the base config, all of which is hashed."""
 Further = Callable[[Config, Mapping[str, tuple[int, ...]]], Config]
 """(config, groups of the classes) -> the config with what is no part of the training, such as more prediction
 sets."""
@@ -69,7 +71,9 @@ def image_protocol(
     recipe: SmallRecipe,
     *,
     imports: tuple[str, ...] = (),
+    images: Images = small_images,
     further: Further | None = None,
+    promised: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> Protocol:
     """A classifier of small images in memory, whose logits are stored.
@@ -77,11 +81,13 @@ def image_protocol(
     Args:
         source: which images train, of `dataset`.
         imports: modules of the task's own that a worker needs.
+        images: what makes the base config.
+        promised: prediction sets beside `test` that every run stores, name -> one line; `further` says how.
         fields: further fields of `Protocol`: `summary`, `seconds`, `extra_sets`, `views`, ...
     """
 
     def config(root: str) -> Config:
-        made = small_images(recipe, source, root)
+        made = images(recipe, source, root)
         made["custom_imports"]["imports"] += imports
         return made
 
@@ -121,7 +127,7 @@ def image_protocol(
         precision=recipe.precision,
         augmentation=recipe.augmentation,
         selection="best-on-test" if recipe.legacy else "last",
-        prediction_sets=_STORED,
+        prediction_sets={**_STORED, **(promised or {})},
         **fields,
     )
     return whole

@@ -68,12 +68,25 @@ def is_pack(path: Path) -> bool:
     return Path(path).suffix == ".npz"
 
 
-def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str | None:
+def cannot_give(
+    path: Path, profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> str | None:
     """Why the copy at `path` cannot give that training set, one line; None if it can."""
     if not is_pack(path):
         return None
     if profile == "exp" and ratio >= PACK_RATIO and convention == "first":
         return None
+    name = next((n for n, pack in PACK.items() if pack == Path(path).name), None)
+    fewest = min(pack_counts(name)) if name else 0
+    if profile == profiles.BALANCED:
+        if convention == "first" and n_max is not None and n_max <= fewest:
+            return None
+        asked = "all images" if n_max is None else f"{n_max} images"
+        return (
+            f"{path} holds only the first images of the exponential profile of ratio {PACK_RATIO}, of every class the "
+            f"first {fewest} at least: for {asked} of every class, {convention}, put the complete "
+            f"{FOLDER[name] if name else 'release'}/ beside it"
+        )
     folder = next((FOLDER[n] for n, pack in PACK.items() if pack == Path(path).name), "release")
     return (
         f"{path} holds only the first images of the exponential profile of ratio {PACK_RATIO}: for "
@@ -115,8 +128,10 @@ def differs(name: str, path: Path, deep: bool) -> str:
     return ", ".join(found)
 
 
-def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> LongTailed:
-    """Long-tailed training set, class after class, and the whole test set: images (N, 3, 32, 32), RGB.
+def load(
+    name: str, path: Path, profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> LongTailed:
+    """Long-tailed (or balanced) training set, class after class, and the whole test set: images (N, 3, 32, 32), RGB.
 
     `observed` holds `arrays.set_digest` of both, so it tells copies apart, not their orders. `variant`
     is True for a pack, and for a test set other than the manifest's. Raises DataError: a damaged or
@@ -125,10 +140,11 @@ def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> 
     from tasks.vision.data.arrays import LongTailed, set_digest
 
     path = Path(path)
-    problem = cannot_give(path, profile, ratio, convention)
+    problem = cannot_give(path, profile, ratio, convention, n_max)
     if problem:
         raise DataError(problem)
-    counts = profiles.class_counts(profile, N_MAX[name], len(CLASSES[name]), ratio)
+    most = profiles.largest(n_max, N_MAX[name], name)
+    counts = profiles.class_counts(profile, most, len(CLASSES[name]), ratio)
     full, test = read_whole(name, path)
     train = full.take(profiles.select(full.labels, counts, convention))
     found = {"train": set_digest(train), "test": set_digest(test)}
@@ -155,22 +171,27 @@ def pack_counts(name: str) -> tuple[int, ...]:
     return profiles.class_counts("exp", N_MAX[name], len(CLASSES[name]), PACK_RATIO)
 
 
-def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
+def split_digest(
+    name: str, profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> str:
     """12 hex digits over which images of each class train, by their place in the class in the release.
 
     Needs no data. The manifest's, and computed only where it has none: protocols are declared at every
     start, and numpy takes its time. Raises UserError for another profile, ratio or convention.
     """
     tracked = manifest(name)["train"].get(f"{profile}-{ratio:g}-{convention}")
-    if tracked is None:
-        return compute_split_digest(name, profile, ratio, convention)
+    if tracked is None or n_max is not None:
+        return compute_split_digest(name, profile, ratio, convention, n_max)
     digest: str = tracked["split"]
     return digest
 
 
-def compute_split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
+def compute_split_digest(
+    name: str, profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> str:
     """What `split_digest` reads from the manifest."""
-    counts = profiles.class_counts(profile, N_MAX[name], len(CLASSES[name]), ratio)
+    most = profiles.largest(n_max, N_MAX[name], name)
+    counts = profiles.class_counts(profile, most, len(CLASSES[name]), ratio)
     return profiles.split_digest(name, N_MAX[name], counts, convention)
 
 

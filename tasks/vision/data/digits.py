@@ -1,16 +1,18 @@
-"""Embedded data of the protocols `quick` and `smoke`: scikit-learn's handwritten digits, long-tailed.
+"""Embedded data of the protocols `quick` and `smoke`: scikit-learn's handwritten digits, in two fixed profiles.
 
-1,797 real 8x8 digits (BSD-3). The first 50 of each class in file order test, and of the rest the first
-n_c train: the exponential profile from 120 zeros to 3 nines, imbalance ratio 40.
+1,797 real 8x8 digits (BSD-3). Long-tailed: the first 50 of each class in file order test, and of the rest the first
+n_c train: the exponential profile from 120 zeros to 3 nines, imbalance ratio 40. Balanced: the images of each class are
+shuffled, the first 30 train and all others test (144 to 153 of a class); at 100 a class nothing is left to gain.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from suite.base.errors import DataError
+from suite.base.errors import DataError, UserError
 from tasks.vision import groups as profiles
 from tasks.vision.data.arrays import ImageArrays, LongTailed, digest
+from tasks.vision.data.drawing import Draw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +24,28 @@ COUNTS = profiles.class_counts("exp", 120, 10, 40)
 THRESHOLDS = (40, 10)
 TEST_IMAGES = 50
 SHA256 = "411b63d0437a4bcaf217fcdb0f40364275d32e698b0edaf4fee766c7fc995c1e"
+BALANCED_COUNTS = profiles.class_counts(profiles.BALANCED, 30, 10, 1)
+BALANCED_SHA256 = "7a0dfc0fc2dabc46a6d858d343ceaaa68d3a9ad29d42ba2a07780a722c3b6d55"
+_SEED = 20240311  # of the digit scenes too
+
+
+def counts(profile: str = "exp", n_max: int | None = None) -> tuple[int, ...]:
+    """Training images per class. Raises UserError for another number than the profile's own."""
+    made = BALANCED_COUNTS if profile == profiles.BALANCED else COUNTS
+    if n_max is not None and n_max != made[0]:
+        raise UserError(
+            f"digits: {n_max} training images of a class are asked for; its profile {profile} is fixed, with "
+            f"{made[0]} of the first class: leave n_max out"
+        )
+    return made
+
+
+def split(profile: str = "exp", n_max: int | None = None) -> str:
+    """`NAME@DIGEST` of the profile's training and test images. Raises as `counts`."""
+    counts(profile, n_max)
+    if profile == profiles.BALANCED:
+        return f"digits-balanced@{BALANCED_SHA256[:12]}"
+    return f"digits-lt@{SHA256[:12]}"
 
 
 def every() -> tuple[ImageArrays, Array]:
@@ -40,8 +64,32 @@ def every() -> tuple[ImageArrays, Array]:
     return ImageArrays(images, labels), place
 
 
-def load() -> LongTailed:
-    """Images uint8 (N, 1, 8, 8), grey levels 0..240. Raises DataError where they are not as expected."""
+def load(profile: str = "exp", n_max: int | None = None) -> LongTailed:
+    """Images uint8 (N, 1, 8, 8), grey levels 0..240. Raises DataError where they are not as expected, and as `counts`."""
+    counts(profile, n_max)
+    return _balanced() if profile == profiles.BALANCED else _long_tailed()
+
+
+def _balanced() -> LongTailed:
+    import numpy as np
+
+    images, _ = every()
+    draw = Draw(_SEED)
+    shuffled = [draw.shuffled(np.flatnonzero(images.labels == c).tolist()) for c in range(10)]
+    chosen = [place for ids, n in zip(shuffled, BALANCED_COUNTS, strict=True) for place in ids[:n]]
+    test = np.ones(len(images.labels), bool)
+    test[chosen] = False
+    made = LongTailed(
+        train=images.take(np.array(chosen)),
+        test=images.take(test),
+        class_counts=BALANCED_COUNTS,
+        observed={"digits-balanced": BALANCED_SHA256},
+    )
+    require(BALANCED_SHA256, made.train, made.test)
+    return made
+
+
+def _long_tailed() -> LongTailed:
     import numpy as np
 
     images, place = every()

@@ -38,7 +38,9 @@ def find(name: str, root: Path) -> Path:
     return idx_files.find(name, _FOLDERS, root)
 
 
-def cannot_give(path: Path, profile: str, ratio: float, convention: str) -> str | None:
+def cannot_give(
+    path: Path, profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> str | None:
     """None: a complete copy gives every profile."""
     return None
 
@@ -66,14 +68,18 @@ def differs(name: str, path: Path, deep: bool) -> str:
     return "its images are not those of the tracked manifest"
 
 
-def load(name: str, path: Path, profile: str, ratio: float, convention: str) -> LongTailed:
-    """Long-tailed training set, class after class, and the whole test set: images (N, 1, 28, 28).
+def load(
+    name: str, path: Path, profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> LongTailed:
+    """Long-tailed (or balanced) training set, class after class, and the whole test set: images (N, 1, 28, 28).
 
     Raises DataError: a damaged or foreign file; UserError: no such profile.
     """
     from tasks.vision.data.arrays import LongTailed, observed
 
-    counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
+    counts = profiles.class_counts(
+        profile, profiles.largest(n_max, N_MAX, NAME), len(CLASSES), ratio
+    )
     full, test = read_whole(name, path)
     train = full.take(profiles.select(full.labels, counts, convention))
     # the copy is complete: its own digests say all there is to say of any subset
@@ -92,19 +98,26 @@ def read_whole(name: str, path: Path) -> tuple[ImageArrays, ImageArrays]:
     return _read(Path(path), idx_files.stamp(Path(path)))
 
 
-def split_digest(name: str, profile: str, ratio: float, convention: str) -> str:
+def split_digest(
+    name: str, profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> str:
     """12 hex digits over which images of each class train, by their place in the class.
 
     Needs no data: the manifest's, and computed only where it has none. Raises UserError for another
     profile, ratio or convention.
     """
     tracked: str | None = manifest()["train"].get(f"{profile}-{ratio:g}-{convention}")
-    return tracked or compute_split_digest(profile, ratio, convention)
+    if tracked is None or n_max is not None:
+        return compute_split_digest(profile, ratio, convention, n_max)
+    return tracked
 
 
-def compute_split_digest(profile: str, ratio: float, convention: str) -> str:
+def compute_split_digest(
+    profile: str, ratio: float, convention: str, n_max: int | None = None
+) -> str:
     """What `split_digest` reads from the manifest."""
-    counts = profiles.class_counts(profile, N_MAX, len(CLASSES), ratio)
+    most = profiles.largest(n_max, N_MAX, NAME)
+    counts = profiles.class_counts(profile, most, len(CLASSES), ratio)
     return profiles.split_digest(NAME, N_MAX, counts, convention)
 
 

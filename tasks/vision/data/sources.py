@@ -21,19 +21,32 @@ class Source:
 
     Attributes:
         name: of `IMAGES`: `cifar10`, `cifar100`, `fashion-mnist`, or one of a fixed profile, as `digits`.
-        profile: `exp` or `step`.
-        ratio: n_max / n_min.
+        profile: `exp`, `step` or `balanced`.
+        ratio: n_max / n_min; 1 where the profile is balanced.
         convention: which images of a class are taken: `first` in file order, or `shuffled`.
+        n_max: training images of the largest class; None for all that the data set has of it.
     """
 
     name: str
     profile: str = "exp"
     ratio: int = 100
     convention: str = "first"
+    n_max: int | None = None
 
     def config(self) -> dict[str, Any]:
         """As keyword arguments, for a config."""
-        return asdict(self)
+        made = asdict(self)
+        if self.n_max is None:
+            # configs of sources without it are what they were before there was one
+            del made["n_max"]
+        return made
+
+    @property
+    def form(self) -> str:
+        """Profile, ratio, number and convention, as in the names of splits: `exp-ir100-first`, `balanced-n500-first`."""
+        ratio = "" if self.profile == profiles.BALANCED else f"-ir{self.ratio}"
+        number = "" if self.n_max is None else f"-n{self.n_max}"
+        return f"{self.profile}{ratio}{number}-{self.convention}"
 
     @property
     def images(self) -> Images:
@@ -102,19 +115,25 @@ def _released(
     """A public data set, made long-tailed by profile."""
 
     def split(of: Source) -> str:
-        digest = reader.split_digest(of.name, of.profile, of.ratio, of.convention)
-        return f"{of.name}-{of.profile}-ir{of.ratio}-{of.convention}@{digest}"
+        digest = reader.split_digest(of.name, of.profile, of.ratio, of.convention, of.n_max)
+        return f"{of.name}-{of.form}@{digest}"
 
     def read(of: Source, path: Path) -> LongTailed:
-        loaded: LongTailed = reader.load(of.name, path, of.profile, of.ratio, of.convention)
+        loaded: LongTailed = reader.load(
+            of.name, path, of.profile, of.ratio, of.convention, of.n_max
+        )
         return loaded
+
+    def counts(of: Source) -> tuple[int, ...]:
+        most = profiles.largest(of.n_max, n_max, of.name)
+        return profiles.class_counts(of.profile, most, len(classes), of.ratio)
 
     return Images(
         classes=classes,
         edge=edge,
         mean=mean,
         std=std,
-        counts=lambda of: profiles.class_counts(of.profile, n_max, len(classes), of.ratio),
+        counts=counts,
         split=split,
         load=read,
     )
@@ -130,9 +149,9 @@ IMAGES: dict[str, Images] = {
         edge=8,
         mean=(73.0,),
         std=(90.0,),
-        counts=lambda of: digits.COUNTS,
-        split=lambda of: f"digits-lt@{digits.SHA256[:12]}",
-        load=lambda of, path: digits.load(),
+        counts=lambda of: digits.counts(of.profile, of.n_max),
+        split=lambda of: digits.split(of.profile, of.n_max),
+        load=lambda of, path: digits.load(of.profile, of.n_max),
     ),
 }
 """By name. A task adds its own where it is imported, and names that module in its config's imports."""

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 Target = tuple[Tensor, Tensor | None]
 """Labels (B,) and their weights (B,), None for one each."""
+Linear = tuple[Tensor, Tensor | None, Tensor | None]
+"""Features h, weights W and bias b with logits h W^T + b; see `Head.linear`."""
 
 
 @MODELS.register_module()
@@ -122,6 +124,9 @@ class CrossEntropy(nn.Module):
         return (F.cross_entropy(scores, label, reduction="none") * weight).mean()
 
 
+_ROUNDING = 1e-4
+
+
 class Head(nn.Module):
     """Logits from pooled features, and the training loss. Subclasses give `forward`.
 
@@ -146,6 +151,36 @@ class Head(nn.Module):
         )
         return total
 
+    def linear(self, features: Tensor) -> Linear:
+        """What the head's linear layer sees, and the layer.
+
+        From pooled features (B, D), or (B, E, D) of E experts: h (B, d), W (C, d) and b (C,), or None where the layer
+        has no bias, so that the logits are h W^T + b; of experts (B, E, d), (E, C, d) and (E, C). Factors of the
+        logits are in W. W and b are None, and h the features themselves, where the logits are no such function.
+
+        Here the layer is found by what the head does, whatever its weights are called: the logits of the unit
+        vectors are the columns of W, held against the logits of `features`, as they are and at unit length.
+        A head with something between features and layer, such as a projection, overrides it.
+        """
+        return _probed(self, features)
+
+
+def _probed(head: nn.Module, features: Tensor) -> Linear:
+    with torch.no_grad():
+        units = torch.eye(features.shape[-1]).to(features)
+        if features.ndim == 3:
+            units = units[:, None].expand(-1, features.shape[1], -1)
+        scores, bias = head(features), head(torch.zeros_like(units[:1]))[0]
+        columns = head(units) - bias
+        weight = columns.movedim(0, -1).contiguous()
+        scale = scores.abs().max().clamp(min=torch.finfo(scores.dtype).tiny)
+        for seen in (features, F.normalize(features, dim=-1)):
+            made = torch.einsum("...d,...cd->...c", seen, weight) + bias
+            # of float32: what rounding leaves of D terms, and far below any other function
+            if (made - scores).abs().max() <= _ROUNDING * scale:
+                return seen, weight, bias
+    return features, None, None
+
 
 def _full(values: Tensor) -> Tensor:
     """In full precision, whatever the network computes in."""
@@ -166,6 +201,9 @@ class LinearHead(Head):
         """(B, D) -> logits (B, C)."""
         scores: Tensor = self.fc(features)
         return scores
+
+    def linear(self, features: Tensor) -> Linear:
+        return features, self.fc.weight, self.fc.bias
 
 
 @MODELS.register_module()
@@ -196,6 +234,10 @@ class CosineHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """(B, D) -> logits (B, C) in [-scale, scale]."""
         return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
+
+    def linear(self, features: Tensor) -> Linear:
+        """h / |h| and s w_c / |w_c|."""
+        return F.normalize(features), self.scale * F.normalize(self.weight), None
 
 
 @MODELS.register_module()

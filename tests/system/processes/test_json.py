@@ -30,6 +30,7 @@ def calls(run):
         "compare": [
             (("steady", "brisk"), "compare"),
             (("--all", *FAKE, "--reference", "steady"), "compare-all"),
+            (("--arms", "steady.start", *FAKE, "--also", "curve:total"), "compare-arms"),
         ],
         "power": [(("steady", "brisk", *FAKE), "power")],
         "show": [((run,), "show")],
@@ -72,7 +73,9 @@ def test_every_verb_prints_the_rows_that_the_schema_describes(suite, inside, tmp
     (failed,) = [row for row in validate("leaderboard", done.stdout)["rows"] if row["failures"]]
     assert done.returncode == 1 and failed["failures"][0]["kind"] == "nan"
     assert suite("run", *FAKE, "--root", "other").returncode == 0
-    done = suite("run", *FAKE, "--method", "steady,brisk", "--seeds", "0-2", "--format", "json")
+    both = ("--method", "steady,brisk", "--seeds", "0-2")
+    arms = ("--set", "steady.start=0.0", "--set", "steady.start=1.0")
+    done = suite("run", *FAKE, *both, *arms, "--format", "json")
     rows = validate("leaderboard", done.stdout)["rows"]
     run = next(row for row in rows if row["method"] == "steady")["runs"][0]
     asked = calls(run)

@@ -33,6 +33,10 @@ def test_what_is_no_value_is_a_text(value):
         ("focal", "gamma=...", "gamma='...' is not of type float"),
         ("sade", f"adapt_epochs=1{'0' * 30}", "the number is too large"),
         ("sse-sam", "loss=1e400", "not a finite number"),
+        ("etf", "rotation=1000", "rotation=1000 is above 999.0"),
+        ("etf", "permutation=-1", "permutation=-1 is below 0.0"),
+        ("etf", "rotation=2.0", "rotation=2.0 is neither a whole number nor None"),
+        ("etf", "rotation=True", "rotation=True is neither a number nor None"),
     ],
 )
 def test_commands_say_it_in_one_line(inside, method, setting, says):
@@ -41,6 +45,17 @@ def test_commands_say_it_in_one_line(inside, method, setting, says):
     assert done.returncode == 2
     assert done.stderr.startswith(f"Error: --set {method}.") and says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_optional_whole_number_stays_one():
+    catalog = Catalog.load()
+    protocol = catalog.task("longtail-cls").protocols["quick"]
+    value = catalog.resolve("etf", protocol, {"rotation": 3})["rotation"]
+    assert value == 3 and isinstance(value, int)
+    assert catalog.resolve("etf", protocol, {})["rotation"] is None
+    # without `whole` it is a float
+    value = catalog.resolve("ldam", protocol, {"weight_decay": 1})["weight_decay"]
+    assert isinstance(value, float)
 
 
 def test_a_number_that_is_the_largest_is_taken():

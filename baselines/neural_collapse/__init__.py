@@ -1,0 +1,1 @@
+"""Methods of `neural-collapse`: learned and fixed geometries of the last layer."""

@@ -1,0 +1,143 @@
+"""The chart and the tables of the page Geometry: runs by a measure of their last layer and by a score. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import altair as alt
+import pandas as pd
+
+from suite.boards.correlations import Correlated
+from suite.render.table import Column, Sheet
+
+FAR = 20.0
+"""Where the largest value is so many times the smallest, an axis is logarithmic."""
+OTHERS = "other rows"
+GREY = "#8A8A8A"
+
+
+class Dot(NamedTuple):
+    """A run: its row, as the chart tells rows apart (`OTHERS`), and by name; x, and the score in percent or as it is."""
+
+    told: str
+    row: str
+    seed: int
+    x: float
+    y: float
+
+
+class Style(NamedTuple):
+    """Colours and shapes of the rows that are told apart, in their order."""
+
+    names: Sequence[str]
+    colours: Sequence[str]
+    shapes: Sequence[str]
+
+
+def dots(
+    one: Correlated, names: Mapping[int, str], told: Sequence[str], percent: bool
+) -> list[Dot]:
+    """The runs of rows that the page names; those of rows that are told apart come last, and so lie on top."""
+    made = [
+        Dot(
+            names[p.row_id] if names[p.row_id] in told else OTHERS,
+            names[p.row_id],
+            p.seed,
+            p.x,
+            100 * p.y if percent else p.y,
+        )
+        for p in one.points
+        if p.row_id in names
+    ]
+    return sorted(made, key=lambda dot: dot.told != OTHERS)
+
+
+def logarithmic(values: Sequence[float]) -> bool:
+    """Whether an axis of these values has to be: all above 0, and far apart."""
+    return bool(values) and min(values) > 0 and max(values) > FAR * min(values)
+
+
+def scatter(runs: Sequence[Dot], style: Style, x_title: str, y_title: str) -> Any:
+    """A point a run, grey where its row is not told apart."""
+    data = pd.DataFrame(runs, columns=list(Dot._fields))
+    xs = [dot.x for dot in runs]
+    scale = alt.Scale(type="log") if logarithmic(xs) else alt.Scale(zero=False)
+    shown = [*style.names, *([OTHERS] if any(dot.told == OTHERS for dot in runs) else [])]
+    colours = [*style.colours[: len(style.names)], GREY][: len(shown)]
+    shapes = [*style.shapes[: len(style.names)], "circle"][: len(shown)]
+    legend = alt.Legend(title=None, orient="bottom", columns=4, labelLimit=150)
+    return (
+        alt.Chart(data)
+        .mark_point(filled=True, size=70, clip=True)
+        .encode(
+            x=alt.X("x:Q", title=x_title, scale=scale, axis=alt.Axis(tickCount=6)),
+            y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)),
+            color=alt.Color("told:N", scale=alt.Scale(domain=shown, range=colours), legend=legend),
+            shape=alt.Shape("told:N", scale=alt.Scale(domain=shown, range=shapes), legend=legend),
+            opacity=alt.condition(f"datum.told == '{OTHERS}'", alt.value(0.45), alt.value(0.95)),
+            tooltip=[
+                alt.Tooltip("row:N"),
+                alt.Tooltip("seed:Q"),
+                alt.Tooltip("x:Q", title=x_title, format=".4g"),
+                alt.Tooltip("y:Q", title=y_title, format=".4g"),
+            ],
+        )
+        .properties(height=400 + 20 * -(-len(shown) // 4))
+    )
+
+
+def sentence(one: Correlated) -> str:
+    """The correlation in a line."""
+    if one.found is None:
+        return one.words
+    rho = one.found
+    text = f"Spearman's rho {rho.rho:+.2f}"
+    if rho.low is not None and rho.high is not None:
+        text += f" (95 % interval {rho.low:+.2f} to {rho.high:+.2f}, by the jackknife over rows)"
+    return f"{text}, over {rho.runs} runs of {rho.rows} rows: {one.words}."
+
+
+def correlation_sheet(title: str, found: Sequence[Correlated]) -> Sheet:
+    """A line a metric."""
+    beside = next((one.beside for one in found if one.beside), None)
+    columns = [
+        Column("metric"),
+        Column("rows", "integer"),
+        Column("runs", "integer"),
+        Column("rho", "number", "Spearman's rank correlation over runs."),
+        Column("low", "number"),
+        Column("high", "number"),
+    ]
+    if beside:
+        columns += [
+            Column("gain", "number", f"|rho| less that of {beside} with the same score."),
+            Column("gain low", "number"),
+            Column("gain high", "number"),
+        ]
+    columns.append(Column("what follows"))
+    rows: list[list[Any]] = []
+    for one in found:
+        rho, gain = one.found, one.gain
+        line: list[Any] = [one.by]
+        line += [None] * 5 if rho is None else [rho.rows, rho.runs, rho.rho, rho.low, rho.high]
+        if beside:
+            line += [None] * 3 if gain is None else [gain.mean, gain.low, gain.high]
+        rows.append([*line, one.words])
+    notes = ["low, high: 95 % interval by the jackknife over rows, all replicates of a row at once"]
+    if beside:
+        notes.append(f"gain: |rho| less that of {beside} with the same score")
+    return Sheet(title, tuple(columns), rows, notes=tuple(notes))
+
+
+def run_sheet(title: str, one: Correlated, names: Mapping[int, str]) -> Sheet:
+    """A line a run."""
+    columns = (
+        Column("row"),
+        Column("run", "run"),
+        Column("seed", "integer"),
+        Column(one.by, "number"),
+        Column(one.of, "number"),
+    )
+    rows = [(names[p.row_id], p.run_id, p.seed, p.x, p.y) for p in one.points if p.row_id in names]
+    return Sheet(title, columns, rows)

@@ -1,0 +1,1 @@
+"""The geometry of a classifier's last layer: class means, scatter, classifier rows and margins."""
