@@ -82,7 +82,8 @@ def page() -> None:
     )
     st.markdown(say.words(sentence(chosen)))
     if about := next((one.summary for one in METRICS if one.name == split_key(by)[0]), ""):
-        say.note(f"{split_key(by)[0]}: {about}.")
+        rows_of = " (here of the classifier's rows)" if "of=weights" in by else ""
+        say.note(f"{by}: {about}{rows_of}.")
     if lost := len(rows) - len(offered):
         say.note(f"{lost} of {len(rows)} rows have no run with {by}.")
     title = f"{task.name}, {protocol.name}: what goes with {of}"
