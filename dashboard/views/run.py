@@ -338,9 +338,10 @@ def _trajectory(label: str, curves: Mapping[str, Sequence[tuple[int, float | Non
         )
         .properties(height=240)
     )
-    charts.show(chart, f"tracked-{label}", f"{label} over iterations, for {', '.join(names)}")
+    if len(known):
+        charts.show(chart, f"tracked-{label}", f"{label} over iterations, for {', '.join(names)}")
     if missing := int(data["value"].isna().sum()):
-        say.note(f"{missing} value(s) are undefined.")
+        say.note(f"{label}: {missing} value(s) are undefined.")
 
 
 # -- scores

@@ -51,11 +51,11 @@ def page() -> None:
     )
     seen = _read(source.current(), task.name, protocol.name, wanted)
     chosen = next((one for one in seen.found if one.by == by), None)
-    if chosen is None:
+    names = {one.side.row_id: one.name for one in rows}
+    here = {point.row_id for point in chosen.points} & names.keys() if chosen else set()
+    if chosen is None or not here:
         _nothing(task, protocol, by)
         return
-    names = {one.side.row_id: one.name for one in rows}
-    here = {point.row_id for point in chosen.points}
     offered = [one.name for one in rows if one.side.row_id in here]
     reference = [name for name in offered if name == task.reference]
     default = [*reference, *(name for name in offered if name not in reference)][:TOLD_APART]
