@@ -254,15 +254,6 @@ def rotated(frame: Array, number: int | None) -> Array:
     return found
 
 
-def alignment(frame: Array, similarity: Array) -> float:
-    """sum_{i<j} <m_i, m_j> s_ij of a frame (K, D) and a symmetric similarity of classes (K, K): large where like classes
-    sit on near vectors."""
-    import numpy as np
-
-    pairs = np.triu_indices(len(frame), 1)
-    return float(((frame @ frame.T)[pairs] * similarity[pairs]).sum())
-
-
 # -- optimisation
 
 
@@ -436,9 +427,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"{path} exists, and results hang on it; remove it first to make it anew")
     try:
         frame = optimise(chosen.classes, chosen.dimensions, chosen.restarts)
-    except UserError as problem:
+        store(frame, chosen.folder)
+    except (UserError, OSError) as problem:
         parser.error(str(problem))
-    store(frame, chosen.folder)
     print(f"{path}: largest cosine {largest_cosine(frame):.6f}, digest {digest(frame)}")
 
 

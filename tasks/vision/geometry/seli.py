@@ -9,6 +9,7 @@ means' is that root's pseudo-inverse. Equal counts give the simplex.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +24,31 @@ if TYPE_CHECKING:
 def grams(counts: Sequence[int] | Array) -> tuple[Array, Array]:
     """Gram matrices (K, K) of the classifier and of the class means for training counts (K,), K >= 2.
 
-    Raises RecordError where a count is below 1: without images of a class the means have no reference.
+    Not to be written to. Raises RecordError where a count is below 1: without images of a class the means have no reference.
     """
     import numpy as np
 
-    number = np.asarray(counts, np.float64)
+    number = np.asarray(counts)
     if number.ndim != 1 or len(number) < 2 or not (number >= 1).all():
         raise RecordError(
             f"SELI needs counts of at least two classes, each at least 1; given {str(list(number))[:80]}"
         )
-    classes = len(number)
+    return _grams(tuple(number.tolist()))
+
+
+@functools.lru_cache(maxsize=4)  # O(K^3), asked for once a measure and set
+def _grams(counts: tuple[int, ...]) -> tuple[Array, Array]:
+    import numpy as np
+
+    number, classes = np.array(counts, np.float64), len(counts)
     centring = np.eye(classes) - 1 / classes
     values, vectors = np.linalg.eigh(centring @ (number[:, None] * centring))
     # the first is 0, of the constant vector
     root, vectors = np.sqrt(values[1:]), vectors[:, 1:]
-    return (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
+    found = (vectors * root) @ vectors.T, (vectors / root) @ vectors.T
+    for gram in found:
+        gram.setflags(write=False)
+    return found
 
 
 def cosines(gram: Array) -> Array:

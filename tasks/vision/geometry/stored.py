@@ -24,6 +24,7 @@ WIDEST = 4096
 """Up to so many dimensions the scatter is stored whole (D, D), above within the span of the means."""
 
 _ROWS = 1024  # samples turned into float64 at a time
+_FLOAT32 = -3.4028234e38, 3.4028234e38
 _PER_CLASS = ("counts", "correct", "ncc_correct", "agree")
 _PER_SAMPLE = {"label": "iu", "margin": "f", "margin_norm": "f"}
 
@@ -338,7 +339,8 @@ def _margins(z: Array, own: Array, length: Array, apart: Array | None) -> tuple[
     every = np.arange(len(own))
     gap = z[every, own][:, None] - z
     gap[every, own] = np.inf
-    margin = gap.min(axis=1)
+    # stored as float32: beyond its range the margin of its end
+    margin = gap.min(axis=1).clip(*_FLOAT32)
     if apart is None:
         return margin, np.full(len(own), np.nan)
     gap[every, own] = np.nan
@@ -346,7 +348,7 @@ def _margins(z: Array, own: Array, length: Array, apart: Array | None) -> tuple[
         gap /= apart[own]
         gap[np.isnan(gap)] = np.inf
         nearest = gap.min(axis=1) / length
-    return margin, np.where(np.isfinite(nearest), nearest, np.nan)
+    return margin, np.where(np.isfinite(nearest), nearest.clip(*_FLOAT32), np.nan)
 
 
 def _check_input(features: Array, label: Array, logits: Array) -> Array:

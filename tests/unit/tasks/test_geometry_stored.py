@@ -127,6 +127,14 @@ def test_a_feature_of_zeros_and_equal_rows_have_no_normalised_margin():
     assert made["margin"].tolist() == [0, 0, 0] and made["correct"].tolist() == [0, 0, 0]
 
 
+@pytest.mark.filterwarnings("error")
+def test_margins_beyond_float32_are_stored_at_its_end():
+    features, label, logits, weight, bias = drawn(5)
+    made = accumulate(features, label, 1e60 * logits, 1e60 * weight, 1e60 * bias)
+    assert np.abs(made["margin"]).max() == pytest.approx(np.finfo(np.float32).max, rel=1e-6)
+    assert np.isfinite(checked(made, 4).margin).all()
+
+
 def test_a_head_without_a_linear_layer():
     features, label, logits, _, _ = drawn(5)
     made = accumulate(features, label, logits)
