@@ -285,7 +285,7 @@ def _tracked(evaluations: Sequence[Mapping[str, Any]]) -> None:
     lines: dict[str, dict[str, list[tuple[int, float | None]]]] = {}
     for row in next(filter(None, map(_on_the_way, evaluations)), [])[:MOST_TRACKED]:
         curves = lines.setdefault(str(row["metric"]), {})
-        curves.setdefault(row["subset"] or "whole set", []).append((row["step"], row["value"]))
+        curves.setdefault(row["subset"] or "test set", []).append((row["step"], row["value"]))
     if not lines:
         return
     st.subheader("Measured on the way")
@@ -320,6 +320,7 @@ def _trajectory(label: str, curves: Mapping[str, Sequence[tuple[int, float | Non
     # measures of collapse fall by orders of magnitude
     far = bool(len(known)) and known.min() > 0 and known.max() > 30 * known.min()
     scale = alt.Scale(type="log") if far else alt.Scale(zero=False)
+    legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300)
     chart = (
         alt.Chart(data)
         .transform_filter("isValid(datum.value)")
@@ -327,7 +328,7 @@ def _trajectory(label: str, curves: Mapping[str, Sequence[tuple[int, float | Non
         .encode(
             x=alt.X("iteration:Q", title="iteration"),
             y=alt.Y("value:Q", title=label, scale=scale, axis=alt.Axis(tickCount=5)),
-            color=charts.colour("of", names, legend=alt.Legend(orient="top", title=None)),
+            color=charts.colour("of", names, legend=legend),
             strokeDash=charts.dash("of", names),
             tooltip=[
                 alt.Tooltip("of:N", title=label),
@@ -337,9 +338,10 @@ def _trajectory(label: str, curves: Mapping[str, Sequence[tuple[int, float | Non
         )
         .properties(height=240)
     )
-    charts.show(chart, f"tracked-{label}", f"{label} over iterations, for {', '.join(names)}")
+    if len(known):
+        charts.show(chart, f"tracked-{label}", f"{label} over iterations, for {', '.join(names)}")
     if missing := int(data["value"].isna().sum()):
-        say.note(f"{missing} value(s) are undefined.")
+        say.note(f"{label}: {missing} value(s) are undefined.")
 
 
 # -- scores

@@ -79,6 +79,11 @@ def predict_sets(
             f"run {attempt.run_id} was trained with other code of {record.spec.method!r} than "
             f"today's{again}"
         )
+    if not attempt.weights.is_file():
+        again = train_again(attempt.root, catalog, attempt.run_id, "--fresh")
+        raise UserError(
+            f"run {attempt.run_id} has no kept weights (`prune` takes them), of which the set would be made{again}"
+        )
     slot = make_slots(device, 1, protocol.threads)[0]
     # before torch is imported: mmengine takes a GPU wherever it sees one
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.visible

@@ -51,11 +51,11 @@ def page() -> None:
     )
     seen = _read(source.current(), task.name, protocol.name, wanted)
     chosen = next((one for one in seen.found if one.by == by), None)
-    if chosen is None:
+    names = {one.side.row_id: one.name for one in rows}
+    here = {point.row_id for point in chosen.points} & names.keys() if chosen else set()
+    if chosen is None or not here:
         _nothing(task, protocol, by)
         return
-    names = {one.side.row_id: one.name for one in rows}
-    here = {point.row_id for point in chosen.points}
     offered = [one.name for one in rows if one.side.row_id in here]
     reference = [name for name in offered if name == task.reference]
     default = [*reference, *(name for name in offered if name not in reference)][:TOLD_APART]
@@ -82,7 +82,8 @@ def page() -> None:
     )
     st.markdown(say.words(sentence(chosen)))
     if about := next((one.summary for one in METRICS if one.name == split_key(by)[0]), ""):
-        say.note(f"{split_key(by)[0]}: {about}.")
+        rows_of = " (here of the classifier's rows)" if "of=weights" in by else ""
+        say.note(f"{by}: {about}{rows_of}.")
     if lost := len(rows) - len(offered):
         say.note(f"{lost} of {len(rows)} rows have no run with {by}.")
     title = f"{task.name}, {protocol.name}: what goes with {of}"

@@ -14,6 +14,7 @@ from suite.render.table import Column, Sheet
 FAR = 20.0
 """Where the largest value is so many times the smallest, an axis is logarithmic."""
 OTHERS = "other rows"
+UNDECIDED, NONE = "undecided", "no interval"
 GREY = "#8A8A8A"
 
 
@@ -58,24 +59,42 @@ def logarithmic(values: Sequence[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > FAR * min(values)
 
 
+def scale(values: Sequence[float]) -> alt.Scale:
+    """With room on either side: no mark is cut."""
+    low, high = min(values), max(values)
+    if logarithmic(values):
+        more = (high / low) ** 0.06
+        return alt.Scale(type="log", domain=[low / more, high * more], nice=False)
+    more = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    return alt.Scale(zero=False, domain=[low - more, high + more], nice=False)
+
+
 def scatter(runs: Sequence[Dot], style: Style, x_title: str, y_title: str) -> Any:
-    """A point a run, grey where its row is not told apart."""
+    """A point a run, grey where its row is not told apart; hollow, since runs of two rows may be the same."""
     data = pd.DataFrame(runs, columns=list(Dot._fields))
-    xs = [dot.x for dot in runs]
-    scale = alt.Scale(type="log") if logarithmic(xs) else alt.Scale(zero=False)
     shown = [*style.names, *([OTHERS] if any(dot.told == OTHERS for dot in runs) else [])]
     colours = [*style.colours[: len(style.names)], GREY][: len(shown)]
     shapes = [*style.shapes[: len(style.names)], "circle"][: len(shown)]
     legend = alt.Legend(title=None, orient="bottom", columns=4, labelLimit=150)
     return (
         alt.Chart(data)
-        .mark_point(filled=True, size=70, clip=True)
+        .mark_point(filled=False, size=80, strokeWidth=2.2)
         .encode(
-            x=alt.X("x:Q", title=x_title, scale=scale, axis=alt.Axis(tickCount=6)),
-            y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)),
+            x=alt.X(
+                "x:Q",
+                title=x_title,
+                scale=scale([dot.x for dot in runs]),
+                axis=alt.Axis(tickCount=6),
+            ),
+            y=alt.Y(
+                "y:Q",
+                title=y_title,
+                scale=scale([dot.y for dot in runs]),
+                axis=alt.Axis(tickCount=6),
+            ),
             color=alt.Color("told:N", scale=alt.Scale(domain=shown, range=colours), legend=legend),
             shape=alt.Shape("told:N", scale=alt.Scale(domain=shown, range=shapes), legend=legend),
-            opacity=alt.condition(f"datum.told == '{OTHERS}'", alt.value(0.45), alt.value(0.95)),
+            opacity=alt.condition(f"datum.told == '{OTHERS}'", alt.value(0.6), alt.value(1)),
             tooltip=[
                 alt.Tooltip("row:N"),
                 alt.Tooltip("seed:Q"),
@@ -108,26 +127,45 @@ def correlation_sheet(title: str, found: Sequence[Correlated]) -> Sheet:
         Column("rho", "number", "Spearman's rank correlation over runs."),
         Column("low", "number"),
         Column("high", "number"),
+        Column("score is", "text", "Where the metric is higher."),
     ]
     if beside:
         columns += [
             Column("gain", "number", f"|rho| less that of {beside} with the same score."),
             Column("gain low", "number"),
             Column("gain high", "number"),
+            Column("predicts", "text", f"As {beside} does, or better, or worse."),
         ]
-    columns.append(Column("what follows"))
     rows: list[list[Any]] = []
     for one in found:
         rho, gain = one.found, one.gain
         line: list[Any] = [one.by]
-        line += [None] * 5 if rho is None else [rho.rows, rho.runs, rho.rho, rho.low, rho.high]
-        if beside:
-            line += [None] * 3 if gain is None else [gain.mean, gain.low, gain.high]
-        rows.append([*line, one.words])
+        if rho is None:
+            line += [None] * 5 + [NONE]
+        else:
+            line += [rho.rows, rho.runs, *_rounded(rho.rho, rho.low, rho.high)]
+            line.append(_side(rho.low, rho.high, "higher", "lower"))
+        if beside and gain is None:
+            line += [None] * 3 + [NONE]
+        elif gain is not None:
+            line += _rounded(gain.mean, gain.low, gain.high)
+            line.append(_side(gain.low, gain.high, "better", "worse"))
+        rows.append(line)
     notes = ["low, high: 95 % interval by the jackknife over rows, all replicates of a row at once"]
     if beside:
         notes.append(f"gain: |rho| less that of {beside} with the same score")
     return Sheet(title, tuple(columns), rows, notes=tuple(notes))
+
+
+def _rounded(*values: float | None) -> list[float | None]:
+    # intervals are wide: more digits would say nothing
+    return [None if value is None else round(value, 2) for value in values]
+
+
+def _side(low: float | None, high: float | None, above: str, below: str) -> str:
+    if low is None or high is None:
+        return NONE
+    return above if low > 0 else below if high < 0 else UNDECIDED
 
 
 def run_sheet(title: str, one: Correlated, names: Mapping[int, str]) -> Sheet:

@@ -261,21 +261,23 @@ def test_predict_adds_the_training_set(smoke, suite, inside):
 
 
 def test_further_sets_at_the_end_of_a_run_equal_those_made_later(smoke, suite, inside, tmp_path):
-    wanted = ("--predict", "train", "--predict", "sharpness")
+    sets = ("train", "sharpness", "collapse", "collapse=test")
+    wanted = [word for name in sets for word in ("--predict", name)]
     done = suite(*SMOKE, "--method", "sse-sam", *wanted)
     assert done.returncode == 0, done.stderr
     (run,) = by_method(board(tmp_path, task="longtail-cls"))["sse-sam"]["runs"]
     (attempt,) = attempts(tmp_path / "results", run)
     made = attempt.predictions()
-    for name in ("train", "sharpness"):
+    for name in sets:
         later = inside("predict", run, "--set", name, "--root", str(smoke[0]))
         assert later.returncode == 0, later.stderr
     (other,) = attempts(smoke[0], run)
     found = other.predictions()
-    assert set(made) == set(found) == {"test", "train", "sharpness"}
+    assert set(made) == set(found) == {"test", *sets}
     for name in made:
         for key, array in made[name].items():
-            assert np.array_equal(array, found[name][key]), (name, key)
+            same = np.array_equal(array, found[name][key], equal_nan=array.dtype.kind == "f")
+            assert same, (name, key)
     cost = attempt.record().cost
     # measuring takes longer than this training, and is no cost of it
     assert cost.wall_seconds < read(Status, attempt.path / "status.json").elapsed

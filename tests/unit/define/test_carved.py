@@ -113,6 +113,8 @@ def test_counts_and_groups_are_of_what_is_trained(catalog):
     # what looks at training images sees those alone
     assert config["prediction_hooks"]["sharpness"]["dataset"]["carved"] == part
     sets = config["prediction_dataloaders"]
+    # of which the geometry is too
+    assert config["prediction_hooks"]["collapse"] == {"type": "CollapseHook", "split": "train"}
     assert sets["train"]["dataset"]["carved"] == part
     assert sets["val"]["dataset"] == {**sets["train"]["dataset"], "carved": {**part, "part": "val"}}
     assert "carved" not in config["test_dataloader"]["dataset"]
