@@ -321,5 +321,6 @@ def test_a_results_root_that_the_node_does_not_see(lab, tmp_path):
 def test_watch_follows_to_the_end(lab):
     lab.suite(*RUN, *SLURM, *SLOW)
     shown = lab.suite("status", "--watch", "--interval", "0.5").stdout
-    assert "running" in shown
+    # on a busy machine all may run and end between two looks
+    assert "queued" in shown or "running" in shown
     assert "3 done" in shown
