@@ -63,8 +63,7 @@ def _nothing(task: Task, found: Sequence[Coverage]) -> None:
 
 
 def rows(task: Task, protocol: Protocol, key: str) -> list[Scored]:
-    """The rows of today's code and evaluation, those with the largest mean of a metric first. Where there are none, that is
-    said."""
+    """The rows of today's code and evaluation, in the order of the board by a metric. Where there are none, that is said."""
     of_run = {run.run_id: side for side in sides(task, protocol, key).values() for run in side.runs}
     evaluation = task.evaluation_hash(protocol)
     found = [
@@ -79,16 +78,20 @@ def rows(task: Task, protocol: Protocol, key: str) -> list[Scored]:
             f"no finished run of today's code under {protocol.name} is scored; this scores those that are there:",
             Command("evaluate", "--task", task.name),
         )
-    made = [
+    return [
         Scored(name, row, next(of_run[run] for run in row.runs if run in of_run))
         for name, row in zip(confusions.labels(row_names(found)), found, strict=True)
     ]
-    # the board puts unranked rows last, whatever their mean
-    return sorted(made, key=lambda one: -_or(one.row.cell(key).mean, -1.0))
 
 
-def _or(value: float | None, other: float) -> float:
-    return other if value is None else value
+def largest_first(found: Sequence[Scored], key: str) -> list[Scored]:
+    """The rows in the order of their means of a metric: a board has unranked ones last, whatever their mean."""
+
+    def mean(one: Scored) -> float:
+        value = one.row.cell(key).mean
+        return -1.0 if value is None else value
+
+    return sorted(found, key=mean, reverse=True)
 
 
 def sides(task: Task, protocol: Protocol, key: str) -> dict[int, Side]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, class_charts, confusions, controls, say, source, tables
+from dashboard import charts, class_charts, confusions, controls, say, source, tables, task_rows
+from dashboard.task_rows import Scored
 from dashboard.views import common
 from suite.base.command import Command
 from suite.base.errors import UserError
@@ -20,11 +21,8 @@ from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task, direction
 from suite.records.attempt import Attempt
 from suite.render.cells import metric_of
-from suite.render.grid import row_names
 from suite.render.table import Column, Kind, Sheet, Value
-from suite.store.coverage import Coverage
-from suite.store.row import Row
-from suite.store.rows import Run, Side, read_rows
+from suite.store.rows import Run
 from tasks.multilabel import agreement, drawings, instances
 from tasks.multilabel.frequency import steps
 from tasks.multilabel.instances import Kept
@@ -45,35 +43,13 @@ _SHOWN = 8
 """Names that a line of text lists."""
 
 
-class Line(NamedTuple):
-    """A row of the board with a score of today: by the name that all of the page gives it."""
-
-    name: str
-    row: Row
-    side: Side
-
-
 def page() -> None:
-    tasks = _tasks()
-    if not tasks:
-        say.nothing("no task here ranks the labels of a sample")
+    picked = task_rows.pick_scored({TOP_K, AP}, "no task here ranks the labels of a sample")
+    if picked is None:
         return
-    first, second, _ = st.columns([2, 2, 2])
-    with first:
-        task = controls.pick_task([one.name for one in tasks])
-    found = [line for line in source.coverage(task.name) if line.current]
-    if not any(line.done for line in found):
-        _nothing(task, found)
-        return
-    with second:
-        name = common.pick_protocol(task, [line for line in found if line.done])
-    protocol = task.protocols[name]
-    lines = _lines(task, protocol)
+    task, protocol = picked
+    lines = task_rows.rows(task, protocol, task.primary[0])
     if not lines:
-        say.nothing(
-            f"no finished run of today's code under {name} is scored; this scores those that are there:",
-            Command("evaluate", "--task", task.name),
-        )
         return
     part = controls.tabs((FREQUENCY, AGREEMENT, LISTS), "view")
     if part == FREQUENCY:
@@ -84,32 +60,7 @@ def page() -> None:
         _side_by_side(task, protocol, lines)
 
 
-def _tasks() -> list[Task]:
-    """Those that score whole rankings of labels, and AP by label."""
-    return [
-        task
-        for task in source.catalog().tasks().values()
-        if {TOP_K, AP} <= {metric.name for metric in task.metrics}
-    ]
-
-
-def _nothing(task: Task, found: Sequence[Coverage]) -> None:
-    if any(line.unscored for line in found):
-        say.nothing("finished runs are not scored yet:", Command("evaluate", "--task", task.name))
-    elif any(line.runs for line in found):
-        say.nothing(f"no run of {task.name} is finished with today's code:", Command("status"))
-    else:
-        common.no_runs(task)
-
-
 # -- what is read
-
-
-@source.kept
-def _sides(stamp: source.Stamp, task: str, protocol: str, key: str) -> list[Side]:
-    of = source.task(task)
-    with source.connection() as store:
-        return read_rows(store, of, key, only=of.protocols[protocol])
 
 
 @source.kept
@@ -122,28 +73,10 @@ def _class_scores(stamp: source.Stamp, task: str, protocol: str) -> list[ClassSc
 @source.kept
 def _counts(stamp: source.Stamp, task: str, protocol: str) -> tuple[int, ...] | None:
     of = source.task(task)
-    sides = _sides(stamp, task, protocol, of.primary[0])
+    under = of.protocols[protocol]
+    sides = task_rows.sides(of, under, of.primary[0]).values()
     runs = ((run.run_id, run.attempt) for side in sides for run in side.runs)
-    return by_class.class_counts(source.root(), of.protocols[protocol].dataset, runs)
-
-
-def _lines(task: Task, protocol: Protocol) -> list[Line]:
-    """The rows in the order of the board, the best first."""
-    sides = _sides(source.current(), task.name, protocol.name, task.primary[0])
-    of_run = {run.run_id: side for side in sides for run in side.runs}
-    evaluation = task.evaluation_hash(protocol)
-    rows = [
-        row
-        for row in source.board(task.name, protocol.name, task.primary[0])
-        if row.evaluation_hash == evaluation
-        and row.state not in ("stale", "planned")
-        and any(run in of_run for run in row.runs)
-    ]
-    names = confusions.labels(row_names(rows))
-    return [
-        Line(name, row, next(of_run[run] for run in row.runs if run in of_run))
-        for name, row in zip(names, rows, strict=True)
-    ]
+    return by_class.class_counts(source.root(), under.dataset, runs)
 
 
 def _cut(task: Task, protocol: Protocol) -> int:
@@ -154,7 +87,7 @@ def _cut(task: Task, protocol: Protocol) -> int:
 # -- AP against label frequency
 
 
-def _by_frequency(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
+def _by_frequency(task: Task, protocol: Protocol, lines: Sequence[Scored]) -> None:
     found = {
         one.side.row_id: one for one in _class_scores(source.current(), task.name, protocol.name)
     }
@@ -327,7 +260,7 @@ def _frequency_chart(
 # -- which measures agree
 
 
-def _which_agree(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
+def _which_agree(task: Task, protocol: Protocol, lines: Sequence[Scored]) -> None:
     above = st.container()
     every = controls.switch(
         "Every row",
@@ -395,9 +328,9 @@ def _which_agree(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
     _two_measures(task, protocol, lines, chosen, values, pair)
 
 
-def _row_each(lines: Sequence[Line]) -> list[Line]:
+def _row_each(lines: Sequence[Scored]) -> list[Scored]:
     """One line a method, in their order: of our own ones the default, else the best."""
-    best: dict[str, Line] = {}
+    best: dict[str, Scored] = {}
     for line in lines:
         kept = best.get(line.row.method)
         if kept is None or _standing(line) < _standing(kept):
@@ -405,7 +338,7 @@ def _row_each(lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if line is best[line.row.method]]
 
 
-def _standing(line: Line) -> tuple[bool, bool]:
+def _standing(line: Scored) -> tuple[bool, bool]:
     return EXTERNAL in line.row.flags, line.row.settings != []
 
 
@@ -415,21 +348,16 @@ def _turned(shown: Sequence[str]) -> str:
     return f" Of measures with{TURNED} less is better: they are turned, so that 1 always means that both prefer the same."
 
 
-@source.kept
-def _seed_values(
-    stamp: source.Stamp, task: str, protocol: str, key: str
-) -> dict[int, dict[int, float]]:
-    """Row -> seed -> value."""
-    return {side.row_id: side.values for side in _sides(stamp, task, protocol, key)}
-
-
 def _between_seeds(
-    task: Task, protocol: Protocol, lines: Sequence[Line], keys: Sequence[str]
+    task: Task, protocol: Protocol, lines: Sequence[Scored], keys: Sequence[str]
 ) -> list[float | None]:
     """How far each measure agrees with itself from seed to seed, over the seeds that all lines share."""
     import numpy as np
 
-    values = [_seed_values(source.current(), task.name, protocol.name, key) for key in keys]
+    values = [
+        {row: side.values for row, side in task_rows.sides(task, protocol, key).items()}
+        for key in keys
+    ]
     rows = [line.side.row_id for line in lines]
     shared = set.intersection(*({run.seed for run in line.side.runs} for line in lines))
     each = [
@@ -486,7 +414,7 @@ def _tau_table(
 def _two_measures(
     task: Task,
     protocol: Protocol,
-    lines: Sequence[Line],
+    lines: Sequence[Scored],
     keys: Sequence[str],
     values: Any,
     pair: tuple[int, int],
@@ -560,7 +488,7 @@ def _two_measures(
 # -- lists
 
 
-def _side_by_side(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
+def _side_by_side(task: Task, protocol: Protocol, lines: Sequence[Scored]) -> None:
     first, second, third = st.columns(3)
     chosen = _pick_sides(task, lines, first, second)
     with third:
@@ -611,7 +539,7 @@ def _side_by_side(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None
     _measure_table(each, shown, sample)
 
 
-def _pick_sides(task: Task, lines: Sequence[Line], first: Any, second: Any) -> list[Line]:
+def _pick_sides(task: Task, lines: Sequence[Scored], first: Any, second: Any) -> list[Scored]:
     """A and B; A alone where there is no other row."""
     named = {line.name: line for line in lines}
     names = list(named)
@@ -630,7 +558,7 @@ def _pick_sides(task: Task, lines: Sequence[Line], first: Any, second: Any) -> l
     return [named[a], named[b]]
 
 
-def _pick_runs(chosen: Sequence[Line]) -> list[Run]:
+def _pick_runs(chosen: Sequence[Scored]) -> list[Run]:
     """A replicate of each row: of the seed chosen, where the rows share one."""
     by_seed = [by_class.by_seed(line.side) for line in chosen]
     seeds = sorted(set.intersection(*(set(runs) for runs in by_seed)))
@@ -649,13 +577,7 @@ def _pick_runs(chosen: Sequence[Line]) -> list[Run]:
 
 def _kept(task: Task, protocol: Protocol, run: Run) -> Kept:
     """Raises UserError: gone, damaged, too large, or of another form."""
-    attempt = Attempt(source.root(), run.run_id, run.attempt)
-    try:
-        found = (attempt.path / "predictions.npz").stat()
-        stamp = found.st_ino, found.st_mtime_ns
-    except OSError:
-        stamp = 0, 0
-    return _read(stamp, task.name, protocol.name, run.run_id, run.attempt)
+    return _read(task_rows.stamp_of(run), task.name, protocol.name, run.run_id, run.attempt)
 
 
 # kept for as long as the file is the same

@@ -130,7 +130,8 @@ class MultimodalClassifier(BaseModel):  # type: ignore[misc]
         fusion: config of a fusion (`tasks.multimodal.fusions`), without `modalities`.
         objective: config of an `Objective` (`tasks.multimodal.objectives`).
         modalities: those of `encoders` that are used; None for all. What is not used is not built.
-        bf16: compute the encoders in bfloat16 in training where autocast does.
+        bf16: compute the encoders in bfloat16 where autocast does, in training and test alike; fusion and losses are in
+            float32.
     """
 
     def __init__(

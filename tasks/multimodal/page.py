@@ -42,7 +42,8 @@ def page() -> None:
     if found is None:
         return
     task, protocol = found
-    if not (rows := task_rows.rows(task, protocol, PRIMARY)):
+    rows = task_rows.largest_first(task_rows.rows(task, protocol, PRIMARY), PRIMARY)
+    if not rows:
         return
     board = Board.of(task, protocol, [Line(*one) for one in rows])
     shown = {

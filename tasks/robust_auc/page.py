@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import streamlit as st
 
-from dashboard import charts, confusions, controls, say, source, tables
-from dashboard.views import common
-from suite.base.command import Command
+from dashboard import charts, confusions, controls, say, source, tables, task_rows
+from dashboard.task_rows import Scored
 from suite.base.errors import UserError
 from suite.boards import classes as by_class
 from suite.define.protocol import Protocol
 from suite.define.task import Predictions, Task
 from suite.records.attempt import Attempt
-from suite.render.grid import row_names
 from suite.render.table import Column, Sheet, Value
 from suite.stats.tests import Interval
-from suite.store.coverage import Coverage
 from suite.store.row import Row
-from suite.store.rows import Run, Side, read_rows
+from suite.store.rows import Run, Side
 from tasks.robust_auc import changes, drawings, levels, pictures
 from tasks.robust_auc.changes import ORDERS, Changes, Order
 from tasks.robust_auc.conditions import CLEAN, Conditions
@@ -40,7 +37,7 @@ SEVERITY, GRID, DROP, IMAGES = (
     "level and drop",
     "images and scores",
 )
-MOST_ROWS = charts.MOST_SERIES
+PRIMARY = "auc_corrupted"
 MEAN = "all, their mean"
 BY_NUMBER = "by number"
 IMAGES_SHOWN = 4
@@ -51,98 +48,23 @@ _CARD = 192
 """Pixels of two pictures beside each other."""
 
 
-class Line(NamedTuple):
-    """A row of the board with a score of today: by the name that all of the page gives it."""
-
-    name: str
-    row: Row
-    side: Side
-
-
 def page() -> None:
-    tasks = _tasks()
-    if not tasks:
-        say.nothing("no task here scores the AUC under corruption")
+    picked = task_rows.pick_scored(
+        {PRIMARY, "auc", "auc_pooled"}, "no task here scores the AUC under corruption"
+    )
+    if picked is None:
         return
-    first, second, _ = st.columns([2, 2, 2])
-    with first:
-        task = controls.pick_task([one.name for one in tasks])
-    found = [line for line in source.coverage(task.name) if line.current]
-    if not any(line.done for line in found):
-        _nothing(task, found)
-        return
-    with second:
-        name = common.pick_protocol(task, [line for line in found if line.done])
-    protocol = task.protocols[name]
-    lines = _lines(task, protocol)
+    task, protocol = picked
+    lines = task_rows.largest_first(task_rows.rows(task, protocol, PRIMARY), PRIMARY)
     if not lines:
-        say.nothing(
-            f"no finished run of today's code under {name} is scored; this scores those that are there:",
-            Command("evaluate", "--task", task.name),
-        )
         return
     conditions = Conditions.of(task.evaluation(protocol))
     if not conditions.corruptions:
-        say.nothing(f"{name} tests clean images alone: there is no corruption to show")
+        say.nothing(f"{protocol.name} tests clean images alone: there is no corruption to show")
         return
     part = controls.tabs((SEVERITY, GRID, DROP, IMAGES), "view")
     shown = {SEVERITY: _by_severity, GRID: _by_corruption, DROP: _level_and_drop, IMAGES: _images}
     shown[part](task, protocol, conditions, lines)
-
-
-def _tasks() -> list[Task]:
-    """Those that score AUCs under corruption."""
-    wanted = {"auc", "auc_corrupted", "auc_pooled"}
-    return [
-        task
-        for task in source.catalog().tasks().values()
-        if wanted <= {metric.name for metric in task.metrics}
-    ]
-
-
-def _nothing(task: Task, found: Sequence[Coverage]) -> None:
-    if any(line.unscored for line in found):
-        say.nothing("finished runs are not scored yet:", Command("evaluate", "--task", task.name))
-    elif any(line.runs for line in found):
-        say.nothing(f"no run of {task.name} is finished with today's code:", Command("status"))
-    else:
-        common.no_runs(task)
-
-
-# -- what is read
-
-
-@source.kept
-def _sides(stamp: source.Stamp, task: str, protocol: str, key: str) -> list[Side]:
-    of = source.task(task)
-    with source.connection() as store:
-        return read_rows(store, of, key, only=of.protocols[protocol])
-
-
-def _lines(task: Task, protocol: Protocol) -> list[Line]:
-    """The rows in the order of the board, the best by `auc_corrupted` first."""
-    by = "auc_corrupted"
-    sides = _sides(source.current(), task.name, protocol.name, by)
-    of_run = {run.run_id: side for side in sides for run in side.runs}
-    evaluation = task.evaluation_hash(protocol)
-    rows = [
-        row
-        for row in source.board(task.name, protocol.name, by)
-        if row.evaluation_hash == evaluation
-        and row.state not in ("stale", "planned")
-        and any(run in of_run for run in row.runs)
-    ]
-    names = confusions.labels(row_names(rows))
-    made = [
-        Line(name, row, next(of_run[run] for run in row.runs if run in of_run))
-        for name, row in zip(names, rows, strict=True)
-    ]
-    # the board puts unranked rows last, whatever their mean
-    return sorted(made, key=lambda line: -_or(line.row.cell(by).mean, -1.0))
-
-
-def _or(value: float | None, other: float) -> float:
-    return other if value is None else value
 
 
 def _encoded(names: Sequence[str]) -> Encoded:
@@ -156,23 +78,17 @@ def _reference(task: Task, names: Sequence[str]) -> str:
     return task.reference if task.reference in names else names[-1]
 
 
-def _some_rows(task: Task, lines: Sequence[Line]) -> list[Line]:
+def _some_rows(task: Task, lines: Sequence[Scored]) -> list[Scored]:
     """Those chosen for a chart."""
     names = [line.name for line in lines]
     reference = [name for name in names if name == task.reference]
-    default = [*reference, *(name for name in names if name not in reference)][:MOST_ROWS]
-    chosen = controls.pick_many(
-        f"Rows, at most {MOST_ROWS}",
-        names,
-        "rows",
-        default=[name for name in names if name in default],
-        most=MOST_ROWS,
-        help="In the order of auc_corrupted, the best first.",
-    )[:MOST_ROWS]
-    return [line for line in lines if line.name in chosen]
+    default = [*reference, *(name for name in names if name not in reference)][
+        : task_rows.MOST_ROWS
+    ]
+    return task_rows.pick_rows(lines, default, PRIMARY)
 
 
-def _point(line: Line, key: str, where: str, severity: int = CLEAN) -> Point:
+def _point(line: Scored, key: str, where: str, severity: int = CLEAN) -> Point:
     mean, low, high = drawings.percents(line.row.cell(key))
     return Point(line.name, where, severity, mean, low, high, line.row.n)
 
@@ -214,13 +130,12 @@ def _long_sheet(title: str, points: Sequence[Point]) -> Sheet:
 
 
 def _by_severity(
-    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Line]
+    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Scored]
 ) -> None:
     first, second = st.columns([4, 2])
     with first:
         chosen = _some_rows(task, lines)
     if not chosen:
-        say.nothing("choose a row")
         return
     if not conditions.severities:
         _by_lane(task, protocol, conditions, chosen)
@@ -253,7 +168,7 @@ def _by_severity(
 
 
 def _by_lane(
-    task: Task, protocol: Protocol, conditions: Conditions, chosen: Sequence[Line]
+    task: Task, protocol: Protocol, conditions: Conditions, chosen: Sequence[Scored]
 ) -> None:
     """Where each corruption has one strength: there is no severity to go along."""
     keys = {"clean": "auc", **{name: conditions.key(name) for name in conditions.corruptions}}
@@ -284,7 +199,7 @@ def _by_lane(
 
 
 def _by_corruption(
-    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Line]
+    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Scored]
 ) -> None:
     first, second = st.columns([2, 4])
     names = [line.name for line in lines]
@@ -349,14 +264,12 @@ def _by_corruption(
 
 
 def _differences(
-    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Line], base: Line
+    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Scored], base: Scored
 ) -> tuple[list[Cell], bool]:
     """Cells in points, and whether every row shares a seed with `base`."""
     cells, shared = [], True
     for column, key in conditions.columns().items():
-        sides = {
-            side.row_id: side for side in _sides(source.current(), task.name, protocol.name, key)
-        }
+        sides = task_rows.sides(task, protocol, key)
         theirs = _by_seed(sides.get(base.side.row_id))
         for line in lines:
             seeds, gaps = by_class.differences(theirs, _by_seed(sides.get(line.side.row_id)))
@@ -420,7 +333,7 @@ def _difference_sheet(title: str, cells: Sequence[Cell]) -> Sheet:
 
 
 def _level_and_drop(
-    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Line]
+    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Scored]
 ) -> None:
     found = [
         Level(
@@ -476,11 +389,11 @@ def _level_and_drop(
 
 def _known(cell: tuple[float | None, ...]) -> tuple[float, float | None, float | None]:
     mean, low, high = cell
-    return _or(mean, 0.0), low, high
+    return 0.0 if mean is None else mean, low, high
 
 
 def _level_sheet(
-    task: Task, protocol: Protocol, lines: Sequence[Line], found: Sequence[Level]
+    task: Task, protocol: Protocol, lines: Sequence[Scored], found: Sequence[Level]
 ) -> Sheet:
     by_mean = levels.places([one.mean for one in found])
     by_pooled = levels.places([one.pooled for one in found])
@@ -535,7 +448,7 @@ def _swap_sheet(task: Task, protocol: Protocol, swaps: Sequence[levels.Swap]) ->
     )
 
 
-def _clean(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
+def _clean(task: Task, protocol: Protocol, lines: Sequence[Scored]) -> None:
     """Intervals of the clean AUC of one run a row, over test images."""
     seeds = sorted({run.seed for line in lines for run in line.side.runs})
     first, _ = st.columns([1, 3])
@@ -554,7 +467,9 @@ def _clean(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
         for line, run in runs:
             made: dict[str, Interval] = {}
             try:
-                made = _intervals(_stamp(run), task.name, protocol.name, run.run_id, run.attempt)
+                made = _intervals(
+                    task_rows.stamp_of(run), task.name, protocol.name, run.run_id, run.attempt
+                )
             except UserError as error:
                 problems.append(error)
             cells: list[Value] = [line.name, _run_auc(made)]
@@ -595,7 +510,7 @@ def _clean(task: Task, protocol: Protocol, lines: Sequence[Line]) -> None:
         confusions.problem(problems[0])
 
 
-def _of_seed(line: Line, seed: int) -> Run | None:
+def _of_seed(line: Scored, seed: int) -> Run | None:
     return next((run for run in line.side.runs if run.seed == seed), None)
 
 
@@ -608,7 +523,9 @@ def _run_auc(made: Mapping[str, Interval]) -> float | None:
 # -- images
 
 
-def _images(task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Line]) -> None:
+def _images(
+    task: Task, protocol: Protocol, conditions: Conditions, lines: Sequence[Scored]
+) -> None:
     # two lines of two: in a narrow window four would be cut
     columns = [*st.columns([3, 2, 2])[:2], *st.columns([3, 2, 2])[:2]]
     named = {line.name: line for line in lines}
@@ -630,7 +547,9 @@ def _images(task: Task, protocol: Protocol, conditions: Conditions, lines: Seque
         return
     try:
         with st.spinner("reading stored predictions"):
-            stored = _predictions(_stamp(run), task.name, protocol.name, run.run_id, run.attempt)
+            stored = _predictions(
+                task_rows.stamp_of(run), task.name, protocol.name, run.run_id, run.attempt
+            )
             found = changes.changes(stored, name)
     except UserError as error:
         confusions.problem(error)
@@ -788,12 +707,3 @@ def _predictions(
 ) -> Predictions:
     under = source.task(task).protocols[protocol]
     return changes.read(Attempt(source.root(), run, attempt), under, source.catalog())
-
-
-def _stamp(run: Run) -> source.Stamp:
-    """Of the run's predictions."""
-    try:
-        found = (Attempt(source.root(), run.run_id, run.attempt).path / "predictions.npz").stat()
-    except OSError:
-        return 0, 0
-    return found.st_ino, found.st_mtime_ns

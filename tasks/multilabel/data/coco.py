@@ -17,15 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from suite.base.errors import DataError
-from tasks.multilabel.data.files import (
-    other_than,
-    problems_of,
-    require_images,
-    twice,
-    without_positives,
-)
+from tasks.multilabel.data.files import problems_of, require_images, twice, without_positives
 from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data.find import missing, other_than
 from tasks.vision.data.lists import is_plain, shown
 from tasks.vision.data.small_files import read_bytes
 

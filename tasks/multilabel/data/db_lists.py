@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
 from tasks.multilabel.data import coco, voc
-from tasks.multilabel.data.files import (
-    other_than,
-    problems_of,
-    read_ids,
-    require_images,
-    without_positives,
-)
+from tasks.multilabel.data.files import problems_of, read_ids, require_images, without_positives
 from tasks.vision import groups as profiles
 from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data.find import missing, other_than
 from tasks.vision.data.lists import shown
 
 if TYPE_CHECKING:

@@ -82,15 +82,6 @@ def without_positives(counts: Sequence[int], names: Sequence[str]) -> str:
     return f"{len(absent)} label{'s' * (len(absent) > 1)} without a training image ({some})"
 
 
-def other_than(facts: Iterable[tuple[str, int | None, int]]) -> list[str]:
-    """`4,999 test images instead of 5,000` for each (what, known or None, found) that differs."""
-    return [
-        f"{found:,} {what} instead of {known:,}"
-        for what, known, found in facts
-        if known is not None and known != found
-    ]
-
-
 def twice(names: Iterable[str]) -> str | None:
     """One that stands there more than once, or None."""
     most = Counter(names).most_common(1)

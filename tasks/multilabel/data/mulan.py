@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from suite.base.bounded import parse_pack
 from suite.base.errors import DataError, RecordError, did_you_mean
 from tasks.multilabel.data.arff_files import read_arff
-from tasks.multilabel.data.files import other_than, read_xml
+from tasks.multilabel.data.files import read_xml
 from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data.find import missing, other_than
 from tasks.vision.data.lists import shown
 from tasks.vision.data.small_files import read_bytes
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
-from tasks.multilabel.data.files import MAX_LIST, other_than, problems_of, without_positives
+from tasks.multilabel.data.files import MAX_LIST, problems_of, without_positives
 from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data.find import missing, other_than
 from tasks.vision.data.lists import is_plain, shown
 from tasks.vision.data.small_files import read_bytes, read_text
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
 from tasks.multilabel.data.files import (
-    other_than,
     problems_of,
     read_ids,
     read_xml,
@@ -26,7 +25,7 @@ from tasks.multilabel.data.files import (
     without_positives,
 )
 from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data.find import missing, other_than
 from tasks.vision.data.lists import shown
 
 if TYPE_CHECKING:

@@ -18,11 +18,10 @@ from typing import Any
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError
 from suite.define.protocol import DataSet
-from tasks.multilabel.data.files import other_than
 from tasks.multimodal.data import media
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
 from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data.find import missing, other_than
 from tasks.vision.data.lists import shown
 from tasks.vision.data.small_files import read_text
 

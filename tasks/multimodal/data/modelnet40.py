@@ -21,11 +21,10 @@ from suite.base.bounded import read_file
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError, RecordError
 from suite.define.protocol import DataSet
-from tasks.multilabel.data.files import other_than
 from tasks.multimodal.data import media
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
 from tasks.vision.data.find import find as find_in
-from tasks.vision.data.find import missing
+from tasks.vision.data.find import missing, other_than
 from tasks.vision.data.lists import shown
 
 NAME = "modelnet40"

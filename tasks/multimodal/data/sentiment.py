@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any
 from suite.base.canonical import short_hash
 from suite.base.errors import DataError
 from suite.define.protocol import DataSet
-from tasks.multilabel.data.files import other_than
 from tasks.multimodal.data import media
 from tasks.multimodal.data.feature_files import open_arrays
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
 from tasks.vision.data.arrays import digest
 from tasks.vision.data.find import find as find_in
+from tasks.vision.data.find import other_than
 
 if TYPE_CHECKING:
     import numpy as np

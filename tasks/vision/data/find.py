@@ -1,4 +1,4 @@
-"""Where a data set lies: the folder that a user names, or one of the usual names below it."""
+"""Where a data set lies: the folder that a user names, or one of the usual names below it; and in what counts a copy differs."""
 
 from __future__ import annotations
 
@@ -50,3 +50,12 @@ def find(
 def missing(files: Sequence[str], absent: Sequence[str]) -> list[str] | None:
     """What `find` takes for a place that lacks some of its files; None where it lacks them all."""
     return None if len(absent) == len(files) else [f"{name} is missing" for name in absent]
+
+
+def other_than(facts: Iterable[tuple[str, int | None, int]]) -> list[str]:
+    """`4,999 test images instead of 5,000` for each (what, known or None, found) that differs."""
+    return [
+        f"{found:,} {what} instead of {known:,}"
+        for what, known, found in facts
+        if known is not None and known != found
+    ]

@@ -456,7 +456,7 @@ def test_a_method_stands_for_its_default_row():
             settings=settings,
             flags=list(flags),
         )
-        return labels.Line(name, row, None)
+        return labels.Scored(name, row, None)
 
     lines = [
         line("asl gamma=4", "asl", ["gamma=4"]),

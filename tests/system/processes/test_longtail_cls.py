@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 import pytest
-from test_longtail_seg import board, by_method
+from test_longtail_seg import by_method
+from whole_boards import board
 
 from suite.define.catalog import Catalog
 from suite.records.attempt import attempts

@@ -17,6 +17,7 @@ import pytest
 from camvid_files import DATA, real
 from conftest import ROOT
 from PIL import Image
+from whole_boards import board
 
 from suite.base import settings
 from suite.define.catalog import Catalog
@@ -38,15 +39,6 @@ def smoke(tmp_path_factory):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return folder / "results", board(folder)
-
-
-def board(folder, *arguments, task="longtail-seg"):
-    command = [sys.executable, "-m", "suite", "leaderboard", "--task", task]
-    printed = subprocess.run(
-        [*command, "--format", "json", *arguments], cwd=folder, capture_output=True, text=True
-    )
-    assert printed.returncode == 0, printed.stderr
-    return json.loads(printed.stdout)["rows"]
 
 
 def by_method(rows):

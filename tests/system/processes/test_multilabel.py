@@ -1,11 +1,9 @@
 """`multilabel` end to end, on embedded data, through the command line."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-from test_longtail_seg import board
+from whole_boards import every_method, means
 
 from suite.records.attempt import attempts
 
@@ -20,12 +18,7 @@ METHODS = (
 def smoke(tmp_path_factory):
     """Every method under missing labels, run once: (folder, board rows)."""
     folder = tmp_path_factory.mktemp("smoke")
-    command = [sys.executable, "-m", "suite", "run", "--task", "multilabel"]
-    command += ["--protocol", "smoke:single-positive", "--workers", "1"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
-    rows = board(folder, "--protocol", "smoke:single-positive", task="multilabel")
-    return folder, {row["method"]: row for row in rows}
+    return folder, every_method(folder, "multilabel", "smoke:single-positive")
 
 
 def test_every_method_is_a_row(smoke):
@@ -33,7 +26,7 @@ def test_every_method_is_a_row(smoke):
     assert tuple(sorted(rows)) == METHODS
     assert len({row["cost"]["parameters"] for row in rows.values()}) == 1
     for name, row in rows.items():
-        values = {key: metric["mean"] for key, metric in row["metrics"].items()}
+        values = means(row)
         assert row["state"] == "done", name
         for key in ("tkpr[k=K]", "map_at_k[k=K]", "ndcg[k=K]", "ranking_loss", "mAP"):
             assert 0 <= values[key] <= 1

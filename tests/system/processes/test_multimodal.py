@@ -1,12 +1,10 @@
 """`multimodal` end to end, on embedded data, through the command line."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from test_longtail_seg import board
+from whole_boards import every_method, means
 
 from suite.records.attempt import attempts
 
@@ -21,16 +19,7 @@ MODALITIES = ("clean", "noisy")
 def smoke(tmp_path_factory):
     """Every method, run once: (folder, board rows)."""
     folder = tmp_path_factory.mktemp("smoke")
-    command = [sys.executable, "-m", "suite", "run", "--task", "multimodal"]
-    command += ["--protocol", "smoke", "--workers", "1"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
-    rows = board(folder, "--protocol", "smoke", task="multimodal")
-    return folder, {row["method"]: row for row in rows}
-
-
-def means(row):
-    return {key: metric["mean"] for key, metric in row["metrics"].items()}
+    return folder, every_method(folder, "multimodal")
 
 
 def only_attempt(smoke, method):

@@ -175,9 +175,11 @@ def test_cancel_all_ends_the_jobs(lab):
     lab.suite(*RUN, *SLURM, *SLOW, "--seeds", "0-3", "--array-parallelism", "3")
     lab.started(count=2)
     said = lab.suite("cancel", "--all").stdout
-    assert re.search(r"12 run\(s\) cancelled, \d+ job\(s\) ended", said)
+    told = re.search(r"(\d+) run\(s\) cancelled, \d+ job\(s\) ended", said)
     states = lab.settled()
-    assert set(states) <= {"cancelled", "done"}
+    assert len(states) == 12 and set(states) <= {"cancelled", "done"}
+    # on a busy machine some are through before the command looks, others while it works
+    assert told is not None and 1 <= states.count("cancelled") <= int(told[1])
     assert lab.cluster.call("squeue", "-h", "-t", "PENDING,RUNNING") == ""
 
 
