@@ -10,9 +10,24 @@ from suite.base.command import Command
 from suite.boards.comparison import shown
 from suite.boards.named_rows import listed
 from suite.define.spec import spelled
-from suite.define.task import Ability, Metric
+from suite.define.task import Ability, Metric, Predictions
 from suite.stats.components import POWER, Anova, Components, components
+from suite.stats.rank_correlation import Correlation
 from suite.stats.tests import MIN_REPLICATES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covariate:
+    """A number of each arm that may say which arm scores better.
+
+    Attributes:
+        name: what it is called, such as `alignment`.
+        value: (prediction sets of an arm's run, those of each run of the task's reference method under the protocol) ->
+            the number; None where the run has none. Raises ValueError where it is undefined.
+    """
+
+    name: str
+    value: Callable[[Predictions, Sequence[Predictions]], float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +35,14 @@ class ArmChecks:
     """What a task holds arms against beside what it ranks by.
 
     Attributes:
+        covariate: held against the arms' means by rank, since an analysis of variance does not say which arm is good.
         also: metric keys, or `curve:NAME`, that say how a run was optimised.
         fitted: key of the training accuracy, a fraction: below 1 a run has not fitted its training set. "" for none.
     """
 
     also: tuple[str, ...] = ()
     fitted: str = ""
+    covariate: Covariate | None = None
 
 
 ARMS = Ability[ArmChecks]("arms")
@@ -81,9 +98,21 @@ class Test:
 
 
 @dataclass(frozen=True)
+class Association:
+    """A task's covariate and the arms' means: Spearman's rho over arms, and `words` for it. `found` is None where fewer
+    than three arms have both, or all are equal."""
+
+    covariate: str
+    metric: str
+    values: Mapping[str, float]
+    found: Correlation | None
+    words: str
+
+
+@dataclass(frozen=True)
 class Design:
     """Arms under one protocol, all else equal. `beside`: what else is set in all of them, as `--set` texts; `words`: what
-    follows; `next`: a command that trains missing runs."""
+    follows; `next`: a command that trains missing runs; `association`: with the task's covariate, if it names one."""
 
     protocol: str
     protocol_hash: str
@@ -94,6 +123,7 @@ class Design:
     tests: tuple[Test, ...]
     words: tuple[str, ...]
     next: Command | None
+    association: Association | None = None
 
     def test(self, metric: str, without: Without = "") -> Test | None:
         """The test on that metric, if it was done."""

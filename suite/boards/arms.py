@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
+from suite.boards.arm_covariate import associate
 from suite.boards.arm_rows import chosen, groups, label, one_value, same
 from suite.boards.arm_tests import ARMS, Arm, ArmChecks, Design, Without, test_arms, words_of
 from suite.boards.compare import resolved
@@ -100,6 +101,11 @@ def arms(
             }
             for one in asked
         }
+        references = (
+            read_rows(connection, task, key, methods=[task.reference], only=only, catalog=catalog)
+            if checks.covariate and task.reference
+            else []
+        )
     notes: list[str] = []
     designs_of = groups(rows, full, param, notes)
     out = chosen(without, method, param, [value for group in designs_of for value, _ in group])
@@ -111,7 +117,21 @@ def arms(
             for value, row in group
         ]
         sides = [row for _, row in group]
-        designs.append(_design(catalog, task, method, param, sides, made, units, fit))
+        design = _design(catalog, task, method, param, sides, made, units, fit)
+        if checks.covariate and task.reference:
+            taken = [n for n, arm in enumerate(made) if not arm.left_out]
+            association = associate(
+                root,
+                checks.covariate,
+                key,
+                [made[n] for n in taken],
+                [sides[n] for n in taken],
+                task.reference,
+                [one for one in references if one.protocol_hash == design.protocol_hash],
+            )
+            words = (*design.words, association.words)
+            design = replace(design, words=words, association=association)
+        designs.append(design)
     if not designs:
         raise UserError(one_value(task, method, param, rows, full, only))
     for one in (*further, fit):

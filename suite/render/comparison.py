@@ -254,7 +254,8 @@ def _arms_json(found: ArmsFound) -> tuple[str, list[Any], dict[str, Any]]:
         rows += [{**whole, **msgspec.to_builtins(arm)} for arm in design.arms]
         tests += [{**place, **msgspec.to_builtins(test)} for test in design.tests]
         follows = None if design.next is None else str(design.next)
-        words.append({**place, "words": list(design.words), "next": follows})
+        held = msgspec.to_builtins(design.association)
+        words.append({**place, "words": list(design.words), "next": follows, "association": held})
     return "compare-arms", rows, {**made, "tests": tests, "findings": words}
 
 

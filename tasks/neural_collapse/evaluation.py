@@ -6,17 +6,17 @@ Training sets are balanced, so there are no groups of classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from suite.boards.arm_tests import ArmChecks
+from suite.boards.arm_tests import ArmChecks, Covariate
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Predictions, Trained
 from suite.stats.correlation import Correlates
 from tasks.neural_collapse.course import terminal_rows
 from tasks.vision.geometry import rows as geometry
-from tasks.vision.geometry.stored import SETS
+from tasks.vision.geometry.stored import SETS, TRAIN
 from tasks.vision.per_class import class_rows, confusion, label_digest, recalls, row
 from tasks.vision.predicted import predict
 
@@ -148,6 +148,27 @@ CORRELATES = Correlates(
     ),
 )
 """What collapse and margins may say of the accuracy."""
+
+
+def _alignment(predictions: Predictions, references: Sequence[Predictions]) -> float | None:
+    """How far classes that the reference method confuses are neighbours on the run's classifier; None without one.
+
+    Raises RecordError for arrays in no stored form."""
+    import numpy as np
+
+    from tasks.vision.geometry.alignment import alignment_of
+
+    weight = predictions[TRAIN].get("weight")
+    if weight is None:
+        return None
+    classes = len(weight)
+    counts = np.zeros((classes, classes), np.int64)
+    for one in references:
+        label, predicted = predict({"test": one["test"]}, classes, Trained())
+        np.add.at(counts, (label, predicted), 1)
+    return alignment_of(weight, counts)
+
+
 ARMS = ArmChecks(
     also=(
         "nc1[split=train]",
@@ -156,6 +177,7 @@ ARMS = ArmChecks(
         "margin_norm[split=train]",
     ),
     fitted="top1[split=train]",
+    covariate=Covariate(name="alignment", value=_alignment),
 )
 """Arms that differ here differ in optimisation, and not in generalisation alone."""
 OFFERS: Mapping[str, Any] = {

@@ -10,18 +10,12 @@ Pure functions in float64; numpy is imported inside them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from suite.stats.rank_correlation import Correlation, spearman
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-_EQUAL = 1e-9
-"""Alignments that differ by less, relative to their size, are one: the simplex's are equal but for rounding."""
 
 
 def similarity_of(confusion: Array) -> Array:
@@ -46,52 +40,41 @@ def similarity_of(confusion: Array) -> Array:
     return similarity
 
 
-def alignment(gram: Array, similarity: Array, permutation: Sequence[int]) -> float:
-    """sum_{i<j} gram[pi(i), pi(j)] s_ij: large where classes that are alike are neighbours.
+def alignment(cosines: Array, similarity: Array) -> float:
+    """sum_{i<j} cosines_ij s_ij: large where classes that are alike are neighbours.
 
     Args:
-        gram: (K, K) cosines of the frame's rows before it is permuted.
+        cosines: (K, K) of the rows of a classifier, by class: an arm's permutation is in them.
         similarity: (K, K) symmetric, of the classes; its diagonal is not looked at.
-        permutation: pi, the row that each class has: class i is at vertex pi(i).
 
-    Raises ValueError for shapes that do not fit, or what is no permutation.
+    Raises ValueError for shapes that do not fit, or what is not finite.
     """
     import numpy as np
 
-    cosines, alike = (np.asarray(each, dtype=np.float64) for each in (gram, similarity))
-    classes = len(permutation)
-    for name, each in (("gram", cosines), ("similarity", alike)):
-        if each.shape != (classes, classes):
-            raise ValueError(f"{name} of shape {each.shape}, expected {(classes, classes)}")
+    gram, alike = (np.asarray(each, dtype=np.float64) for each in (cosines, similarity))
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or gram.shape != alike.shape:
+        raise ValueError(f"cosines of shape {gram.shape} and similarity of {alike.shape}")
+    for name, each in (("cosines", gram), ("similarity", alike)):
         if not np.isfinite(each).all():
-            raise ValueError(f"{name} is not finite")
-    if sorted(permutation) != list(range(classes)):
-        raise ValueError(f"{list(permutation)} is no permutation of 0..{classes - 1}")
-    order = np.asarray(permutation)
-    upper = np.triu_indices(classes, 1)
-    return float((cosines[np.ix_(order, order)] * alike)[upper].sum())
+            raise ValueError(f"{name} not finite")
+    upper = np.triu_indices(len(gram), 1)
+    return float((gram * alike)[upper].sum())
 
 
-def alignment_test(
-    gram: Array,
-    similarity: Array,
-    permutations: Sequence[Sequence[int]],
-    accuracy: Sequence[float],
-) -> Correlation:
-    """Spearman's correlation of alignment and accuracy over permutations of one frame; n is their number.
+def alignment_of(weight: Array, confusion: Array) -> float:
+    """`alignment` of a classifier's rows (K, D) with the similarity of a confusion, over the sum of similarities: a weighted
+    mean cosine, in [-1, 1]. The confusion must not be of the run itself: that one knows its accuracy.
 
-    Args:
-        permutations: one an arm; `accuracy` its mean over seeds.
-
-    The similarity must not come from the runs that are tested: a confusion of theirs knows their accuracy. Take that of
-    another method, or of the images. rho is None where all alignments are equal, as those of a simplex are. Raises
-    ValueError as `alignment`, and for other lengths.
+    Raises ValueError as `similarity_of` and `alignment`, for a row of zeros, and where no image is taken for another class's.
     """
     import numpy as np
 
-    if len(permutations) != len(accuracy):
-        raise ValueError(f"{len(permutations)} permutations and {len(accuracy)} accuracies")
-    found = np.array([alignment(gram, similarity, one) for one in permutations])
-    size = float(np.abs(np.asarray(similarity, dtype=np.float64)).sum()) or 1.0
-    # ranks must not order what rounding alone tells apart
-    return spearman(np.round(found / size / _EQUAL).tolist(), list(accuracy))
+    rows = np.asarray(weight, dtype=np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not (norms > 0).all():
+        raise ValueError(f"row {int(np.argmin(norms))} of the classifier is zero")
+    similar = similarity_of(confusion)
+    if not similar.any():
+        raise ValueError("the reference takes no class for another, so that none are alike")
+    unit = rows / norms
+    return alignment(unit @ unit.T, similar) / (float(similar.sum()) / 2)

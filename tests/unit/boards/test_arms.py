@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from scipy import stats as reference
 
 import suite
-from suite.boards.arm_tests import ArmChecks
+from suite.boards.arm_tests import ArmChecks, Covariate
 from suite.boards.arms import arms, curve_end
 from suite.cli import main
 from suite.define.catalog import Catalog
@@ -299,3 +299,31 @@ def test_a_value_that_is_missing_in_one_run(made, call, tmp_path):
     (test,) = found(call)["tests"]
     assert test["left_out"].startswith("no value of 1.0 seed 1; the crossed analysis is over")
     assert test["one_way"]["values"] == 8
+
+
+def test_a_covariate_says_which_arm_is_good(made):
+    starts = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    made({start: [0.9 - 0.01 * start, 0.91 - 0.01 * start] for start in starts})
+    catalog = Catalog.load()
+    task = catalog.task("fake")
+    refresh(Path("results"), catalog.tasks(), catalog.code)
+
+    def found(value, reference="steady"):
+        checks = ArmChecks(covariate=Covariate(name="height", value=value))
+        told = replace(task, reference=reference, offers={**task.offers, "arms": checks})
+        (design,) = arms(Path("results"), catalog, told, "steady.start").designs
+        assert design.words[-1] == design.association.words
+        return design.association
+
+    own = found(lambda arrays, others: 1 - float(arrays["test"]["score"][0]) + len(others))
+    assert (own.found.rho, own.found.n) == (-1.0, 6) and "go together over arms" in own.words
+    # the reference's runs are those of the protocol, twelve here
+    assert own.values["0.0"] == pytest.approx(12 + 0.095)
+    assert "the same height" in found(lambda arrays, others: 1 / 3).words
+    assert "0 arm(s) have both" in found(lambda arrays, others: None).words
+    assert "takes a run of absent" in found(lambda arrays, others: 1.0, "absent").words
+
+    def undefined(arrays, others):
+        raise ValueError("no class is like another")
+
+    assert "no class is like another" in found(undefined).words
