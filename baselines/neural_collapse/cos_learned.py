@@ -11,7 +11,7 @@ CARD = {
     },
     "params": {
         "d": {"default": 16, "low": 2, "high": 4096, "help": "dimensions of the projection"},
-        "scale": {"default": 10.0, "low": 0.001, "high": 1000.0, "help": "factor s of the cosines"},
+        "scale": "etf-cos",
     },
     "protocol_defaults": {
         "*:cifar100": {"d": 128},

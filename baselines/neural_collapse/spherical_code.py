@@ -15,7 +15,7 @@ CARD = {
     },
     "params": {
         "d": {"default": 3, "choices": [2, 3, 5], "help": "dimensions of the projection"},
-        "scale": {"default": 10.0, "low": 0.001, "high": 1000.0, "help": "factor s of the cosines"},
+        "scale": "etf-cos",
         "permutation": "etf",
     },
     "needs": {"passes": 1},

@@ -39,6 +39,11 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     whole: bool = False
 
 
+def _alike(bound: float, value: float) -> float:
+    """The bound as the value is written: 999 of a whole number, 1.0 of another."""
+    return int(bound) if isinstance(value, int) and bound == int(bound) else bound
+
+
 class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named method of the file: its own parameter values over the card's defaults, and over those in
     some protocols (as `Card.protocol_defaults`)."""
@@ -197,9 +202,9 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
         value += 0.0  # -0.0 and 0.0 are one value and must be one identity
     if isinstance(value, int | float) and not isinstance(value, bool):
         if param.low is not None and value < param.low:
-            raise UserError(f"{where}: {key}={value!r} is below {param.low}")
+            raise UserError(f"{where}: {key}={value!r} is below {_alike(param.low, value)}")
         if param.high is not None and value > param.high:
-            raise UserError(f"{where}: {key}={value!r} is above {param.high}")
+            raise UserError(f"{where}: {key}={value!r} is above {_alike(param.high, value)}")
     return value  # type: ignore[no-any-return]
 
 

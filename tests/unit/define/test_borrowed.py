@@ -98,9 +98,8 @@ def test_a_parameter_may_be_another_methods():
     mine = card({"first": {"default": 1}, "margin": "between", "last": {"default": 2}})
     params = completed(mine, between, other).params
     assert list(params) == ["first", "margin", "last"]
-    assert msgspec.to_builtins(params["margin"]) == {**MARGIN, "high": None, "choices": None} | {
-        "method": False
-    }
+    rest = {"high": None, "choices": None, "method": False, "whole": False}
+    assert msgspec.to_builtins(params["margin"]) == {**MARGIN, **rest}
 
 
 def test_presets_are_held_against_the_parameter_taken():
