@@ -1,15 +1,19 @@
 """The terminal phase from what was tracked."""
 
 import math
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from suite.define.metrics import MetricRow
+from suite.records.files import Record
 from tasks.neural_collapse.course import points, terminal_rows
 from tasks.vision.geometry.terminal import LEAST_POINTS, fitted
 
+REFERENCE = Path(__file__).parents[3] / "results" / "reference" / "runs"
 NOTHING = {"tpt_start": None, "tpt_gain": None, "tpt_rho": None}
 
 
@@ -111,3 +115,22 @@ def test_all_points_of_the_phase_are_fitted_and_the_one_before_is_not(train, dat
 
 def test_they_are_rows_of_a_hook():
     assert {row.source for row in terminal_rows([])} == {"hook"}
+
+
+@pytest.mark.slow
+def test_tracked_runs_are_fitted_where_their_least_margin_is_above_0():
+    """Every tracked row of the reference runs, both ways."""
+    counted = {True: 0, False: 0}
+    for path in REFERENCE.glob("*/*/record.json"):
+        content = path.read_bytes()
+        if b'"margin_min"' not in content:
+            continue
+        found: dict[int, dict[str, float]] = {}
+        for one in msgspec.json.decode(content, type=Record).rows:
+            if one.step is not None and one.class_ is None:
+                found.setdefault(one.step, {})[one.key] = one.value
+        for step, values in found.items():
+            right = values["top1[split=train]"] == 1
+            assert right == (values["margin_min[split=train]"] > 0), (path, step)
+            counted[right] += 1
+    assert min(counted.values()) > 1000, counted
