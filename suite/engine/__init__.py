@@ -6,6 +6,8 @@ Importing this package is cheap; torch and mmengine are imported when a run star
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from suite.engine.lighter import lighten
+
 if TYPE_CHECKING:
     from suite.runs.job import Job, Outcome
 
@@ -26,3 +28,6 @@ def predict(job: "Job", name: str) -> Mapping[str, Any]:
     from suite.engine.run import predict as run
 
     return run(job, name)
+
+
+lighten()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from suite.base.errors import DataError
 from suite.define.protocol import DataSet
 from tasks.multilabel.data.labelled import Labelled, LabelSets, observed, positives
+from tasks.vision.data import handwritten
 from tasks.vision.data.drawing import Draw
 from tasks.vision.groups import group_rule
 
@@ -49,12 +50,10 @@ _SIDE, _CELLS = 8, 3
 def load(name: str = NAME, path: Path | None = None) -> LabelSets:
     """Scenes uint8 (N, 1, 24, 24), grey levels 0..240. Raises DataError where they are not as expected."""
     import numpy as np
-    import sklearn
-    from sklearn.datasets import load_digits
 
-    bunch: Any = load_digits()
-    pools = [np.flatnonzero(bunch.target == digit) for digit in range(10)]
-    images = (bunch.images * 15).astype(np.uint8)
+    levels, digits = handwritten.digits()
+    pools = [np.flatnonzero(digits == digit) for digit in range(10)]
+    images = (levels * 15).astype(np.uint8)
     draw = Draw(SEED)
     train = _scenes(draw, images, [pool[TEST_IMAGES:] for pool in pools], TRAIN, 19)
     test = _scenes(draw, images, [pool[:TEST_IMAGES] for pool in pools], TEST, 38)
@@ -62,7 +61,7 @@ def load(name: str = NAME, path: Path | None = None) -> LabelSets:
     digest = hashlib.sha256("".join(found.values()).encode()).hexdigest()
     if digest != SHA256:
         raise DataError(
-            f"the digits of scikit-learn {sklearn.__version__} are not those expected (sha256 {digest}); "
+            f"the digits of scikit-learn {handwritten.version()} are not those expected (sha256 {digest}); "
             "install the version that pyproject.toml asks for"
         )
     return LabelSets(

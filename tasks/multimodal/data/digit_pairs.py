@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from suite.base.errors import DataError
 from suite.define.protocol import DataSet
 from tasks.multimodal.data.sources import Modalities, ModalitySet, ModalitySets, register
+from tasks.vision.data import handwritten
 from tasks.vision.data.arrays import digest
 from tasks.vision.data.drawing import Draw
 
@@ -42,8 +43,6 @@ SHA256 = "6a022c6a4f6934da927380f743880afb4c5d0a68de48ad4484f235404b8610dc"
 
 def load(path: Path | None = None) -> ModalitySets:
     """Pairs float32 (N, 1, 8, 8) by modality, class after class. Raises DataError where they are not as expected."""
-    import sklearn
-
     train, test = pairs()
     digests = [
         digest(array) for part in (train, test) for array in (*part.inputs.values(), part.labels)
@@ -51,7 +50,7 @@ def load(path: Path | None = None) -> ModalitySets:
     found = hashlib.sha256("".join(digests).encode()).hexdigest()
     if found != SHA256:
         raise DataError(
-            f"the digits of scikit-learn {sklearn.__version__} are not those expected (sha256 {found}); "
+            f"the digits of scikit-learn {handwritten.version()} are not those expected (sha256 {found}); "
             "install the version that pyproject.toml asks for"
         )
     return ModalitySets(train=train, test=test, class_counts=COUNTS, observed={NAME: SHA256})
@@ -61,16 +60,15 @@ def load(path: Path | None = None) -> ModalitySets:
 def pairs() -> tuple[Modalities, Modalities]:
     """(train, test), as they come out of scikit-learn."""
     import numpy as np
-    from sklearn.datasets import load_digits
 
-    bunch: Any = load_digits()
-    images = (bunch.images / 16).astype(np.float32)[:, None]
+    levels, digits = handwritten.digits()
+    images = (levels / 16).astype(np.float32)[:, None]
     draw = Draw(SEED)
     first: list[Array] = []
     labels: list[int] = []
     place: list[int] = []
     for c in range(10):
-        members = np.flatnonzero(bunch.target == c)
+        members = np.flatnonzero(digits == c)
         count = len(members) // 2
         first.append(members[: 2 * count].reshape(count, 2))
         labels += [c] * count

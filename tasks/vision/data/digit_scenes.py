@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError
+from tasks.vision.data import handwritten
 from tasks.vision.data.drawing import Draw
 
 if TYPE_CHECKING:
@@ -100,14 +101,13 @@ def checksum(arrays: Mapping[str, Array]) -> str:
 def make() -> dict[str, Array]:
     """Make the data set from scikit-learn's digits; see `load` for what it holds."""
     import numpy as np
-    from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    images = digits.images.astype(np.int64)  # (1797, 8, 8), 0..16
+    levels, digits = handwritten.digits()
+    images = levels.astype(np.int64)  # (1797, 8, 8), 0..16
     draw = Draw(SEED)
     train_pools, test_pools = [], []
     for c in range(10):
-        ids = draw.shuffled(np.flatnonzero(digits.target == c).tolist())
+        ids = draw.shuffled(np.flatnonzero(digits == c).tolist())
         test_pools.append(ids[:_TEST_IMAGES])
         train_pools.append(ids[_TEST_IMAGES:])
     train = _scenes(draw, images, train_pools, TRAIN_INSTANCES)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from suite.base.errors import DataError, UserError
 from tasks.vision import groups as profiles
+from tasks.vision.data import handwritten
 from tasks.vision.data.arrays import ImageArrays, LongTailed, digest
 from tasks.vision.data.drawing import Draw
 
@@ -51,12 +52,10 @@ def split(profile: str = "exp", n_max: int | None = None) -> str:
 def every() -> tuple[ImageArrays, Array]:
     """All images in file order, uint8 (1797, 1, 8, 8), grey levels 0..240, and each one's place in its class (N,)."""
     import numpy as np
-    from sklearn.datasets import load_digits
 
-    bunch: Any = load_digits()
+    levels, labels = handwritten.digits()
     # 0..16 in the original
-    images = (bunch.images * 15).astype(np.uint8)[:, None]
-    labels = bunch.target.astype(np.int64)
+    images = (levels * 15).astype(np.uint8)[:, None]
     place = np.zeros(len(labels), dtype=np.int64)
     for c in range(10):
         members = np.flatnonzero(labels == c)
@@ -110,12 +109,10 @@ def require(sha256: str, *parts: ImageArrays) -> None:
     """Raises DataError where the images and labels of `parts` are not those of a SHA-256 (hex) over their digests."""
     import hashlib
 
-    import sklearn
-
     digests = [digest(array) for part in parts for array in (part.images, part.labels)]
     found = hashlib.sha256("".join(digests).encode()).hexdigest()
     if found != sha256:
         raise DataError(
-            f"the digits of scikit-learn {sklearn.__version__} are not those expected (sha256 {found}); "
+            f"the digits of scikit-learn {handwritten.version()} are not those expected (sha256 {found}); "
             "install the version that pyproject.toml asks for"
         )

@@ -30,6 +30,10 @@ DRAWN = {
 }
 """Charts of each view."""
 
+CHARTS_OF = """count => count === [...document.querySelectorAll('[data-testid="stVegaLiteChart"]')].filter(
+    one => one.querySelector("canvas, svg")?.getBoundingClientRect().height > 100).length"""
+"""Whether so many charts are drawn on the page: one in another tab, or not drawn yet, has no height."""
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
@@ -61,12 +65,7 @@ def test_every_view_is_drawn(visit):
         visit.page.get_by_role("tab", name=view).click()
         expect(visit.page.get_by_role("tab", name=view)).to_have_attribute("aria-selected", "true")
         visit.settled()
-        charts = visit.page.get_by_test_id("stVegaLiteChart").locator("visible=true")
-        expect(charts).to_have_count(count)
-        for number in range(count):
-            picture = charts.nth(number).locator("canvas, svg").first
-            expect(picture).to_be_visible()
-            assert picture.evaluate("one => one.getBoundingClientRect().height") > 100
+        visit.eventually(CHARTS_OF, count)
         assert visit.page.get_by_test_id("stAlert").filter(has_text="expression").count() == 0
     expect(visit.page.get_by_text("smoke has no groups of classes")).to_be_visible()
 
