@@ -7,12 +7,7 @@ CARD = {
         "nc-ce": {"summary": "linear classifier and CE; weight decay decides how far it collapses"}
     },
     "params": {
-        "weight_decay": {
-            "default": None,
-            "low": 0.0,
-            "high": 1.0,
-            "help": "the optimiser's; None is the protocol's",
-        },
+        "weight_decay": "ldam",
         "bias": {"default": True, "help": "whether the classifier has a bias"},
     },
     "needs": {"passes": 1},

@@ -21,7 +21,7 @@ def test_pages_in_their_order():
     found = pages.views(Catalog.load())
     assert {section: list(names) for section, names in found.items()} == {
         "Boards": [
-            *("overview", "leaderboard", "compare", "trade-off", "classes"),
+            *("overview", "leaderboard", "compare", "trade-off", "classes", "geometry"),
             *("test-agnostic", "labels", "robustness", "modalities"),
         ],
         "Runs": ["jobs", "run"],
