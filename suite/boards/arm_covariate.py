@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from suite.base.errors import RecordError
-from suite.boards.arm_tests import Arm, Association, Covariate
+from suite.boards.arm_checks import Covariate
+from suite.boards.arm_tests import Arm, Association
 from suite.define.task import Predictions
 from suite.records.attempt import Attempt
 from suite.stats.rank_correlation import LEAST, spearman

@@ -10,42 +10,11 @@ from suite.base.command import Command
 from suite.boards.comparison import shown
 from suite.boards.named_rows import listed
 from suite.define.spec import spelled
-from suite.define.task import Ability, Metric, Predictions
+from suite.define.task import Metric
 from suite.stats.components import POWER, Anova, Components, components
 from suite.stats.rank_correlation import Correlation
 from suite.stats.tests import MIN_REPLICATES
 
-
-@dataclass(frozen=True, kw_only=True)
-class Covariate:
-    """A number of each arm that may say which arm scores better.
-
-    Attributes:
-        name: what it is called, such as `alignment`.
-        value: (prediction sets of an arm's run, those of each run of the task's reference method under the protocol) ->
-            the number; None where the run has none. Raises ValueError where it is undefined.
-    """
-
-    name: str
-    value: Callable[[Predictions, Sequence[Predictions]], float | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmChecks:
-    """What a task holds arms against beside what it ranks by.
-
-    Attributes:
-        covariate: held against the arms' means by rank, since an analysis of variance does not say which arm is good.
-        also: metric keys, or `curve:NAME`, that say how a run was optimised.
-        fitted: key of the training accuracy, a fraction: below 1 a run has not fitted its training set. "" for none.
-    """
-
-    also: tuple[str, ...] = ()
-    fitted: str = ""
-    covariate: Covariate | None = None
-
-
-ARMS = Ability[ArmChecks]("arms")
 Without = Literal["", "runs", "arms"]
 """What a test leaves out: nothing; runs that did not fit; all runs of arms that have such a one."""
 ENOUGH_ARMS = 6

@@ -16,9 +16,10 @@ from typing import Any
 
 from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
+from suite.boards.arm_checks import ARMS, ArmChecks
 from suite.boards.arm_covariate import associate
 from suite.boards.arm_rows import chosen, groups, label, one_value, same
-from suite.boards.arm_tests import ARMS, Arm, ArmChecks, Design, Without, test_arms, words_of
+from suite.boards.arm_tests import Arm, Design, Without, test_arms, words_of
 from suite.boards.compare import resolved
 from suite.boards.named_rows import metric_key
 from suite.define.card import parse_setting

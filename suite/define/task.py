@@ -9,7 +9,7 @@ those who ask declare (`Ability`), so that abilities of further tasks change not
     counted     what class counts and confusions count, "images"         suite.boards.classes.COUNTED
     columns     columns of a board that hang on its rows              suite.render.grid.SHOWN
     correlates  metrics that may predict a score over all runs           suite.stats.correlation.CORRELATES
-    arms        what arms of a method are held against beside scores  suite.boards.arm_tests.ARMS
+    arms        what arms of a method are held against beside scores  suite.boards.arm_checks.ARMS
     shifts      test label distributions that a user asks for            suite.boards.rescore.SHIFTS
     variants    protocols made of users' configs and weights             suite.define.variants.BRING
     pages       pages of the dashboard                                   dashboard.pages.PAGES

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from suite.boards.arm_tests import ArmChecks, Covariate
+from suite.boards.arm_checks import ArmChecks, Covariate
 from suite.define.metrics import MetricRow
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Predictions, Trained

@@ -21,8 +21,8 @@ from suite.records.files import Status, read
 SMOKE = ("run", "--task", "longtail-cls", "--protocol", "smoke")
 METHODS = (
     "balanced-softmax", "balpoe", "cb-ce", "cb-focal", "cdt", "ce", "crt", "dirmixe", "drw-resume",
-    "focal", "focal-sam", "ib", "imb-sam", "la", "la-posthoc", "lade", "las", "ldam", "ldam-drw",
-    "lws", "mixup", "remix", "ride", "rs", "rs-sqrt", "rw", "sade", "sam", "sam-ldam-drw", "sam-vs",
+    "etf", "etf-cos", "etf-dr", "focal", "focal-sam", "ib", "imb-sam", "la", "la-posthoc", "lade",
+    "las", "ldam", "ldam-drw", "lws", "mixup", "remix", "ride", "rs", "rs-sqrt", "rw", "sade", "sam", "sam-ldam-drw", "sam-vs",
     "sam-vs-adrw-tla", "seesaw", "seql", "sse-sam", "tau-norm", "vs", "vs-adrw", "vs-adrw-tla",
     "vs-drw", "vs-tla", "wb",
 )  # fmt: skip

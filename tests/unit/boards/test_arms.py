@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from scipy import stats as reference
 
 import suite
-from suite.boards.arm_tests import ArmChecks, Covariate
+from suite.boards.arm_checks import ArmChecks, Covariate
 from suite.boards.arms import arms, curve_end
 from suite.cli import main
 from suite.define.catalog import Catalog
