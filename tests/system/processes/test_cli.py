@@ -347,11 +347,10 @@ def test_status_cancel_retry_and_logs_of_runs_here(suite, inside, tmp_path):
         return states().get(method, {}).get("state")
 
     deadline = time.monotonic() + 60
-    while state("steady") != "running":
+    while not (steady := states().get("steady", {})).get("step"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     # at once: it does not run for ever
-    steady = states()["steady"]
     shown = inside("status").stdout
     assert "1 run(s) cancelled" in suite("cancel", steady["run"][:6]).stdout
     assert steady["total"] == 60

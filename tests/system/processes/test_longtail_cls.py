@@ -26,6 +26,8 @@ METHODS = (
     "sam-vs-adrw-tla", "seesaw", "seql", "sse-sam", "tau-norm", "vs", "vs-adrw", "vs-adrw-tla",
     "vs-drw", "vs-tla", "wb",
 )  # fmt: skip
+FRAMES = {"etf": 0, "etf-cos": 16 * 16, "etf-dr": 16 * 16}
+"""Method whose classifier is fixed -> weights of the projection before it."""
 EXPERTS = {"balpoe", "dirmixe", "ride", "sade"}
 GROUPS = ("head", "medium", "tail")
 
@@ -59,6 +61,9 @@ def test_every_method_is_a_row_with_group_columns(smoke):
         parameters = row["cost"]["parameters"]
         if name in EXPERTS:
             assert parameters > 1.2 * rows["ce"]["cost"]["parameters"]
+        elif name in FRAMES:
+            # neither 10 rows of 16 nor a bias are learnt
+            assert parameters == rows["ce"]["cost"]["parameters"] - 170 + FRAMES[name]
         elif name == "lws":
             # a factor for each class, beside weights and bias
             assert parameters == rows["ce"]["cost"]["parameters"] + 10

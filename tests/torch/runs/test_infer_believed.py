@@ -16,7 +16,7 @@ def test_a_record_that_claims_an_infer_is_not_believed(tmp_path):
     task = catalog.task("longtail-cls")
     spec = catalog.spec("ce", catalog.protocol(task, "smoke"))
     record = SimpleNamespace(
-        infers=True, spec=spec, digest=catalog.code.digests["ce"], class_counts=[1]
+        infers=True, rows=[], spec=spec, digest=catalog.code.digests["ce"], class_counts=[1]
     )
     with pytest.raises(RecordError, match=r"'ce' has an infer\(\), which it has not"):
         trained(SimpleNamespace(path=tmp_path, root=tmp_path), record, {}, task, catalog)
