@@ -80,12 +80,14 @@ def label(value: Any) -> str:
     return plain(value)
 
 
-def chosen(texts: Sequence[str], method: str, param: str, values: Sequence[Any]) -> list[Any]:
-    """The values that `--without` names, of those that arms have. Raises UserError for another."""
+def chosen(
+    texts: Sequence[str], method: str, param: str, values: Sequence[Any], absent: bool = False
+) -> list[Any]:
+    """The values that `--without` names, of those that arms have. Raises UserError for another, unless `absent`."""
     found = []
     for text in texts:
         value = parse_setting(f"{method}.{param}={text}", (method,)).value
-        if not any(same(value, one) for one in values):
+        if not absent and not any(same(value, one) for one in values):
             known = ", ".join(dict.fromkeys(map(label, values)))
             raise UserError(f"--without {text}: no arm has this value; there are {known}")
         found.append(value)
