@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suite.base.command import Command
-from suite.base.errors import UserError, did_you_mean
+from suite.base.errors import UserError
+from suite.boards.arm_rows import setting
 from suite.boards.arms import arms
 from suite.boards.comparison import shown
 from suite.boards.named_rows import metric_key
@@ -316,7 +317,12 @@ def _correlation(
     ]
     if not tables[0]:
         raise _NotRun(f"no evaluated run under {protocol.name}")
-    set_ = _setting(catalog, task, protocol, [tables[0][row_id] for row_id in both], test.without)
+    try:
+        set_ = setting(
+            catalog, task, protocol, [tables[0][row_id] for row_id in both], test.without
+        )
+    except UserError as error:
+        raise _NotRun(str(error)) from None
     both = [row_id for row_id in both if row_id not in set_]
     n = len(both)
     left = f"; {len(set_)} row(s) that set {' or '.join(test.without)} are left out" if set_ else ""
@@ -339,30 +345,6 @@ def _correlation(
         n=n,
         power=power,
     )
-
-
-def _setting(
-    catalog: Catalog, task: Task, protocol: Protocol, rows: Iterable[Side], params: Sequence[str]
-) -> set[int]:
-    """The rows that have one of `params` away from its default of today. Raises _NotRun for a name that is no parameter."""
-    if not params:
-        return set()
-    methods = catalog.methods(task.name)
-    known = {name for method in methods for name in catalog.card(method).params}
-    for name in params:
-        if name not in known:
-            near = did_you_mean(name, known)
-            raise _NotRun(f"no method of {task.name} has a parameter {name!r}{near}")
-    usual = {
-        method: dict(catalog.spec(method, protocol, 0, {}).params)
-        for method in {row.method for row in rows} & set(methods)
-    }
-    return {
-        row.row_id
-        for row in rows
-        if row.method in usual
-        and any(row.params.get(name) != usual[row.method].get(name) for name in params)
-    }
 
 
 def _mean(side: Side) -> float:
