@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from suite.base.canonical import canonical
 from suite.base.command import Command
-from suite.base.errors import UserError
+from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
 from suite.boards.named_rows import listed
 from suite.define.card import parse_setting
+from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.spec import spelled
 from suite.define.task import Task
@@ -80,16 +81,44 @@ def label(value: Any) -> str:
     return plain(value)
 
 
-def chosen(texts: Sequence[str], method: str, param: str, values: Sequence[Any]) -> list[Any]:
-    """The values that `--without` names, of those that arms have. Raises UserError for another."""
+def chosen(
+    texts: Sequence[str], method: str, param: str, values: Sequence[Any], absent: bool = False
+) -> list[Any]:
+    """The values that `--without` names, of those that arms have. Raises UserError for another, unless `absent`."""
     found = []
     for text in texts:
         value = parse_setting(f"{method}.{param}={text}", (method,)).value
-        if not any(same(value, one) for one in values):
+        if not absent and not any(same(value, one) for one in values):
             known = ", ".join(dict.fromkeys(map(label, values)))
             raise UserError(f"--without {text}: no arm has this value; there are {known}")
         found.append(value)
     return found
+
+
+def setting(
+    catalog: Catalog, task: Task, protocol: Protocol, rows: Iterable[Side], params: Sequence[str]
+) -> set[int]:
+    """The ids of those of the protocol's rows that have one of `params` away from its default of today. Raises UserError
+    for a name that no method of the task has."""
+    if not params:
+        return set()
+    methods = catalog.methods(task.name)
+    known = {name for method in methods for name in catalog.card(method).params}
+    for name in params:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise UserError(f"no method of {task.name} has a parameter {name!r}{near}")
+    rows = list(rows)
+    usual = {
+        method: dict(catalog.spec(method, protocol, 0, {}).params)
+        for method in {row.method for row in rows} & set(methods)
+    }
+    return {
+        row.row_id
+        for row in rows
+        if row.method in usual
+        and any(row.params.get(name) != usual[row.method].get(name) for name in params)
+    }
 
 
 def same(a: Any, b: Any) -> bool:

@@ -64,6 +64,7 @@ def arms(
     also: Sequence[str] | None = None,
     fitted: str | None = None,
     without: Sequence[str] = (),
+    absent: bool = False,
     only: Protocol | None = None,
 ) -> ArmsFound:
     """The arms METHOD.PARAM under each protocol that has two or more.
@@ -74,6 +75,7 @@ def arms(
         also: further keys, or `curve:NAME`; None for the task's (`ARMS`).
         fitted: key of the training accuracy; None for the task's, "" for none.
         without: values of arms that are shown and not tested.
+        absent: whether `without` may name values that no arm has.
         only: the only protocol; default all.
 
     Raises UserError: unknown names, no such metric, no two arms.
@@ -109,7 +111,10 @@ def arms(
         )
     notes: list[str] = []
     designs_of = groups(rows, full, param, notes)
-    out = chosen(without, method, param, [value for group in designs_of for value, _ in group])
+    if not designs_of:
+        raise UserError(one_value(task, method, param, rows, full, only))
+    values = [value for group in designs_of for value, _ in group]
+    out = chosen(without, method, param, values, absent)
     units = {one: _metric(task, one) for one in (key, *further)}
     designs = []
     for group in designs_of:
@@ -133,8 +138,6 @@ def arms(
             words = (*design.words, association.words)
             design = replace(design, words=words, association=association)
         designs.append(design)
-    if not designs:
-        raise UserError(one_value(task, method, param, rows, full, only))
     for one in (*further, fit):
         if one and all(v is None for d in designs for arm in d.arms for v in arm.values[one]):
             notes.append(f"{one}: no run has a value of it, so that nothing is said of it")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from suite.base.command import Command, Note
+from suite.boards.arm_rows import setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.task import Task
@@ -43,11 +44,12 @@ class Correlated:
     """One metric `by` against a score `of` under one protocol.
 
     Attributes:
-        points: the runs that have both values, and all values of the rows' other runs.
+        points: the runs that have both values.
         found: None where a metric is constant, or there are fewer than three runs.
         beside, gain: another metric key, and how much larger its correlation is in size than that one's, over the runs
             that have all three values; None without.
         words: what follows.
+        arms: rows whose runs are among the points and are not counted (`Correlates.arms`).
     """
 
     protocol: str
@@ -59,6 +61,7 @@ class Correlated:
     beside: str | None
     gain: Interval | None
     words: str
+    arms: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,11 @@ def correlations(
             key: {side.row_id: side for side in rows if side.protocol_hash == hash_}
             for key, rows in sides.items()
         }
-        made = [_correlated(asked, name, hash_, by, here) for by in asked.by]
+        protocol = task.protocols.get(name)
+        # what a protocol that is not there any more had by default is not known
+        every = [side for rows in here.values() for side in rows.values()] if protocol else []
+        arms = setting(catalog, task, protocol, every, asked.arms) if protocol else set()
+        made = [_correlated(asked, name, hash_, by, here, arms) for by in asked.by]
         # a metric that no run has is not looked at: its row would say nothing
         made = [one for one in made if one.points]
         found += made
@@ -99,7 +106,12 @@ def correlations(
 
 
 def _correlated(
-    asked: Correlates, protocol: str, hash_: str, by: str, here: Mapping[str, Mapping[int, Side]]
+    asked: Correlates,
+    protocol: str,
+    hash_: str,
+    by: str,
+    here: Mapping[str, Mapping[int, Side]],
+    arms: Set[int],
 ) -> Correlated:
     score, predictor = here[asked.of], here[by]
     rows = {
@@ -109,7 +121,8 @@ def _correlated(
         for row_id, side in score.items()
         if row_id in predictor
     }
-    rows = {row_id: points for row_id, points in rows.items() if points}
+    drawn = {row_id: points for row_id, points in rows.items() if points}
+    rows = {row_id: points for row_id, points in drawn.items() if row_id not in arms}
     found = correlation([[(p.x, p.y) for p in points] for points in rows.values()])
     gain = None
     if asked.beside is not None:
@@ -129,11 +142,12 @@ def _correlated(
         protocol_hash=hash_,
         of=asked.of,
         by=by,
-        points=tuple(point for points in rows.values() for point in points),
+        points=tuple(point for points in drawn.values() for point in points),
         found=found,
         beside=asked.beside,
         gain=gain,
         words=said(found, gain, asked.beside),
+        arms=len(drawn) - len(rows),
     )
 
 
@@ -171,6 +185,10 @@ def _words(asked: Correlates, found: Sequence[Correlated], missing: Sequence[str
             f"{count} correlations are looked at: where there is none, one of 20 intervals leaves 0 out"
             if count > 1
             else ""
+        )
+    if arms := max((one.arms for one in found), default=0):
+        words.append(
+            f"{arms} row(s) that set {' or '.join(asked.arms)} are not counted: arms of one method are no points of their own"
         )
     if missing:
         under = ", ".join(missing)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from suite.base.command import Command
 from suite.base.errors import UserError
+from suite.boards.arm_rows import setting
 from suite.boards.arms import arms
 from suite.boards.comparison import shown
 from suite.boards.named_rows import metric_key
@@ -155,6 +156,7 @@ def _arms(
             also=test.alike,
             fitted="",
             without=test.without,
+            absent=True,  # a file says what is no arm, whatever has been run
             only=protocol,
         )
     except UserError as error:
@@ -162,6 +164,11 @@ def _arms(
     design = next((one for one in found.designs if not one.beside), None)
     if design is None:
         raise _NotRun(f"no arms of {test.method}.{test.param} with all else at its default")
+    there = sum(not arm.left_out for arm in design.arms)
+    if there < 2:
+        raise _NotRun(
+            f"{there} arm(s) of {test.method}.{test.param} beside {' and '.join(test.without)}: a test needs two"
+        )
     made = design.tests[0]
     one = made.decided
     if one is None:
@@ -176,7 +183,8 @@ def _arms(
         status = UNDECIDED
     else:
         status = NOT_SUPPORTED if test.expects == "effect" else SUPPORTED
-    words = f"{made.words}{_power_words(power, test.smallest)}"
+    show = shown(metric_key(task, test.metric)[1])
+    words = f"{made.words}{_power_words(power, show(test.smallest))}"
     differ = [other for other in design.tests[1:] if other.verdict == "effect"]
     if status == SUPPORTED and test.expects == "effect" and differ:
         status = UNDECIDED
@@ -213,7 +221,7 @@ def _difference(
     return replace(
         blank,
         status=status_of(test.expects, line.low, line.high, test.smallest),
-        words=f"{words}{_power_words(power, test.smallest)}",
+        words=f"{words}{_power_words(power, shown(about)(test.smallest))}",
         estimate=line.difference,
         low=line.low,
         high=line.high,
@@ -250,7 +258,7 @@ def _level(
 ) -> Finding:
     import numpy as np
 
-    key, _ = metric_key(task, test.metric)
+    key, about = metric_key(task, test.metric)
     side = _side(root, catalog, task, protocol, test.method, key)
     there = [run.value for run in side.runs if run.value is not None]
     missing = len(side.runs) - len(there)
@@ -275,7 +283,7 @@ def _level(
     return replace(
         blank,
         status=status_of(test.expects, low, high, test.smallest),
-        words=f"{words}{_power_words(power, test.smallest)}",
+        words=f"{words}{_power_words(power, shown(about)(test.smallest))}",
         estimate=found.mean,
         low=found.low,
         high=found.high,
@@ -307,11 +315,19 @@ def _correlation(
     both = [
         row_id for row_id, row in tables[0].items() if row.complete and tables[1][row_id].complete
     ]
-    n = len(both)
     if not tables[0]:
         raise _NotRun(f"no evaluated run under {protocol.name}")
+    try:
+        set_ = setting(
+            catalog, task, protocol, [tables[0][row_id] for row_id in both], test.without
+        )
+    except UserError as error:
+        raise _NotRun(str(error)) from None
+    both = [row_id for row_id in both if row_id not in set_]
+    n = len(both)
+    left = f"; {len(set_)} row(s) that set {' or '.join(test.without)} are left out" if set_ else ""
     if n < FEW_ROWS:
-        words = f"{n} row(s) have both {' and '.join(keys)}: at least {FEW_ROWS} are needed"
+        words = f"{n} row(s) have both {' and '.join(keys)}: at least {FEW_ROWS} are needed{left}"
         return replace(blank, words=words, n=n)
     x, y = ([_mean(table[row_id]) for row_id in both] for table in tables)
     found = rank_correlation.spearman(x, y)
@@ -321,7 +337,7 @@ def _correlation(
     return replace(
         blank,
         status=status_of(test.expects, found.low, found.high, test.smallest),
-        words=f"{words}{_power_words(power, test.smallest)}",
+        words=f"{words}{_power_words(power, f'{test.smallest:g}')}{left}",
         estimate=found.rho,
         low=found.low,
         high=found.high,
@@ -383,10 +399,11 @@ def _spread(low: float | None, high: float | None, p: float | None, n: int, test
     return f" ({', '.join([*parts, test, f'n = {n}'])})"
 
 
-def _power_words(power: float | None, smallest: float) -> str:
+def _power_words(power: float | None, smallest: str) -> str:
+    """`smallest`: as it is written in the metric's unit."""
     if power is None:
         return ""
-    return f"; an effect of {smallest:g} would have been found with a probability of {power:.0%}"
+    return f"; an effect of {smallest} would have been found with a probability of {power:.0%}"
 
 
 def counted(found: Sequence[Finding]) -> str:

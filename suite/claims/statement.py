@@ -53,12 +53,18 @@ class LevelTest(_Test, frozen=True, kw_only=True, tag="level"):
 
 
 class CorrelationTest(_Test, frozen=True, kw_only=True, tag="correlation"):
-    """Spearman's correlation of two metrics, over the means of the protocol's rows; `methods`: of these alone."""
+    """Spearman's correlation of two metrics, over the means of the protocol's rows; `methods`: of these alone.
+
+    `without` are parameters: rows that set one of them away from its default are left out. Arms of one method are
+    replicates of one point, not points of their own: with them n and power would grow, and the interval shrink, by
+    trying a method more often.
+    """
 
     x: str
     y: str
     expects: Literal["positive", "negative", "none"]
     methods: list[str] = []
+    without: list[str] = []
 
 
 Test = ArmsTest | DifferenceTest | LevelTest | CorrelationTest
@@ -127,4 +133,5 @@ def spoken(test: Test) -> str:
     if isinstance(test, LevelTest):
         return f"{test.metric} of {test.method} {test.expects} {test.bound:g} ({least})"
     verbs = {"positive": "rises with", "negative": "falls with", "none": "does not go with"}
-    return f"{test.y} {verbs[test.expects]} {test.x} over rows (rho {least})"
+    rows = f"rows without {' and '.join(test.without)}" if test.without else "rows"
+    return f"{test.y} {verbs[test.expects]} {test.x} over {rows} (rho {least})"

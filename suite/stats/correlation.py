@@ -28,12 +28,15 @@ class Correlates:
         by: metric keys that may predict it.
         beside: metric key that they are compared with as predictors; None for none.
         stored: prediction set that the keys `by` are made of; "" where every run stores it.
+        arms: parameters, such as a permutation's number: rows that set one are drawn and not counted. Arms of one method
+            are no points of their own, and the interval would shrink by trying a method more often.
     """
 
     of: str
     by: tuple[str, ...]
     beside: str | None = None
     stored: str = ""
+    arms: tuple[str, ...] = ()
 
 
 CORRELATES = Ability[Correlates]("correlates")

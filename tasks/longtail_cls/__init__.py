@@ -20,6 +20,7 @@ CORRELATES = Correlates(
     ),
     beside="top1[group=head]",
     stored="collapse",
+    arms=("permutation", "rotation"),
 )
 """What the geometry of the training images may say of the tail, held against what the head's score says."""
 

@@ -146,6 +146,7 @@ CORRELATES = Correlates(
         "margin_min[split=train]",
         "nc1[split=test]",
     ),
+    arms=("permutation", "rotation"),
 )
 """What collapse and margins may say of the accuracy."""
 

@@ -12,14 +12,18 @@ from jsonschema import Draft202012Validator
 from scipy import stats as reference
 
 import suite
+from suite.base.errors import UserError
 from suite.boards.arm_checks import ArmChecks, Covariate
 from suite.boards.arms import arms, curve_end
+from suite.boards.correlations import correlations
 from suite.cli import main
 from suite.define.catalog import Catalog
 from suite.records.attempt import Attempt
 from suite.records.files import Cost, Record
 from suite.records.inputs import digest_of
 from suite.runs.evaluate import evaluate_attempt
+from suite.stats.correlation import Correlates
+from suite.store.connection import connect
 from suite.store.ingest import refresh
 
 SCHEMA = json.loads((Path(suite.__file__).parent / "rows.schema.json").read_text("utf-8"))
@@ -327,3 +331,31 @@ def test_a_covariate_says_which_arm_is_good(made):
         raise ValueError("no class is like another")
 
     assert "no class is like another" in found(undefined).words
+
+
+def test_arms_are_drawn_and_not_counted_in_a_correlation(made, tmp_path):
+    made({**EFFECT, 3.0: [0.99]})
+    catalog = Catalog.load()
+    task = catalog.task("fake")
+    refresh(tmp_path / "results", catalog.tasks(), catalog.code)
+    asked = Correlates(of="score", by=("score[group=tail]",))
+    with connect(tmp_path / "results") as connection:
+        every, apart = (
+            correlations(connection, catalog, task, asked=replace(asked, arms=arms))
+            for arms in ((), ("start",))
+        )
+        with pytest.raises(UserError, match="no method of fake has a parameter 'strat'"):
+            correlations(connection, catalog, task, asked=replace(asked, arms=("strat",)))
+    (one,) = every.found
+    assert (one.found.rows, one.found.runs, one.arms) == (4, 10, 0)
+    (one,) = apart.found
+    # start is 0 by default
+    assert (one.found.rows, one.found.runs, one.arms, len(one.points)) == (1, 3, 3, 10)
+    assert "3 row(s) that set start are not counted" in apart.words and "set" not in every.words
+
+
+def test_one_value_alone_is_said_whatever_is_left_out(made, call):
+    made({0.0: [0.9, 0.92]})
+    done = call("--arms", "steady.start", "--without", "1")
+    assert done.returncode == 2
+    assert "steady.start has no two values" in done.stderr and "--without" not in done.stderr

@@ -211,6 +211,11 @@ def test_arms(runs, found):
     effect, none, without = found(ARMS, {**ARMS, "expects": "none"}, {**ARMS, "without": ["4"]})
     assert (effect["status"], none["status"]) == (SUPPORTED, NOT_SUPPORTED)
     assert without["status"] == NOT_SUPPORTED and without["n"] == 4
+    # what is no arm need not have been run
+    (absent,) = found({**ARMS, "without": ["4", "9"]})
+    assert (absent["status"], absent["n"]) == (NOT_SUPPORTED, 4)
+    (few,) = found({**ARMS, "without": ["0", "1", "2", "3"]})
+    assert few["status"] == "not run" and few["finding"].startswith("1 arm(s) of steady.start")
     (unlike,) = found({**ARMS, "alike": ["score[group=tail]"]})
     assert unlike["status"] == UNDECIDED and "were not optimised alike" in unlike["finding"]
 
@@ -229,6 +234,23 @@ def test_a_correlation(runs, found):
     )
     assert (positive["status"], negative["status"]) == (SUPPORTED, NOT_SUPPORTED)
     assert (positive["estimate"], positive["n"], alone["n"]) == (1.0, 9, 8)
+
+
+def test_arms_are_no_points_of_a_correlation(runs, found):
+    for start in range(8):
+        runs("steady", [0.1 + start / 10, 0.2 + start / 10], start=float(start))
+    runs("brisk", [5.0, 5.0])
+    arms, apart, odd = found(
+        CORRELATION,
+        {**CORRELATION, "without": ["start"]},
+        {**CORRELATION, "without": ["strat"]},
+    )
+    assert (arms["status"], arms["n"]) == (SUPPORTED, 9)
+    # the default's row and that of the other method are left
+    assert (apart["status"], apart["n"]) == (UNDECIDED, 2)
+    assert "7 row(s) that set start are left out" in apart["finding"]
+    assert apart["test"].endswith("over rows without start (rho at least 0.5)")
+    assert odd["status"] == "not run" and "did you mean start" in odd["finding"]
 
 
 def test_every_format(runs, call, tmp_path):
