@@ -122,11 +122,16 @@ def _beside(asked: Correlates, of: str) -> str | None:
 
 
 def _default(task: Task, rows: Sequence[task_rows.Scored], arms: Set[int]) -> list[str]:
-    """The reference method's rows first, then the best; arms of a method, which are like each other, last."""
-    order = sorted(
-        rows, key=lambda one: (one.side.row_id in arms, one.side.method != task.reference)
-    )
-    return [one.name for one in order[:TOLD_APART]]
+    """One row of each method, the reference's first and then in the order of the board; then others; arms of a method,
+    which are like each other, last."""
+    seen: set[str] = set()
+    ranked = []
+    for one in rows:
+        method, arm = one.side.method, one.side.row_id in arms
+        ranked.append(((arm, method in seen, method != task.reference), one.name))
+        if not arm:
+            seen.add(method)
+    return [name for _, name in sorted(ranked, key=lambda one: one[0])[:TOLD_APART]]
 
 
 def _nothing(task: Task, protocol: Protocol, by: str, of: str) -> None:
