@@ -63,6 +63,13 @@ def name(text: object) -> str:
     return clipped(plain(text), 40)
 
 
+def legend_columns(names: Sequence[str], width: int, limit: int = 320) -> int:
+    """Columns of a legend that has `width` pixels, 1 to 4: what is outside of them is cut off. `limit`: of a label."""
+    # about, of the font's wider letters, and the symbol
+    widest = max((min(limit, 7 * len(one)) for one in names), default=0) + 30
+    return max(1, min(4, width // widest))
+
+
 def show(chart: Any, key: str, alt_text: str) -> None:
     """The chart over the page's width; `alt_text` says in one line what can be seen."""
     st.altair_chart(chart, key=key, alt=plain(alt_text))

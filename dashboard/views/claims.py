@@ -1,4 +1,4 @@
-"""Claims: published numbers beside ours, with what differs and where they are printed."""
+"""Claims: published numbers beside ours, with what differs and where they are printed, and published statements tested."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +10,15 @@ import streamlit as st
 
 from dashboard import charts, controls, say, source, tables
 from dashboard.palette import PALETTE
+from dashboard.views import statements
 from suite.base.command import Command
+from suite.boards import statements as statement_board
 from suite.boards.leaderboard import board
-from suite.boards.statements import Finding, findings
+from suite.boards.statements import Finding
 from suite.claims import read as files
 from suite.claims.claim import Claim
 from suite.claims.compare import NOT_RUN, STATUSES, Comparison, compare
-from suite.claims.statement import spoken
+from suite.claims.statement import Statement
 from suite.define.card import covers
 from suite.render.table import Column, Kind, Sheet
 
@@ -28,24 +30,28 @@ def page() -> None:
     if not files.default_folder().is_dir():
         say.nothing(f"there are no claims here: no folder {files.default_folder()}")
         return
-    found = _compared(source.current())
-    tasks = sorted({made.claim.task for made in found})
+    found, said = _compared(source.current()), _said(source.current())
+    tasks = sorted({made.claim.task for made in found} | {one.task for one in said})
     if not tasks:
         say.nothing("there are no claims here")
         return
     known = source.catalog().tasks()
-    first, second, third, fourth = st.columns([2, 4, 2, 3])
+    # two rows: in a narrow window four widgets beside each other show no choice
+    first, second = st.columns([2, 3])
+    third, fourth = st.columns([2, 3])
     with first:
         default = next((name for name in known if name in tasks), tasks[0])
         name = controls.pick("Task", tasks, "task", default=default)
     found = [made for made in found if made.claim.task == name]
+    tested = _found(source.current(), name)
     with second:
-        near = sorted({made.claim.full_protocol for made in found if made.claim.protocol})
+        near = {made.claim.full_protocol for made in found if made.claim.protocol}
+        near |= {made.test.protocol for made in tested if made.test}
         protocol = controls.pick(
             "Protocol",
-            [controls.ALL, *near],
+            [controls.ALL, *sorted(near)],
             "near",
-            help="Our protocol that comes nearest to what was printed.",
+            help="Our protocol that comes nearest to what was printed, or that a statement is tested under.",
         )
     with third:
         method = controls.text(
@@ -53,30 +59,40 @@ def page() -> None:
             "method",
             placeholder="such as sam",
             help="By our name, or as printed.",
-        )
+        ).lower()
     with fourth:
+        there = {made.status for made in found} | {made.status for made in tested}
         status = controls.pick_many(
             "Status",
-            [one for one in STATUSES if any(made.status == one for made in found)],
+            [one for one in dict.fromkeys((*STATUSES, *statement_board.STATUSES)) if one in there],
             "status",
             help="None chosen: all.",
         )
     chosen = [
         made
         for made in found
-        if _named(made.claim, method.lower())
-        and protocol in (controls.ALL, made.claim.full_protocol)
+        if _named(made.claim, method) and protocol in (controls.ALL, made.claim.full_protocol)
     ]
-    _counts(chosen)
+    if found:
+        _counts(chosen)
     chosen = [made for made in chosen if not status or made.status in status]
-    if not chosen:
+    tested = [
+        made
+        for made in tested
+        if (not method or any(method in one.lower() for one in made.statement.methods))
+        and (protocol == controls.ALL or (made.test and made.test.protocol == protocol))
+        and (not status or made.status in status)
+    ]
+    if not chosen and not tested:
         say.nothing("no claim is left by these filters")
-        _statements(name)
         return
-    _chart(name, chosen)
-    _tables(name, chosen)
+    if chosen:
+        _chart(name, chosen)
+        _tables(name, chosen)
+    tables.show(_sources(chosen, tested), f"sources-{name}")
     _not_run(name, chosen)
-    _statements(name)
+    if tested:
+        statements.show(name, tested)
 
 
 @source.kept
@@ -105,53 +121,17 @@ def _compared(stamp: source.Stamp) -> list[Comparison]:
 
 
 @source.kept
-def _found(stamp: source.Stamp) -> list[Finding]:
-    """What our runs say of all statements."""
+def _said(stamp: source.Stamp) -> tuple[Statement, ...]:
+    """All statements."""
     catalog = source.catalog()
-    said = files.read_statements(files.default_folder(), catalog.methods(), catalog.tasks())
-    return findings(source.root(), catalog, said)
+    return files.read_statements(files.default_folder(), catalog.methods(), catalog.tasks())
 
 
-def _statements(name: str) -> None:
-    """Statements about the task, a line a test: what our runs say of them."""
-    found = [made for made in _found(source.current()) if made.statement.task == name]
-    if not found:
-        return
-    columns = (
-        Column("statement"),
-        Column(
-            "status",
-            help="Held against the smallest effect that matters; see results/claims/README.md.",
-        ),
-        Column("what our runs say"),
-        Column("test"),
-        Column("protocol"),
-        Column("ours", "number", "Difference, mean, standard deviation of arms, or rho."),
-        Column("p", "number"),
-        Column("n", "integer", "Seeds, arms or rows."),
-        Column("power", "percent", "Of finding the smallest effect that matters."),
-        Column("objections"),
-        Column("source"),
-        Column("location"),
-    )
-    rows = [
-        (
-            made.statement.text,
-            made.status,
-            made.words,
-            spoken(made.test) if made.test else None,
-            made.test.protocol if made.test else None,
-            made.estimate,
-            made.p,
-            made.n,
-            made.power,
-            "; ".join(made.statement.objections) or None,
-            made.statement.name,
-            made.statement.location,
-        )
-        for made in found
-    ]
-    tables.show(Sheet(f"Statements about {name}", columns, rows), f"statements-{name}")
+@source.kept
+def _found(stamp: source.Stamp, task: str) -> list[Finding]:
+    """What our runs say of the statements about the task."""
+    about = [one for one in _said(stamp) if one.task == task]
+    return statement_board.findings(source.root(), source.catalog(), about)
 
 
 def near_protocols(task: str, found: Sequence[Claim]) -> list[str]:
@@ -170,11 +150,11 @@ def _named(claim: Claim, part: str) -> bool:
 
 def _counts(found: Sequence[Comparison]) -> None:
     counts = Counter(made.status for made in found)
-    # as wide as their names need
-    cells = st.columns([8, *(max(8, len(status)) for status in STATUSES)])
-    cells[0].metric("claims", f"{len(found):,}")
-    for cell, (status, meaning) in zip(cells[1:], STATUSES.items(), strict=True):
-        cell.metric(status, f"{counts[status]:,}", help=say.words(meaning))
+    # as wide as their names need, in as many lines as that takes
+    with st.container(horizontal=True):
+        st.metric("claims", f"{len(found):,}", width="content")
+        for status, meaning in STATUSES.items():
+            st.metric(status, f"{counts[status]:,}", help=say.words(meaning), width="content")
 
 
 def _chart(name: str, found: Sequence[Comparison]) -> None:
@@ -254,7 +234,6 @@ def _tables(name: str, found: Sequence[Comparison]) -> None:
     if others:
         title = f"Claims about {name} in other units"
         tables.show(_sheet(title, others, percent=False), f"claims-{name}-units")
-    tables.show(_sources(found), f"sources-{name}")
 
 
 def _sheet(title: str, found: Sequence[Comparison], *, percent: bool) -> Sheet:
@@ -309,7 +288,7 @@ def _sheet(title: str, found: Sequence[Comparison], *, percent: bool) -> Sheet:
     return Sheet(title, columns, rows)
 
 
-def _sources(found: Sequence[Comparison]) -> Sheet:
+def _sources(found: Sequence[Comparison], tested: Sequence[Finding]) -> Sheet:
     columns = (
         Column("source"),
         Column("title"),
@@ -318,10 +297,13 @@ def _sources(found: Sequence[Comparison]) -> Sheet:
         Column("arXiv"),
         Column("address"),
         Column("claims", "integer"),
+        Column("statements", "integer"),
         Column("notes"),
     )
-    counts = Counter(made.claim.name for made in found)
+    numbers = Counter(made.claim.name for made in found)
+    said = Counter({id(made.statement): made.statement.name for made in tested}.values())
     sources = {made.claim.name: made.claim.source for made in found}
+    sources |= {made.statement.name: made.statement.source for made in tested}
     rows = [
         (
             name,
@@ -330,7 +312,8 @@ def _sources(found: Sequence[Comparison]) -> Sheet:
             of.where,
             of.arxiv or None,
             of.url or None,
-            counts[name],
+            numbers[name],
+            said[name],
             of.notes or None,
         )
         for name, of in sorted(sources.items())

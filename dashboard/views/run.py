@@ -16,6 +16,7 @@ from suite.base.text import clipped, plain
 from suite.boards import classes as by_class
 from suite.boards.confusions import CONFUSION, largest_confusions, row_shares
 from suite.define.catalog import Catalog
+from suite.define.metrics import split_key
 from suite.define.protocol import Protocol
 from suite.define.task import Task
 from suite.records.again import settings_of
@@ -37,6 +38,8 @@ MOST_CELLS = 60
 MOST_CURVES = 40
 MOST_SAMPLES = 12
 MOST_LINES = 500
+NARROW = 140
+"""Pixels that the legend of one of two charts beside each other has in a narrow window."""
 MOST_TRACKED = 20_000
 """Rows of a table of what a record says: it may be a stranger's."""
 
@@ -289,13 +292,22 @@ def _tracked(evaluations: Sequence[Mapping[str, Any]]) -> None:
     if not lines:
         return
     st.subheader("Measured on the way")
-    names = list(lines)
+    # what the task ranks by comes first: accuracy is read beside what may explain it
+    first = [split_key(key)[0] for key in _primary(evaluations)]
+    names = sorted(lines, key=lambda one: first.index(one) if one in first else len(first))
     labels = confusions.labels(names)
     chosen = controls.pick_many("Metrics", labels, "tracked", default=labels[:4], most=8)
     for place in range(0, len(chosen), 2):
         for label, cell in zip(chosen[place : place + 2], st.columns(2), strict=False):
             with cell:
                 _trajectory(label, lines[names[labels.index(label)]])
+
+
+def _primary(evaluations: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The first metrics of the task whose evaluation has values on the way."""
+    tasks = source.catalog().tasks()
+    there = next((one["task"] for one in evaluations if _on_the_way(one)), "")
+    return tasks[there].primary if there in tasks else ()
 
 
 def _on_the_way(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -320,7 +332,10 @@ def _trajectory(label: str, curves: Mapping[str, Sequence[tuple[int, float | Non
     # measures of collapse fall by orders of magnitude
     far = bool(len(known)) and known.min() > 0 and known.max() > 30 * known.min()
     scale = alt.Scale(type="log") if far else alt.Scale(zero=False)
-    legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=300)
+    columns = charts.legend_columns(names, NARROW)
+    legend = alt.Legend(
+        orient="top", title=None, symbolType="stroke", symbolSize=300, columns=columns
+    )
     chart = (
         alt.Chart(data)
         .transform_filter("isValid(datum.value)")
@@ -336,7 +351,7 @@ def _trajectory(label: str, curves: Mapping[str, Sequence[tuple[int, float | Non
                 alt.Tooltip("value:Q", format=".4g"),
             ],
         )
-        .properties(height=240)
+        .properties(height=220 + 20 * -(-len(names) // columns))
     )
     if len(known):
         charts.show(chart, f"tracked-{label}", f"{label} over iterations, for {', '.join(names)}")

@@ -49,7 +49,7 @@ class Correlated:
         beside, gain: another metric key, and how much larger its correlation is in size than that one's, over the runs
             that have all three values; None without.
         words: what follows.
-        arms: rows whose runs are among the points and are not counted (`Correlates.arms`).
+        arms: ids of rows whose runs are among the points and are not counted (`Correlates.arms`).
     """
 
     protocol: str
@@ -61,7 +61,7 @@ class Correlated:
     beside: str | None
     gain: Interval | None
     words: str
-    arms: int = 0
+    arms: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _correlated(
         beside=asked.beside,
         gain=gain,
         words=said(found, gain, asked.beside),
-        arms=len(drawn) - len(rows),
+        arms=frozenset(drawn.keys() - rows.keys()),
     )
 
 
@@ -186,7 +186,7 @@ def _words(asked: Correlates, found: Sequence[Correlated], missing: Sequence[str
             if count > 1
             else ""
         )
-    if arms := max((one.arms for one in found), default=0):
+    if arms := max((len(one.arms) for one in found), default=0):
         words.append(
             f"{arms} row(s) that set {' or '.join(asked.arms)} are not counted: arms of one method are no points of their own"
         )

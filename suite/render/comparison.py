@@ -48,6 +48,7 @@ def as_json(found: Found) -> tuple[str, list[Any], dict[str, Any]]:
     # the runs' own values are rows of `export`
     for one in (made["correlations"] or {"found": ()})["found"]:
         del one["points"]
+        one["arms"] = len(one["arms"])
     wins = [
         {"a": a, "b": b, "rate": cell.rate, "pairs": cell.pairs}
         for a, cells in zip(found.methods, found.wins, strict=True)

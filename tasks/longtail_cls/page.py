@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import streamlit as st
@@ -28,6 +29,8 @@ from tasks.vision.geometry.stored import TRAIN
 TITLE = "Geometry"
 ICON = ":material/hub:"
 
+NARROW = 390
+"""Pixels that a legend has in a narrow window."""
 TOLD_APART = charts.MOST_SERIES - 1
 """Rows with a colour of their own: the last one is that of the others."""
 
@@ -41,7 +44,7 @@ def page() -> None:
     rows = task_rows.rows(task, protocol, asked.of)
     if not rows:
         return
-    first, second, third = st.columns([3, 3, 3])
+    first, second = st.columns(2)
     with first:
         by = controls.pick("Geometry", _measures(asked), "by")
     with second:
@@ -54,26 +57,30 @@ def page() -> None:
     names = {one.side.row_id: one.name for one in rows}
     here = {point.row_id for point in chosen.points} & names.keys() if chosen else set()
     if chosen is None or not here:
-        _nothing(task, protocol, by)
+        _nothing(task, protocol, by, of)
         return
     offered = [one.name for one in rows if one.side.row_id in here]
-    reference = [name for name in offered if name == task.reference]
-    default = [*reference, *(name for name in offered if name not in reference)][:TOLD_APART]
-    with third:
-        told = controls.pick_many(
-            f"Rows in colour, at most {TOLD_APART}",
-            offered,
-            "rows",
-            default=[name for name in offered if name in default],
-            most=TOLD_APART,
-            help=f"In the order of {asked.of}, the best first.",
-        )[:TOLD_APART]
+    default = _default(task, [one for one in rows if one.side.row_id in here], chosen.arms)
+    # a line of its own: names of rows with parameters are long
+    told = controls.pick_many(
+        f"Rows in colour, at most {TOLD_APART}",
+        offered,
+        "rows",
+        default=[name for name in offered if name in default],
+        most=TOLD_APART,
+        help=f"In the order of {asked.of}, the best first.",
+    )[:TOLD_APART]
     metric = next((one for one in task.metrics if one.name == split_key(of)[0]), Metric(name=of))
     percent = metric.unit == "fraction"
     charts.show(
         scatter(
             dots(chosen, names, told, percent),
-            Style(told, PALETTE[:TOLD_APART], charts.SHAPES[:TOLD_APART]),
+            Style(
+                told,
+                PALETTE[:TOLD_APART],
+                charts.SHAPES[:TOLD_APART],
+                charts.legend_columns(told, NARROW),
+            ),
             by,
             f"{of} / %" if percent else of,
         ),
@@ -85,7 +92,7 @@ def page() -> None:
         rows_of = " (here of the classifier's rows)" if "of=weights" in by else ""
         say.note(f"{by}: {about}{rows_of}.")
     if lost := len(rows) - len(offered):
-        say.note(f"{lost} of {len(rows)} rows have no run with {by}.")
+        say.note(f"{lost} of {len(rows)} rows have no run with both {by} and {of}.")
     title = f"{task.name}, {protocol.name}: what goes with {of}"
     tables.show(correlation_sheet(title, seen.found), "correlations")
     say.note(
@@ -114,8 +121,24 @@ def _beside(asked: Correlates, of: str) -> str | None:
     return None if asked.beside == of else asked.beside
 
 
-def _nothing(task: Task, protocol: Protocol, by: str) -> None:
-    if TRAIN in protocol.extra_sets:
+def _default(task: Task, rows: Sequence[task_rows.Scored], arms: Set[int]) -> list[str]:
+    """One row of each method, the reference's first and then in the order of the board; then others; arms of a method,
+    which are like each other, last."""
+    seen: set[str] = set()
+    ranked = []
+    for one in rows:
+        method, arm = one.side.method, one.side.row_id in arms
+        ranked.append(((arm, method in seen, method != task.reference), one.name))
+        if not arm:
+            seen.add(method)
+    return [name for _, name in sorted(ranked, key=lambda one: one[0])[:TOLD_APART]]
+
+
+def _nothing(task: Task, protocol: Protocol, by: str, of: str) -> None:
+    measured = task_rows.sides(task, protocol, by).values()
+    if any(run.value is not None for side in measured for run in side.runs):
+        say.nothing(f"no run under {protocol.name} has both {by} and {of}")
+    elif TRAIN in protocol.extra_sets:
         say.nothing(
             f"no run under {protocol.name} has {by}; the set {TRAIN!r} is made from the kept weights of finished runs, "
             "or with new ones:",

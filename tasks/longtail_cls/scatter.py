@@ -29,11 +29,12 @@ class Dot(NamedTuple):
 
 
 class Style(NamedTuple):
-    """Colours and shapes of the rows that are told apart, in their order."""
+    """Colours and shapes of the rows that are told apart, in their order, and columns of the legend."""
 
     names: Sequence[str]
     colours: Sequence[str]
     shapes: Sequence[str]
+    columns: int = 4
 
 
 def dots(
@@ -75,7 +76,7 @@ def scatter(runs: Sequence[Dot], style: Style, x_title: str, y_title: str) -> An
     shown = [*style.names, *([OTHERS] if any(dot.told == OTHERS for dot in runs) else [])]
     colours = [*style.colours[: len(style.names)], GREY][: len(shown)]
     shapes = [*style.shapes[: len(style.names)], "circle"][: len(shown)]
-    legend = alt.Legend(title=None, orient="bottom", columns=4, labelLimit=150)
+    legend = alt.Legend(title=None, orient="bottom", columns=style.columns, labelLimit=320)
     return (
         alt.Chart(data)
         .mark_point(filled=False, size=80, strokeWidth=2.2)
@@ -102,7 +103,7 @@ def scatter(runs: Sequence[Dot], style: Style, x_title: str, y_title: str) -> An
                 alt.Tooltip("y:Q", title=y_title, format=".4g"),
             ],
         )
-        .properties(height=400 + 20 * -(-len(shown) // 4))
+        .properties(height=400 + 20 * -(-len(shown) // style.columns))
     )
 
 

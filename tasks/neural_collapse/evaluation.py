@@ -56,8 +56,8 @@ _OWN = (
     ),
     Metric(
         name="tpt_rho",
+        unit="",  # a rank correlation, and no share
         higher_is_better=False,
-        signed=True,
         summary="Spearman correlation of log nc1[split=train] with test accuracy over the tracked points from tpt_start "
         "on: -1 where accuracy rises as features collapse",
     ),

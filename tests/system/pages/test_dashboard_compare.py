@@ -331,6 +331,43 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+STATED = """
+[source]
+title = "Another paper"
+where = "abstract"
+[[statement]]
+text = "[la](x) is better than ce"
+task = "toy-task"
+location = "abstract"
+verified = false
+tag = "P"
+objections = ["one seed"]
+[[statement.test]]
+kind = "difference"
+protocol = "toy:quick"
+a = "la"
+b = "ce"
+metric = "mIoU"
+expects = "above"
+smallest = 0.01
+[[statement.test]]
+kind = "level"
+protocol = "toy:full"
+method = "vs"
+metric = "mIoU"
+bound = 0.9
+expects = "above"
+smallest = 0.01
+[[statement]]
+text = "Nobody knows"
+task = "toy-task"
+location = "abstract"
+verified = false
+tag = "P"
+untested = "it is in no run"
+"""
+
+
 def counts(page):
     return {one.label: one.value for one in page.metric}
 
@@ -364,6 +401,33 @@ def test_filters_of_claims_are_in_the_url(root, seen, folder):
     assert counts(page)["claims"] == "1"
     page = opened(root, "claims", NAMED, method="nobody")
     assert "no claim is left" in texts(page)
+
+
+def test_statements_are_told_in_full_and_filtered_as_claims_are(root, seen, folder):
+    (folder / "said.toml").write_text(STATED)
+    told = texts(opened(root, "claims", NAMED))
+    assert "3 tests of 2 statements" in told.replace("\\", "")
+    # a badge is Markdown, what a file says is not
+    assert "(x)" not in told and "-badge[no test]" in told and "Held against it" in told
+    assert "**Statements about toy" in told
+    assert cell(seen["statements-toy-task"], "protocol") == ["toy:quick", "toy:full", None]
+    sheet = seen["sources-toy-task"]
+    assert cell(sheet, "source") == ["paper", "said"] and cell(sheet, "statements") == [0, 2]
+    opened(root, "claims", NAMED, near="toy:full")
+    assert cell(seen["statements-toy-task"], "test") == ["mIoU of vs above 0.9 (at least 0.01)"]
+    opened(root, "claims", NAMED, status=["no test"])
+    assert cell(seen["statements-toy-task"], "statement") == ["Nobody knows"]
+    seen.clear()
+    opened(root, "claims", NAMED, method="sam")
+    assert "statements-toy-task" not in seen and "claims-toy-task" in seen
+
+
+def test_a_folder_of_statements_alone_has_a_page(root, seen, folder):
+    (folder / "paper.toml").unlink()
+    (folder / "said.toml").write_text(STATED)
+    page = opened(root, "claims", NAMED)
+    assert cell(seen["statements-toy-task"], "statement")[-1] == "Nobody knows"
+    assert "no claim is left" not in texts(page) and not page.metric
 
 
 def test_only_boards_that_a_claim_is_about_are_read(root, folder, monkeypatch):

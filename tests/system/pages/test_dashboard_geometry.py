@@ -69,7 +69,7 @@ def test_every_run_is_a_mark_and_the_correlation_a_sentence(root):
     # over two orders of magnitude
     assert spec["encoding"]["x"]["scale"]["type"] == "log"
     assert "over 12 runs of 6 rows" in said(page)
-    assert "1 of 7 rows have no run with nc1[split=train]." in said(page)
+    assert "1 of 7 rows have no run with both nc1[split=train] and top1[group=tail]." in said(page)
     table = page.dataframe[0].value
     assert len(table) == 6 and "nc1[split=train]" in table.to_numpy().tolist()[0]
 
@@ -89,6 +89,35 @@ def test_rows_that_are_not_chosen_are_grey(root):
     _, data = drawn(opened(root, rows=["ce"]))
     assert set(data.loc[data["row"] == "ce", "told"]) == {"ce"}
     assert set(data.loc[data["row"] != "ce", "told"]) == {"other rows"}
+
+
+def test_arms_are_in_colour_last_and_the_reference_method_first(tmp_path):
+    for number in range(1, 9):
+        sets = {**strangers.arrays(number), TRAIN: looked(0.05 * number, 0)}
+        strangers.finished(tmp_path, 0, "etf", sets=sets, overrides={"permutation": number})
+    for k, method in enumerate(("la", "ce")):
+        sets = {**strangers.arrays(20 + k), TRAIN: looked(0.5, k)}
+        strangers.finished(tmp_path, 0, method, sets=sets)
+    _bring(tmp_path)
+    page = opened(tmp_path)
+    (coloured,) = page.multiselect
+    assert {"ce", "la"} <= set(coloured.value) and len(coloured.value) == 7
+    spec, data = drawn(page)
+    assert len(data) == 10
+    assert "8 row(s) that set permutation are not counted" in said(page).replace(" or rotation", "")
+    # as wide as the names need: what does not fit is cut off
+    assert spec["encoding"]["color"]["legend"]["columns"] == 2
+
+
+def test_a_score_that_no_run_has_is_not_said_of_the_measure(tmp_path):
+    test = strangers.arrays(0)["test"]
+    # no test image of a tail class: its score is undefined
+    sets = {"test": {**test, "label": test["label"] % 7}, TRAIN: looked(0.1, 0)}
+    strangers.finished(tmp_path, 0, "ce", sets=sets)
+    _bring(tmp_path)
+    told = said(opened(tmp_path))
+    assert "no run under quick has both nc1[split=train] and top1[group=tail]" in told
+    assert "--predict" not in told
 
 
 def test_without_the_set_the_page_says_what_makes_it(tmp_path):

@@ -347,10 +347,10 @@ def test_arms_are_drawn_and_not_counted_in_a_correlation(made, tmp_path):
         with pytest.raises(UserError, match="no method of fake has a parameter 'strat'"):
             correlations(connection, catalog, task, asked=replace(asked, arms=("strat",)))
     (one,) = every.found
-    assert (one.found.rows, one.found.runs, one.arms) == (4, 10, 0)
+    assert (one.found.rows, one.found.runs, len(one.arms)) == (4, 10, 0)
     (one,) = apart.found
     # start is 0 by default
-    assert (one.found.rows, one.found.runs, one.arms, len(one.points)) == (1, 3, 3, 10)
+    assert (one.found.rows, one.found.runs, len(one.arms), len(one.points)) == (1, 3, 3, 10)
     assert "3 row(s) that set start are not counted" in apart.words and "set" not in every.words
 
 
