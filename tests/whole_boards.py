@@ -23,6 +23,14 @@ def every_method(folder, task, protocol="smoke"):
     return {row["method"]: row for row in board(folder, "--protocol", protocol, task=task)}
 
 
+def assert_all_differ(rows):
+    """No two methods have the same values: each does what sets it apart. `rows`: method -> row."""
+    same = {}
+    for name, row in rows.items():
+        same.setdefault(tuple(means(row).values()), set()).add(name)
+    assert all(len(names) == 1 for names in same.values()), same
+
+
 def means(row):
     """Metric key -> mean, of a row."""
     return {key: metric["mean"] for key, metric in row["metrics"].items()}

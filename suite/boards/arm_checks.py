@@ -15,7 +15,8 @@ class Covariate:
     Attributes:
         name: what it is called, such as `alignment`.
         value: (prediction sets of an arm's run, those of each run of the task's reference method under the protocol) ->
-            the number; None where the run has none. Raises ValueError where it is undefined.
+            the number; None where the run has none. Raises ValueError where it is undefined, RecordError for arrays in
+            no stored form.
     """
 
     name: str

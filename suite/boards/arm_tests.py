@@ -69,7 +69,7 @@ class Test:
 @dataclass(frozen=True)
 class Association:
     """A task's covariate and the arms' means: Spearman's rho over arms, and `words` for it. `found` is None where fewer
-    than three arms have both, or all are equal."""
+    than `LEAST` arms (`stats.rank_correlation`) have both, or all have one number."""
 
     covariate: str
     metric: str

@@ -39,7 +39,7 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     whole: bool = False
 
 
-def _alike(bound: float, value: float) -> float:
+def _as_written(bound: float, value: float) -> float:
     """The bound as the value is written: 999 of a whole number, 1.0 of another."""
     return int(bound) if isinstance(value, int) and bound == int(bound) else bound
 
@@ -202,9 +202,9 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
         value += 0.0  # -0.0 and 0.0 are one value and must be one identity
     if isinstance(value, int | float) and not isinstance(value, bool):
         if param.low is not None and value < param.low:
-            raise UserError(f"{where}: {key}={value!r} is below {_alike(param.low, value)}")
+            raise UserError(f"{where}: {key}={value!r} is below {_as_written(param.low, value)}")
         if param.high is not None and value > param.high:
-            raise UserError(f"{where}: {key}={value!r} is above {_alike(param.high, value)}")
+            raise UserError(f"{where}: {key}={value!r} is above {_as_written(param.high, value)}")
     return value  # type: ignore[no-any-return]
 
 

@@ -154,18 +154,19 @@ CORRELATES = Correlates(
 def _alignment(predictions: Predictions, references: Sequence[Predictions]) -> float | None:
     """How far classes that the reference method confuses are neighbours on the run's classifier; None without one.
 
-    Raises RecordError for arrays in no stored form."""
+    Raises RecordError for arrays in no stored form, ValueError as `alignment_of`.
+    """
     import numpy as np
 
     from tasks.vision.geometry.alignment import alignment_of
 
-    weight = predictions[TRAIN].get("weight")
+    weight = predictions.get(TRAIN, {}).get("weight")
     if weight is None:
         return None
     classes = len(weight)
     counts = np.zeros((classes, classes), np.int64)
     for one in references:
-        label, predicted = predict({"test": one["test"]}, classes, Trained())
+        label, predicted = predict(one, classes, Trained())
         np.add.at(counts, (label, predicted), 1)
     return alignment_of(weight, counts)
 

@@ -22,8 +22,8 @@ SMOKE = ("run", "--task", "longtail-cls", "--protocol", "smoke")
 METHODS = (
     "balanced-softmax", "balpoe", "cb-ce", "cb-focal", "cdt", "ce", "crt", "dirmixe", "drw-resume",
     "etf", "etf-cos", "etf-dr", "focal", "focal-sam", "ib", "imb-sam", "la", "la-posthoc", "lade",
-    "las", "ldam", "ldam-drw", "lws", "mixup", "remix", "ride", "rs", "rs-sqrt", "rw", "sade", "sam", "sam-ldam-drw", "sam-vs",
-    "sam-vs-adrw-tla", "seesaw", "seql", "sse-sam", "tau-norm", "vs", "vs-adrw", "vs-adrw-tla",
+    "las", "ldam", "ldam-drw", "lws", "mixup", "remix", "ride", "rs", "rs-sqrt", "rw", "sade",
+    "sam", "sam-ldam-drw", "sam-vs", "sam-vs-adrw-tla", "seesaw", "seql", "sse-sam", "tau-norm", "vs", "vs-adrw", "vs-adrw-tla",
     "vs-drw", "vs-tla", "wb",
 )  # fmt: skip
 FRAMES = {"etf": 0, "etf-cos": 16 * 16, "etf-dr": 16 * 16}

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from whole_boards import every_method, means
+from whole_boards import assert_all_differ, every_method, means
 
 from suite.records.attempt import attempts
 
@@ -41,10 +41,7 @@ def test_every_method_is_a_row(smoke):
 
 
 def test_methods_do_what_sets_them_apart(smoke):
-    same: dict[tuple[float, ...], set[str]] = {}
-    for name, row in smoke[1].items():
-        same.setdefault(tuple(means(row).values()), set()).add(name)
-    assert all(len(names) == 1 for names in same.values()), same
+    assert_all_differ(smoke[1])
 
 
 def test_passes_are_counted_for_the_steps_that_are_made(smoke):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from whole_boards import every_method, means
+from whole_boards import assert_all_differ, every_method, means
 
 from suite.records.attempt import attempts
 
@@ -37,10 +37,7 @@ def test_every_method_is_a_row(smoke):
 
 
 def test_methods_do_what_sets_them_apart(smoke):
-    same: dict[tuple[float, ...], set[str]] = {}
-    for name, row in smoke[1].items():
-        same.setdefault(tuple(means(row).values()), set()).add(name)
-    assert all(len(names) == 1 for names in same.values()), same
+    assert_all_differ(smoke[1])
 
 
 def test_frozen_frames_are_what_they_are_called(smoke):
@@ -63,14 +60,8 @@ def test_what_is_stored_gives_the_scores_again(smoke, inside):
 
 
 def test_arms_and_what_goes_with_accuracy(smoke, inside):
-    where = (
-        "--task",
-        "neural-collapse",
-        "--protocol",
-        "smoke",
-        "--root",
-        str(smoke[0] / "results"),
-    )
+    task = ("--task", "neural-collapse", "--protocol", "smoke")
+    where = (*task, "--root", str(smoke[0] / "results"))
     for number in ("1", "2"):
         arm = ("--method", "etf", "--set", f"etf.permutation={number}", "--seeds", "0,1")
         made = inside("run", *where, *arm, "--workers", "1")
