@@ -17,6 +17,14 @@ CARD = {
         "d": {"default": 3, "choices": [2, 3, 5], "help": "dimensions of the projection"},
         "scale": "etf-cos",
         "permutation": "etf",
+        "rotation": {
+            "default": None,
+            "neutral": None,
+            "low": 0,
+            "high": 999,
+            "whole": True,
+            "help": "the number, 0 to 999, of a Haar rotation of the frame; the projection absorbs it (a negative control)",
+        },
     },
     "needs": {"passes": 1},
 }
@@ -26,7 +34,15 @@ from typing import Any
 from baselines.parts.frame_heads import set_frame
 
 
-def configure(cfg: Any, facts: Any, *, d: int, scale: float, permutation: int | None) -> Any:
+def configure(
+    cfg: Any,
+    facts: Any,
+    *,
+    d: int,
+    scale: float,
+    permutation: int | None,
+    rotation: int | None,
+) -> Any:
     """Projection and frame in place of the classifier. Raises UserError where no code is kept for so many classes."""
-    frame = {"kind": "code", "permutation": permutation}
+    frame = {"kind": "code", "permutation": permutation, "rotation": rotation}
     return set_frame(cfg, {"type": "CrossEntropy"}, frame, scale=scale, dims=d, unit=True)
