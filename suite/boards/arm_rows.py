@@ -10,7 +10,7 @@ from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
 from suite.boards.named_rows import listed
-from suite.define.card import parse_setting
+from suite.define.card import Card, another_value, parse_setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.spec import spelled
@@ -128,6 +128,7 @@ def same(a: Any, b: Any) -> bool:
 
 def one_value(
     task: Task,
+    card: Card,
     method: str,
     param: str,
     rows: Sequence[Side],
@@ -135,11 +136,29 @@ def one_value(
     only: Protocol | None,
 ) -> str:
     """Why these rows are no arms, and what makes one."""
-    values = dict.fromkeys(label(full[row.row_id].get(param)) for row in rows)
+    taken = [full[row.row_id].get(param) for row in rows]
+    values = dict.fromkeys(map(label, taken))
     what = f"{method}.{param} has no two values with all else equal"
     there = f" (there {'is' if len(values) == 1 else 'are'} {listed(list(values))})"
     under = only.name if only else rows[0].protocol
-    words = ["run", "--task", task.name, "--protocol", under, "--method", method]
-    seeds = spelled(sorted({run.seed for run in rows[0].runs}))
-    command = Command(*words, "--set", f"{method}.{param}=VALUE", "--seeds", seeds)
-    return f"{what} under one protocol{there}; another arm is made by {command}"
+    seeds = ("--seeds", spelled(sorted({run.seed for run in rows[0].runs})))
+    made = makes_arm(task, card, method, param, under, taken, *seeds)
+    return f"{what} under one protocol{there}; {made}"
+
+
+def makes_arm(
+    task: Task,
+    card: Card,
+    method: str,
+    param: str,
+    protocol: str,
+    taken: Sequence[Any],
+    *words: str,
+) -> str:
+    """The command that makes an arm whose value is none of `taken`, or, where the card names no such value, what to set."""
+    value = another_value(card, param, taken)
+    if value is None:
+        return f"another arm is made by run with another value of --set {method}.{param}"
+    setting = ("--method", method, "--set", f"{method}.{param}={label(value)}")
+    under = ("--protocol", protocol) if protocol else ()
+    return f"another arm is made by {Command('run', '--task', task.name, *under, *setting, *words)}"

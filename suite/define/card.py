@@ -6,7 +6,7 @@ A baseline file holds one assignment `CARD = {...}`, a pure literal whose last l
 import ast
 import math
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -206,6 +206,33 @@ def check_value(card: Card, where: str, key: str, value: Any) -> Value:
         if param.high is not None and value > param.high:
             raise UserError(f"{where}: {key}={value!r} is above {_as_written(param.high, value)}")
     return value  # type: ignore[no-any-return]
+
+
+def another_value(card: Card, key: str, taken: Iterable[Any]) -> Value | None:
+    """A value of the parameter that is none of `taken`, to suggest; None where the card names none."""
+    param = card.params.get(key)
+    if param is None:
+        return None
+    taken = list(taken)
+    candidates: list[Any] = []
+    if param.choices is not None:
+        candidates = param.choices
+    elif isinstance(param.default, bool):
+        candidates = [False, True]
+    elif not isinstance(param.default, str):
+        known = [one for one in (param.default, *taken) if isinstance(one, int | float)]
+        candidates = [*(2 * one for one in known), *(one / 2 for one in known), 1, param.low, 2, 3]
+        if param.whole or isinstance(param.default, int):
+            first = int(param.low or 0)
+            candidates = list(range(first, first + len(taken) + 2))
+    for one in candidates:
+        try:
+            value = check_value(card, key, key, one)
+        except UserError:
+            continue
+        if value is not None and not any(value == other for other in taken):
+            return value
+    return None
 
 
 def resolve(

@@ -359,3 +359,5 @@ def test_one_value_alone_is_said_whatever_is_left_out(made, call):
     done = call("--arms", "steady.start", "--without", "1")
     assert done.returncode == 2
     assert "steady.start has no two values" in done.stderr and "--without" not in done.stderr
+    # a command that works as it stands, and makes an arm that is not there
+    assert "--set steady.start=1.0 " in done.stderr and "VALUE" not in done.stderr

@@ -4,7 +4,7 @@ import pytest
 
 from suite.base import settings
 from suite.base.errors import UserError
-from suite.define.card import parse_setting
+from suite.define.card import another_value, check_value, parse_setting
 from suite.define.catalog import Catalog
 from suite.dispatch.request import requested_site, sites
 from tasks.longtail_seg.settings import as_json
@@ -93,3 +93,24 @@ def test_files_of_settings(value, monkeypatch, tmp_path):
 def test_numbers_of_a_config_file(value):
     with pytest.raises(UserError, match=r"no form for|too large"):
         as_json({"lr": value}, "my_cfg.py", "")
+
+
+def test_a_suggested_value_is_another_one_that_the_card_takes():
+    catalog = Catalog.load()
+    suggested = 0
+    for task in catalog.tasks():
+        for method in catalog.methods(task):
+            card = catalog.card(method)
+            for key, param in card.params.items():
+                value = another_value(card, key, [param.default])
+                if isinstance(param.default, str) and param.choices is None:
+                    assert value is None
+                    continue
+                if value is not None:
+                    assert check_value(card, method, key, value) == value != param.default
+                    suggested += 1
+    assert suggested > 100
+    etf = catalog.card("etf")
+    assert another_value(etf, "permutation", [None, 0, 1]) == 2
+    assert another_value(etf, "nothing", []) is None
+    assert another_value(catalog.card("code-3"), "d", [2, 3, 5]) is None
