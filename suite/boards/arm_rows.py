@@ -10,11 +10,12 @@ from suite.base.command import Command
 from suite.base.errors import UserError, did_you_mean
 from suite.base.text import plain
 from suite.boards.named_rows import listed
-from suite.define.card import Card, another_value, parse_setting
+from suite.define.card import another_value, parse_setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.spec import spelled
 from suite.define.task import Task
+from suite.records.again import settings_of
 from suite.store.rows import Side
 
 
@@ -127,38 +128,48 @@ def same(a: Any, b: Any) -> bool:
 
 
 def one_value(
+    catalog: Catalog,
     task: Task,
-    card: Card,
-    method: str,
     param: str,
     rows: Sequence[Side],
     full: Mapping[int, Mapping[str, Any]],
     only: Protocol | None,
 ) -> str:
-    """Why these rows are no arms, and what makes one."""
-    taken = [full[row.row_id].get(param) for row in rows]
+    """Why these rows of a method are no arms, and what makes one of the first."""
+    row = rows[0]
+    taken = [full[one.row_id].get(param) for one in rows]
     values = dict.fromkeys(map(label, taken))
-    what = f"{method}.{param} has no two values with all else equal"
+    what = f"{row.method}.{param} has no two values with all else equal"
     there = f" (there {'is' if len(values) == 1 else 'are'} {listed(list(values))})"
-    under = only.name if only else rows[0].protocol
-    seeds = ("--seeds", spelled(sorted({run.seed for run in rows[0].runs})))
-    made = makes_arm(task, card, method, param, under, taken, *seeds)
+    protocol = only or task.protocols.get(row.protocol)
+    own = f"{row.method}.{param}="
+    words = [
+        word
+        for text in (settings_of(catalog, protocol, row) if protocol else None) or ()
+        if not text.startswith(own)
+        for word in ("--set", text)
+    ]
+    words += ["--seeds", spelled(sorted({run.seed for run in row.runs}))]
+    made = makes_arm(catalog, task, row.method, param, row.protocol, taken, *words)
     return f"{what} under one protocol{there}; {made}"
 
 
 def makes_arm(
+    catalog: Catalog,
     task: Task,
-    card: Card,
     method: str,
     param: str,
     protocol: str,
     taken: Sequence[Any],
     *words: str,
 ) -> str:
-    """The command that makes an arm whose value is none of `taken`, or, where the card names no such value, what to set."""
-    value = another_value(card, param, taken)
+    """The command that makes an arm whose value is none of `taken`, or, where the card names no such value, what to set.
+
+    `protocol`: its name, "" for the task's default; `words`: what else is typed.
+    """
+    value = another_value(catalog.card(method), param, taken)
     if value is None:
-        return f"another arm is made by run with another value of --set {method}.{param}"
+        return f"another arm is a run with another value of {method}.{param} (--set)"
     setting = ("--method", method, "--set", f"{method}.{param}={label(value)}")
     under = ("--protocol", protocol) if protocol else ()
     return f"another arm is made by {Command('run', '--task', task.name, *under, *setting, *words)}"

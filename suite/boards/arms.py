@@ -22,7 +22,7 @@ from suite.boards.arm_rows import chosen, groups, label, makes_arm, one_value, s
 from suite.boards.arm_tests import Arm, Design, Without, test_arms, words_of
 from suite.boards.compare import resolved
 from suite.boards.named_rows import metric_key
-from suite.define.card import Card, parse_setting
+from suite.define.card import parse_setting
 from suite.define.catalog import Catalog
 from suite.define.protocol import Protocol
 from suite.define.task import Metric, Task
@@ -92,7 +92,7 @@ def arms(
         if not rows:
             if "." not in param:
                 _check_param(param, named, known, ())
-            raise UserError(_no_runs(task, card, method, param, only))
+            raise UserError(_no_runs(catalog, task, method, param, only))
         full = {row.row_id: {**resolved(catalog, row), **row.inputs} for row in rows}
         _check_param(param, named, known, full.values())
         asked = [one for one in (*further, fit) if one and not one.startswith(CURVE)]
@@ -112,7 +112,7 @@ def arms(
     notes: list[str] = []
     designs_of = groups(rows, full, param, notes)
     if not designs_of:
-        raise UserError(one_value(task, card, method, param, rows, full, only))
+        raise UserError(one_value(catalog, task, param, rows, full, only))
     values = [value for group in designs_of for value, _ in group]
     out = chosen(without, method, param, values, absent)
     units = {one: _metric(task, one) for one in (key, *further)}
@@ -207,9 +207,9 @@ def _check_param(
         raise UserError(f"--arms {named}: no such parameter{did_you_mean(param, known)}")
 
 
-def _no_runs(task: Task, card: Card, method: str, param: str, only: Protocol | None) -> str:
+def _no_runs(catalog: Catalog, task: Task, method: str, param: str, only: Protocol | None) -> str:
     under = f" under {only.name}" if only else ""
-    made = makes_arm(task, card, method, param, only.name if only else "", [])
+    made = makes_arm(catalog, task, method, param, only.name if only else "", [])
     return f"{method} has no evaluated run of today's code for {task.name}{under}; {made}"
 
 

@@ -23,8 +23,9 @@ class Param(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One parameter of a method.
 
     `default` fixes the type; `low`/`high` are inclusive bounds; `choices` lists the values allowed.
-    A default of None with bounds is an optional float, with `whole` an optional whole number. With `method` the value names another method, which
-    is configured first; its own parameters are those that begin with `KEY.`.
+    A default of None with bounds is an optional float, with `whole` an optional whole number. With
+    `method` the value names another method, which is configured first; its own parameters are those that
+    begin with `KEY.`.
     `neutral` belongs to a parameter added after results existed: the value that reproduces the old
     behaviour, left out of the run's identity.
     """

@@ -328,6 +328,21 @@ def test_arms_out_of_range_are_refused(arm, number):
         configured("etf", **{arm: number})
 
 
+@pytest.mark.parametrize(
+    ("method", "arm"),
+    [(m, a) for m in FILES for a in ("permutation", "rotation") if a in CATALOG.card(m).params],
+)
+def test_every_arm_reaches_the_frame(method, arm):
+    plain, first, second = (
+        MODELS.build(configured(method, **{arm: number}).model.head.to_dict()).frame
+        for number in (None, 0, 1)
+    )
+    assert not torch.allclose(plain, first, atol=1e-3)
+    assert not torch.allclose(first, second, atol=1e-3)
+    if arm == "rotation":
+        assert torch.allclose(first @ first.T, plain @ plain.T, atol=1e-5)
+
+
 def test_three_labels_have_five_other_orders():
     assert configured("etf", classes=3, permutation=4).model.head.frame.permutation == 4
     with pytest.raises(UserError, match="permutation 5: arms have the numbers 0 to 4"):

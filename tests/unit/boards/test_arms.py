@@ -361,3 +361,12 @@ def test_one_value_alone_is_said_whatever_is_left_out(made, call):
     assert "steady.start has no two values" in done.stderr and "--without" not in done.stderr
     # a command that works as it stands, and makes an arm that is not there
     assert "--set steady.start=1.0 " in done.stderr and "VALUE" not in done.stderr
+
+
+def test_the_arm_that_is_proposed_has_all_else_as_the_row_has_it(made, call):
+    made({0.0: [0.9, 0.92]}, later=2)
+    done = call("--arms", "steady.start")
+    assert done.returncode == 2
+    assert "--set steady.start=1.0 --set steady.later=2 --seeds 0-1" in done.stderr
+    # one row has it at 0, and the command sets what is asked about alone
+    assert done.stderr.count("steady.start=") == 1
